@@ -1,0 +1,109 @@
+/*
+ * The operations that the networks are written in, as one table per backend. Networks call nothing
+ * else that costs time.
+ *
+ * All activations are float32 here, NHWC, dense. Every op returns 0 or an ERR_* with one sentence.
+ * Results of one sample do not depend on the other samples in the batch, nor on the number of
+ * threads: byte for byte (DESIGN "device classes"); tests/engine/ops holds each backend to it.
+ *
+ * Planning: while `o->planning` is set, ops compute nothing and touch no activation, but create
+ * what they need for these shapes (primitives) and reserve scratch in the arena given to them, so
+ * that a later run with the same shapes allocates nothing.
+ *
+ * Thread rules: a backend belongs to one thread, which calls all ops; it may use threads inside.
+ */
+#ifndef ENGINE_OPS_OPS_H
+#define ENGINE_OPS_OPS_H
+
+#include "engine/arena.h"
+#include "engine/tensor.h"
+#include "proto/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Weights as the backend wants them: packed once at load, released by the backend. */
+struct linear; /* [out, in] and optional bias [out] */
+struct conv;   /* [out, in, kh, kw] and optional bias [out] */
+
+enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
+/* silu(x) = x*sigmoid(x); gelu: exact, with erf; quick_gelu(x) = x*sigmoid(1.702 x) (CLIP). */
+
+struct ops {
+    const char *name;         /* "ref", "cpu" */
+    const char *device_class; /* "ref", "cpu-avx512": what the bytes depend on, without precision */
+    bool planning;
+    struct arena *arena; /* scratch of the ops; set by the caller before the first op */
+
+    void (*free)(struct ops *o);
+
+    /* Copies (and converts) w and bias (NULL: none); the tensors may go away afterwards. */
+    int (*linear_new)(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                      struct linear **ret_l, struct err *e);
+    void (*linear_free)(struct ops *o, struct linear *l);
+    int (*conv_new)(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                    struct conv **ret_c, struct err *e);
+    void (*conv_free)(struct ops *o, struct conv *c);
+
+    /* y[M, out] = act(x[M, in] W^T + b) + residual[M, out] (NULL: none; may be y itself). */
+    int (*linear)(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
+                  enum activation act, const float *residual, struct err *e);
+
+    /*
+     * y[N, Ho, Wo, out] = conv(x[N, H, W, in]) + b + per_sample[N, out] (NULL: none)
+     *                     + residual[N, Ho, Wo, out] (NULL: none; may be y itself).
+     * Ho = (H + top + bottom - kh) / stride + 1, likewise Wo. pad = {top, bottom, left, right},
+     * zeros.
+     */
+    int (*conv2d)(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n,
+                  int64_t h, int64_t w, int stride, const int pad[4], const float *per_sample,
+                  const float *residual, struct err *e);
+
+    /*
+     * y[N, P, C] = act(group_norm(x[N, P, C])), P = H*W, C % groups == 0. Statistics per sample and
+     * group over P and C/groups, biased variance, at least as exact as float64 sums of float32
+     * rows. gamma, beta: [C]. y may be x.
+     */
+    int (*group_norm)(struct ops *o, float *y, const float *x, const float *gamma,
+                      const float *beta, int64_t n, int64_t p, int64_t c, int groups, float eps,
+                      enum activation act, struct err *e);
+
+    /* y[M, C], over the last dimension. y may be x. */
+    int (*layer_norm)(struct ops *o, float *y, const float *x, const float *gamma,
+                      const float *beta, int64_t m, int64_t c, float eps, struct err *e);
+
+    /*
+     * y[N, Tq, heads*D] = softmax(q k^T * scale + mask) v per head; q [N, Tq, heads*D],
+     * k, v [N, Tk, heads*D]; head h is columns h*D..h*D+D-1. causal: key j is seen by query i if j
+     * <= i.
+     */
+    int (*attention)(struct ops *o, float *y, const float *q, const float *k, const float *v,
+                     int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
+                     bool causal, struct err *e);
+
+    /* y[M, C] = x[M, 0..C-1] * gelu(x[M, C..2C-1]), exact gelu. */
+    int (*geglu)(struct ops *o, float *y, const float *x, int64_t m, int64_t c, struct err *e);
+
+    /* y[n] = act(x[n]). y may be x. */
+    int (*activate)(struct ops *o, float *y, const float *x, int64_t n, enum activation act,
+                    struct err *e);
+
+    /* y[n] = a[n] + b[n]. y may be a or b. */
+    int (*add)(struct ops *o, float *y, const float *a, const float *b, int64_t n, struct err *e);
+
+    /* y[M, Ca + Cb] = a[M, Ca] | b[M, Cb]. */
+    int (*concat)(struct ops *o, float *y, const float *a, const float *b, int64_t m, int64_t ca,
+                  int64_t cb, struct err *e);
+
+    /* Nearest: y[N, Ho, Wo, C], source row floor(i * H / Ho), as torch's interpolate. */
+    int (*upsample)(struct ops *o, float *y, const float *x, int64_t n, int64_t h, int64_t w,
+                    int64_t c, int64_t ho, int64_t wo, struct err *e);
+};
+
+/* Plain C, one thread: the oracle that the other backends are compared with. */
+int ops_ref_new(struct ops **ret_o, struct err *e);
+
+/* oneDNN and own kernels. threads: 1.. ; results do not depend on it. */
+int ops_cpu_new(int threads, struct ops **ret_o, struct err *e);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * Random numbers equal to other systems'. torch_rng is torch.Generator on the CPU: MT19937 with
+ * torch's normal transform, float32.
+ *
+ *     torch_rng_init(&g, seed);
+ *     torch_rng_normal(&g, noise, 4 * 64 * 64);    // torch.randn(1, 4, 64, 64, generator=g)
+ */
+#ifndef ENGINE_RNG_H
+#define ENGINE_RNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct torch_rng {
+    uint32_t state[624]; /* MT19937, Matsumoto and Nishimura 1998 */
+    int next;            /* 0..624 */
+    float cached_normal; /* second value of the pair that a call of n < 16 left over */
+    int has_cached;
+};
+
+/* seed: as torch.Generator.manual_seed, of which MT19937 takes the low 32 bits. */
+void torch_rng_init(struct torch_rng *g, uint64_t seed);
+
+/*
+ * n standard normal numbers, in the order of torch.randn of any shape with n elements (row-major
+ * NCHW). n >= 16 and n < 16 take different paths in torch, and so here.
+ */
+void torch_rng_normal(struct torch_rng *g, float *ret_values, size_t n);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * One safetensors file, mapped read-only: every offset, dtype and shape checked against the file at
+ * open. Tensors are views into the mapping and live as long as it. Read-only after open: any
+ * thread.
+ *
+ * The format: huggingface/safetensors README: u64 little-endian header length, JSON header, data.
+ *
+ *     TRY(weights_open(path, &w, e));
+ *     TRY(weights_get(w, "conv_in.weight", 4, (int64_t[]){320, 4, 3, 3}, &t, e));
+ */
+#ifndef ENGINE_WEIGHTS_H
+#define ENGINE_WEIGHTS_H
+
+#include "engine/tensor.h"
+#include "proto/err.h"
+
+#include <stdbool.h>
+
+struct weights;
+
+int weights_open(const char *path, struct weights **ret_w, struct err *e);
+void weights_close(struct weights *w);
+
+/* Borrowed from w. */
+const char *weights_path(const struct weights *w);
+
+/* Any float tensor of that name and exactly that shape. ERR_INPUT names file, tensor and both
+ * shapes. */
+int weights_get(const struct weights *w, const char *name, int rank, const int64_t *shape,
+                struct tensor *ret_t, struct err *e);
+
+/* The tensor of that name, whatever dtype and shape; false if there is none. */
+bool weights_find(const struct weights *w, const char *name, struct tensor *ret_t);
+
+/* Names in file order of data, for listings and tests. */
+size_t weights_count(const struct weights *w);
+const char *weights_name(const struct weights *w, size_t i);
+
+#endif

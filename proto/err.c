@@ -1,0 +1,65 @@
+#include "proto/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int err_set(struct err *e, int code, const char *format, ...)
+{
+    char text[ERR_TEXT_MAX]; /* formatted apart: an argument may be e->text */
+    va_list ap;
+
+    if (!e)
+        return code;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    e->code = code;
+    memcpy(e->text, text, sizeof text);
+    return code;
+}
+
+int err_errno(struct err *e, const char *path)
+{
+    int number = errno;
+    int code = number == ENOMEM ? ERR_OOM : number == ENOENT ? ERR_MISSING : ERR_IO;
+
+    return err_set(e, code, "%s: %s", path, strerror(number));
+}
+
+static const struct {
+    int code;
+    const char *name;
+    int retry;
+} table[] = {
+#define X(code, value, name, retry) {code, name, retry},
+    ERR_TABLE(X)
+#undef X
+};
+
+const char *err_name(int code)
+{
+    if (code == 0)
+        return "ok";
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].code == code)
+            return table[i].name;
+    return "internal";
+}
+
+int err_from_name(const char *name)
+{
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return table[i].code;
+    return ERR_INTERNAL;
+}
+
+int err_retryable(int code)
+{
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].code == code)
+            return table[i].retry;
+    return 0;
+}

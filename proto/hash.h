@@ -1,0 +1,16 @@
+/* SHA-256 (FIPS 180-4) of bytes and files, as lower-case hex. Behind it: OpenSSL's libcrypto. */
+#ifndef PROTO_HASH_H
+#define PROTO_HASH_H
+
+#include "proto/err.h"
+
+#include <stddef.h>
+
+#define HASH_HEX_SIZE 65 /* 64 hex digits and NUL */
+
+int hash_bytes(const void *data, size_t size_bytes, char ret_hex[HASH_HEX_SIZE], struct err *e);
+
+/* Reads the whole file; 1-2 GB/s on current machines. */
+int hash_file(const char *path, char ret_hex[HASH_HEX_SIZE], struct err *e);
+
+#endif

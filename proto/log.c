@@ -1,0 +1,51 @@
+#include "proto/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum log_level lowest = LOG_INFO;
+
+void log_set_level(enum log_level level)
+{
+    lowest = level;
+}
+
+static size_t escape(char *out, size_t room, const char *text)
+{
+    size_t n = 0;
+
+    for (; *text && n + 5 < room; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if (c < 32 || c == 127)
+            n += (size_t)snprintf(out + n, room - n, "\\x%02x", c);
+        else
+            out[n++] = (char)c;
+    }
+    return n;
+}
+
+void log_line(enum log_level level, const char *event, const char *format, ...)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    char text[2048], line[4096];
+    struct tm tm;
+    time_t now = time(NULL);
+    va_list ap;
+    size_t n;
+
+    if (level < lowest)
+        return;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    gmtime_r(&now, &tm);
+    n = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%SZ ", &tm);
+    n += (size_t)snprintf(line + n, sizeof line - n, "%s %s ", names[level], event);
+    n += escape(line + n, sizeof line - n - 1, text);
+    line[n++] = '\n';
+    if (write(STDERR_FILENO, line, n) < 0)
+        return; /* nowhere left to say so */
+}
