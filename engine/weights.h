@@ -18,18 +18,29 @@
 
 struct weights;
 
+/*
+ * ERR_MISSING if there is no such file, ERR_IO, ERR_OOM, ERR_INPUT naming file and tensor for bytes
+ * that break the format: header above 100 MB or past the end, bad JSON, a tensor whose range does
+ * not fit its dtype and shape, data with holes, overlaps or bytes of no tensor. Caller closes.
+ * A mapping: a file that is shortened while open raises SIGBUS, so replace models by rename.
+ */
 int weights_open(const char *path, struct weights **ret_w, struct err *e);
 void weights_close(struct weights *w);
 
 /* Borrowed from w. */
 const char *weights_path(const struct weights *w);
 
-/* Any float tensor of that name and exactly that shape. ERR_INPUT names file, tensor and both
- * shapes. */
+/*
+ * Any float tensor of that name and exactly that shape [rank]. ERR_INPUT names file, tensor and
+ * both shapes, or the dtype.
+ */
 int weights_get(const struct weights *w, const char *name, int rank, const int64_t *shape,
                 struct tensor *ret_t, struct err *e);
 
-/* The tensor of that name, whatever dtype and shape; false if there is none. */
+/*
+ * The tensor of that name, whatever shape. False if there is none, or if struct tensor cannot hold
+ * it (an unknown dtype, rank above TENSOR_RANK_MAX: refused only when asked for).
+ */
 bool weights_find(const struct weights *w, const char *name, struct tensor *ret_t);
 
 /* Names in file order of data, for listings and tests. */

@@ -106,4 +106,7 @@ int ops_ref_new(struct ops **ret_o, struct err *e);
 /* oneDNN and own kernels. threads: 1.. ; results do not depend on it. */
 int ops_cpu_new(int threads, struct ops **ret_o, struct err *e);
 
+/* The device class that ops_cpu_new() has on this machine: "cpu-avx2", "cpu-avx512", ... Static. */
+const char *ops_cpu_class(void);
+
 #endif
