@@ -3,8 +3,17 @@
  *
  * Keys that the file lacks take the default of the sampler's diffusers class, as diffusers'
  * from_config does: so SD 1.5's file (no timestep_spacing) means leading for ddim and linspace for
- * euler. Keys that the file states stay when another sampler is named; a scheduler named in the
- * task (karras, uniform) overrides the file's use_karras_sigmas.
+ * euler. Keys that the file states stay when another sampler is named; keys that the sampler's
+ * class does not have are ignored, as diffusers does. A scheduler named in the task (karras,
+ * uniform) overrides the file's use_karras_sigmas and its like; with `automatic` the file may turn
+ * Karras on for euler, and its exponential, beta and Lu options are an error.
+ *
+ * Arithmetic follows diffusers: float32 where it has torch tensors, float64 where it has numpy.
+ * Read-only after open and init: any thread.
+ *
+ *     TRY(schedule_config_open("model/scheduler/scheduler_config.json", &c, e));
+ *     TRY(schedule_init(&s, c, SAMPLER_EULER, SCHEDULER_KARRAS, 20, e));
+ *     x = noise * s.init_noise_sigma;
  */
 #ifndef ENGINE_SCHEDULE_H
 #define ENGINE_SCHEDULE_H
@@ -21,8 +30,10 @@ enum prediction { PREDICTION_EPSILON, PREDICTION_V, PREDICTION_SAMPLE };
 /* What the model's file says, and which keys it has; opaque, read-only after open. */
 struct schedule_config;
 
-/* path: scheduler/scheduler_config.json. A value that the engine cannot honour is an error that
- * names it. */
+/*
+ * path: scheduler/scheduler_config.json. ERR_INPUT for a value that no sampler here can honour;
+ * what only one sampler's class knows is checked by schedule_init. Both name file, key and value.
+ */
 int schedule_config_open(const char *path, struct schedule_config **ret_c, struct err *e);
 int schedule_config_parse(const char *where, const char *json, size_t size,
                           struct schedule_config **ret_c, struct err *e);
@@ -32,18 +43,24 @@ void schedule_config_free(struct schedule_config *c);
 struct schedule {
     enum sampler_id sampler;
     enum prediction prediction;
-    int n;                 /* denoiser calls */
-    float *timesteps;      /* [n], training steps, fractional where the sampler has them so */
-    float *sigmas;         /* [n + 1], noise standard deviations; for ddim see alphas */
-    float *alphas_cumprod; /* [n_train] */
-    int n_train;
+    int n;                     /* denoiser calls; as a rule the steps asked for */
+    float *timesteps;          /* [n], training steps, fractional where the sampler has them so */
+    float *sigmas;             /* [n + 1], noise standard deviations, descending */
+    float *alphas_cumprod;     /* [n_train] */
+    int n_train;               /* training steps */
     float init_noise_sigma;    /* start latent = noise times this */
     float final_alpha_cumprod; /* ddim: of the step before step 0 */
+    int stride;                /* ddim: training steps from one time step to the next */
+    bool clip;                 /* ddim: the predicted picture is clipped to +-clip_range */
+    float clip_range;          /* latent units */
+    int order;                 /* dpmpp_2m: 1 or 2 */
+    bool heun;                 /* dpmpp_2m: solver_type heun, else midpoint */
+    bool euler_last;           /* dpmpp_2m: the last step is of first order */
 };
 
 /*
  * steps: 1..n_train. ERR_INPUT for what diffusers refuses or cannot do, such as ddim with karras,
- * with the reason. `automatic` is resolved as proto/terms.h says.
+ * with the reason. `automatic` is resolved as proto/terms.h says. On error *s is zeroed.
  */
 int schedule_init(struct schedule *s, const struct schedule_config *c, enum sampler_id sampler,
                   enum scheduler_id scheduler, int steps, struct err *e);
