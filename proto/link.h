@@ -22,7 +22,7 @@
 
 struct link;
 
-/* Address of a peer as the ROUTER knows it. Zeroed and unused on a DEALER. */
+/* Address of a peer as the ROUTER knows it. On a DEALER unused: zeroed, or NULL given. */
 struct peer {
     uint8_t size; /* 1..255 bytes of id */
     unsigned char id[255];
@@ -31,12 +31,13 @@ struct peer {
 /*
  * Binds a ROUTER. endpoint: tcp://ADDRESS:PORT (port * or 0: any free one) or ipc://PATH. Addresses
  * beyond loopback are refused (ERR_ARG) until the wire has keys. Raises the process's limit of open
- * files as far as allowed.
+ * files as far as allowed. ERR_CONFLICT: the address is in use.
  */
 int link_listen(const char *endpoint, struct link **ret_link, struct err *e);
 
 /*
- * Starts a DEALER that connects, and reconnects by itself for ever. identity: at most 255 bytes,
+ * Starts a DEALER that connects, and reconnects by itself for ever; frames sent before it is
+ * connected wait. identity: at most 255 bytes,
  * same over reconnects and restarts (handover), or NULL for one of the library's.
  */
 int link_connect(const char *endpoint, const char *identity, struct link **ret_link, struct err *e);
@@ -58,9 +59,9 @@ int link_send(struct link *link, const struct peer *peer, const void *frame, siz
 int link_receive(struct link *link, struct peer *ret_peer, struct buf *ret_frame, struct err *e);
 
 /*
- * Waits until the link or one of n_fds other descriptors (revents filled) is ready, or timeout_ms
- * passed
- * (-1: for ever). EINTR returns early with 0. Returns 1 if the link has frames to receive, else 0.
+ * Waits until the link or one of n_fds other descriptors (POLLIN and POLLOUT; revents filled) is
+ * ready, or timeout_ms passed (-1: for ever). EINTR returns early with 0. Returns 1 if the link has
+ * frames to receive, else 0.
  */
 int link_wait(struct link *link, struct pollfd *fds, int n_fds, int timeout_ms, struct err *e);
 

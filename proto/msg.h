@@ -32,7 +32,20 @@
 #define MSG_TASK_MAX   (256u << 10) /* bytes of a task's JSON */
 #define MSG_NAME_MAX   255          /* bytes of a worker's, device's or class name */
 #define MSG_PAGE_MAX   1000         /* rows of one list answer */
+#define MSG_FLEET_MAX  10000        /* workers of one answer */
 #define MSG_DEPTH_MAX  8            /* nesting of a frame */
+#define MSG_VALUES_MAX (1u << 20)   /* values of a frame, keys and all nested ones counted */
+#define MSG_BUNDLE_MAX (32u << 20)  /* bytes of a bundle */
+#define MSG_PNG_MAX    (63u << 20)  /* bytes of a picture's file */
+
+#define MSG_PERIOD_MAX_MS 3600000 /* of heartbeats and silence */
+
+/*
+ * The text of the error (code "conflict", request 0) that answers a frame of a peer without a
+ * session, such as a worker's after the coordinator restarted: the peer says hello again. Any other
+ * error with request 0 is a refusal, which the same hello would only meet again.
+ */
+#define MSG_HELLO_FIRST "hello first"
 
 /* type, name on the wire, direction: W worker, C client, S coordinator */
 #define MSG_TABLE(X)                                                                               \
@@ -104,8 +117,11 @@ struct msg_error {
     const char *text;
 };
 
-/* Sent after welcome, and whenever `credits` or what is held changes. States the worker's whole
- * view. */
+/*
+ * Sent after welcome, and whenever a lease ended or was dropped, so that there is room again.
+ * States the worker's whole view at that moment: leases on their way to it are not in it
+ * (PROTOCOL.md).
+ */
 struct msg_ready {
     uint32_t credits;         /* leases it would take now beyond those held */
     struct attempt_ref *held; /* leases and unacknowledged results it has */
@@ -315,7 +331,11 @@ struct msg {
     void *pool; /* owned by a decoded message: its strings and arrays; NULL in one to encode */
 };
 
-/* Appends the frame to ret_frame. ERR_ARG if a value is over its limit. */
+/*
+ * Appends the frame to ret_frame. NULL strings count as "". ERR_ARG if a value is over its limit;
+ * ret_frame is then as before. In text for people (`text`, `device`, `folder`, ...), bytes that are
+ * not UTF-8 become '?'.
+ */
 int msg_encode(const struct msg *m, struct buf *ret_frame, struct err *e);
 
 /*

@@ -1,0 +1,407 @@
+#include "proto/link.h"
+
+#include "proto/msg.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <zmq.h>
+
+#define ENDPOINT_MAX 256
+#define IPC_PATH_MAX 107 /* sun_path of Linux without its NUL */
+
+/*
+ * Frames waiting per peer. Receiving is kept short, since a frame may be a picture: a full queue
+ * makes the peer's own queue fill up, and nothing is lost.
+ */
+#define QUEUE_SEND    1000
+#define QUEUE_RECEIVE 64
+
+#define RECONNECT_MS     50
+#define RECONNECT_MAX_MS 2000
+
+struct link {
+    void *context, *socket; /* libzmq's */
+    bool router;
+    char endpoint[ENDPOINT_MAX];
+    zmq_pollitem_t *items; /* of link_wait; owned */
+    size_t items_max;
+};
+
+static int zmq_err(struct err *e, const char *what)
+{
+    int number = zmq_errno();
+    int code = number == ENOMEM ? ERR_OOM : ERR_IO;
+
+    return err_set(e, code, "%s: %s", what, zmq_strerror(number));
+}
+
+/* The text after `prefix`, or NULL. */
+static const char *after(const char *text, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return strncmp(text, prefix, n) == 0 ? text + n : NULL;
+}
+
+static bool is_loopback(const char *host, bool *ret_ipv6)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    *ret_ipv6 = false;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &v6) != 1)
+        return false;
+    *ret_ipv6 = true;
+    return IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static int check_port(const char *endpoint, const char *port, bool listens, struct err *e)
+{
+    size_t digits = strspn(port, "0123456789");
+    long value = digits && digits <= 5 && !port[digits] ? strtol(port, NULL, 10) : -1;
+
+    if (listens && (strcmp(port, "*") == 0 || value == 0))
+        return 0;
+    if (value < 1 || value > 65535)
+        return err_set(e, ERR_ARG, "endpoint '%s': the port must be %s1..65535", endpoint,
+                       listens ? "* or " : "");
+    return 0;
+}
+
+/* ret_native: the endpoint as libzmq wants it: no host names, no port 0. */
+static int tcp_endpoint(const char *endpoint, const char *address, bool listens,
+                        char ret_native[ENDPOINT_MAX], bool *ret_ipv6, struct err *e)
+{
+    const char *colon = strrchr(address, ':');
+    char host[ENDPOINT_MAX];
+    size_t n = colon ? (size_t)(colon - address) : 0;
+    int rc;
+
+    if (n == 0)
+        return err_set(e, ERR_ARG, "endpoint '%s' must be tcp://ADDRESS:PORT", endpoint);
+    if (address[0] == '[' && address[n - 1] == ']')
+        snprintf(host, sizeof host, "%.*s", (int)n - 2, address + 1);
+    else
+        snprintf(host, sizeof host, "%.*s", (int)n, address);
+    if (strcmp(host, "localhost") == 0)
+        snprintf(host, sizeof host, "127.0.0.1");
+    if (!is_loopback(host, ret_ipv6))
+        return err_set(e, ERR_ARG,
+                       "endpoint '%s': '%s' is not a loopback address (127.0.0.1, localhost, "
+                       "[::1]); the wire has no keys yet, so other machines need a tunnel",
+                       endpoint, host);
+    if ((rc = check_port(endpoint, colon + 1, listens, e)) != 0)
+        return rc;
+    snprintf(ret_native, ENDPOINT_MAX, *ret_ipv6 ? "tcp://[%s]:%s" : "tcp://%s:%s", host,
+             strspn(colon + 1, "0") == strlen(colon + 1) ? "*" : colon + 1);
+    return 0;
+}
+
+static int ipc_endpoint(const char *endpoint, const char *path, char ret_native[ENDPOINT_MAX],
+                        struct err *e)
+{
+    if (path[0] == 0 || path[0] == '@' || path[0] == '*')
+        return err_set(e, ERR_ARG, "endpoint '%s' must be ipc://PATH with the path of a socket",
+                       endpoint);
+    if (strlen(path) > IPC_PATH_MAX)
+        return err_set(e, ERR_ARG, "endpoint '%s': the path is longer than %d bytes", endpoint,
+                       IPC_PATH_MAX);
+    snprintf(ret_native, ENDPOINT_MAX, "%s", endpoint);
+    return 0;
+}
+
+static int native_endpoint(const char *endpoint, bool listens, char ret_native[ENDPOINT_MAX],
+                           bool *ret_ipv6, struct err *e)
+{
+    const char *rest;
+
+    *ret_ipv6 = false;
+    if (strlen(endpoint) >= ENDPOINT_MAX)
+        return err_set(e, ERR_ARG, "endpoint is longer than %d bytes", ENDPOINT_MAX - 1);
+    if ((rest = after(endpoint, "tcp://")))
+        return tcp_endpoint(endpoint, rest, listens, ret_native, ret_ipv6, e);
+    if ((rest = after(endpoint, "ipc://")))
+        return ipc_endpoint(endpoint, rest, ret_native, e);
+    return err_set(e, ERR_ARG, "endpoint '%s' must be tcp://ADDRESS:PORT or ipc://PATH", endpoint);
+}
+
+static int option(struct link *link, int name, int value, struct err *e)
+{
+    return zmq_setsockopt(link->socket, name, &value, sizeof value) ? zmq_err(e, "socket option")
+                                                                    : 0;
+}
+
+static int options(struct link *link, bool ipv6, struct err *e)
+{
+    const int64_t frame_max = MSG_FRAME_MAX;
+    int rc = 0;
+
+    if (zmq_setsockopt(link->socket, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max) != 0)
+        return zmq_err(e, "message limit");
+    TRY(option(link, ZMQ_SNDHWM, QUEUE_SEND, e));
+    TRY(option(link, ZMQ_RCVHWM, QUEUE_RECEIVE, e));
+    TRY(option(link, ZMQ_LINGER, 0, e));
+    TRY(option(link, ZMQ_IPV6, ipv6, e));
+    TRY(option(link, ZMQ_TCP_KEEPALIVE, 1, e));
+    if (link->router) {
+        /* Sends to peers that are gone say so; a peer that comes back replaces its old self. */
+        TRY(option(link, ZMQ_ROUTER_MANDATORY, 1, e));
+        TRY(option(link, ZMQ_ROUTER_HANDOVER, 1, e));
+    } else {
+        TRY(option(link, ZMQ_RECONNECT_IVL, RECONNECT_MS, e));
+        TRY(option(link, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS, e));
+    }
+out:
+    return rc;
+}
+
+static int link_new(bool router, struct link **ret_link, struct err *e)
+{
+    struct link *link = calloc(1, sizeof *link);
+    int rc = 0;
+
+    if (!link)
+        return err_set(e, ERR_OOM, "out of memory for a socket");
+    link->router = router;
+    link->context = zmq_ctx_new();
+    if (!link->context)
+        TRY(zmq_err(e, "messaging"));
+    link->socket = zmq_socket(link->context, router ? ZMQ_ROUTER : ZMQ_DEALER);
+    if (!link->socket)
+        TRY(zmq_err(e, "socket"));
+    *ret_link = link;
+    link = NULL;
+out:
+    link_close(link, 0);
+    return rc;
+}
+
+/* Each peer takes a descriptor; the usual soft limit of 1024 is for select(2), which nobody calls.
+ */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit); /* refused: the soft limit stays, and accept says so */
+}
+
+/* Only the user's own programs may speak to a socket file. */
+static int protect_ipc(const char *endpoint, struct err *e)
+{
+    const char *path = after(endpoint, "ipc://");
+
+    return path && chmod(path, 0600) != 0 ? err_errno(e, path) : 0;
+}
+
+int link_listen(const char *endpoint, struct link **ret_link, struct err *e)
+{
+    struct link *link = NULL;
+    char native[ENDPOINT_MAX];
+    size_t size = sizeof link->endpoint;
+    bool ipv6;
+    int rc = 0;
+
+    TRY(native_endpoint(endpoint, true, native, &ipv6, e));
+    raise_file_limit();
+    TRY(link_new(true, &link, e));
+    TRY(options(link, ipv6, e));
+    if (zmq_bind(link->socket, native) != 0)
+        TRY(err_set(e, zmq_errno() == EADDRINUSE ? ERR_CONFLICT : ERR_IO, "cannot listen at %s: %s",
+                    endpoint, zmq_strerror(zmq_errno())));
+    if (zmq_getsockopt(link->socket, ZMQ_LAST_ENDPOINT, link->endpoint, &size) != 0)
+        TRY(zmq_err(e, endpoint));
+    TRY(protect_ipc(native, e));
+    *ret_link = link;
+    link = NULL;
+out:
+    link_close(link, 0);
+    return rc;
+}
+
+int link_connect(const char *endpoint, const char *identity, struct link **ret_link, struct err *e)
+{
+    struct link *link = NULL;
+    char native[ENDPOINT_MAX];
+    bool ipv6;
+    int rc = 0;
+
+    TRY(native_endpoint(endpoint, false, native, &ipv6, e));
+    TRY(link_new(false, &link, e));
+    TRY(options(link, ipv6, e));
+    if (identity && zmq_setsockopt(link->socket, ZMQ_ROUTING_ID, identity, strlen(identity)) != 0)
+        TRY(err_set(e, ERR_ARG, "identity '%s' must have 1..255 bytes", identity));
+    if (zmq_connect(link->socket, native) != 0)
+        TRY(err_set(e, ERR_IO, "cannot connect to %s: %s", endpoint, zmq_strerror(zmq_errno())));
+    snprintf(link->endpoint, sizeof link->endpoint, "%s", native);
+    *ret_link = link;
+    link = NULL;
+out:
+    link_close(link, 0);
+    return rc;
+}
+
+const char *link_endpoint(const struct link *link)
+{
+    return link->endpoint;
+}
+
+static int send_part(struct link *link, const void *data, size_t size, int flags, struct err *e)
+{
+    int n;
+
+    do
+        n = zmq_send(link->socket, data, size, flags | ZMQ_DONTWAIT);
+    while (n < 0 && zmq_errno() == EINTR);
+    if (n >= 0)
+        return 0;
+    if (zmq_errno() == EHOSTUNREACH)
+        return err_set(e, ERR_MISSING, "the peer is not connected");
+    if (zmq_errno() == EAGAIN)
+        return err_set(e, ERR_TIMEOUT, "the peer's queue is full");
+    return zmq_err(e, "send");
+}
+
+int link_send(struct link *link, const struct peer *peer, const void *frame, size_t size,
+              struct err *e)
+{
+    int rc = 0;
+
+    if (size > MSG_FRAME_MAX)
+        return err_set(e, ERR_ARG, "frame of %zu bytes, over the limit of %u", size, MSG_FRAME_MAX);
+    if (link->router && peer->size == 0)
+        return err_set(e, ERR_ARG, "a frame needs a peer to go to");
+    /* The ROUTER accepts a frame with its address or refuses the address: it never sends half. */
+    if (link->router)
+        TRY(send_part(link, peer->id, peer->size, ZMQ_SNDMORE, e));
+    TRY(send_part(link, frame, size, 0, e));
+out:
+    return rc;
+}
+
+/* One part. 1: taken, 0: none waits. */
+static int receive_part(struct link *link, zmq_msg_t *part, struct err *e)
+{
+    int n;
+
+    do
+        n = zmq_msg_recv(part, link->socket, ZMQ_DONTWAIT);
+    while (n < 0 && zmq_errno() == EINTR);
+    if (n >= 0)
+        return 1;
+    return zmq_errno() == EAGAIN ? 0 : zmq_err(e, "receive");
+}
+
+/* Takes the rest of a message that has more parts than it should. */
+static int drop_rest(struct link *link, zmq_msg_t *part, struct err *e)
+{
+    int got = 1;
+
+    while (got == 1 && zmq_msg_more(part))
+        got = receive_part(link, part, e);
+    return got;
+}
+
+/* One message. 1: it is well formed; 0: none waits; 2: dropped. */
+static int receive_message(struct link *link, zmq_msg_t *part, struct peer *ret_peer,
+                           struct buf *ret_frame, struct err *e)
+{
+    int got;
+
+    *ret_peer = (struct peer){0};
+    if ((got = receive_part(link, part, e)) != 1)
+        return got;
+    if (link->router) {
+        if (zmq_msg_size(part) == 0 || zmq_msg_size(part) > sizeof ret_peer->id ||
+            !zmq_msg_more(part))
+            return (got = drop_rest(link, part, e)) < 0 ? got : 2;
+        ret_peer->size = (uint8_t)zmq_msg_size(part);
+        memcpy(ret_peer->id, zmq_msg_data(part), ret_peer->size);
+        if ((got = receive_part(link, part, e)) != 1)
+            return got;
+    }
+    if (zmq_msg_more(part))
+        return (got = drop_rest(link, part, e)) < 0 ? got : 2;
+    ret_frame->size = 0;
+    buf_append(ret_frame, zmq_msg_data(part), zmq_msg_size(part));
+    return (got = buf_check(ret_frame, e)) != 0 ? got : 1;
+}
+
+int link_receive(struct link *link, struct peer *ret_peer, struct buf *ret_frame, struct err *e)
+{
+    struct peer peer;
+    zmq_msg_t part;
+    int got;
+
+    zmq_msg_init(&part);
+    do
+        got = receive_message(link, &part, ret_peer ? ret_peer : &peer, ret_frame, e);
+    while (got == 2);
+    zmq_msg_close(&part);
+    return got;
+}
+
+static int grow_items(struct link *link, size_t n, struct err *e)
+{
+    zmq_pollitem_t *items;
+
+    if (n <= link->items_max)
+        return 0;
+    items = realloc(link->items, n * sizeof *items);
+    if (!items)
+        return err_set(e, ERR_OOM, "out of memory for %zu descriptors", n);
+    link->items = items;
+    link->items_max = n;
+    return 0;
+}
+
+int link_wait(struct link *link, struct pollfd *fds, int n_fds, int timeout_ms, struct err *e)
+{
+    zmq_pollitem_t *item;
+    int rc;
+
+    if ((rc = grow_items(link, (size_t)n_fds + 1, e)) != 0)
+        return rc;
+    link->items[0] = (zmq_pollitem_t){.socket = link->socket, .events = ZMQ_POLLIN};
+    for (int i = 0; i < n_fds; i++) {
+        short events = (short)((fds[i].events & POLLIN ? ZMQ_POLLIN : 0) |
+                               (fds[i].events & POLLOUT ? ZMQ_POLLOUT : 0));
+        link->items[i + 1] = (zmq_pollitem_t){.fd = fds[i].fd, .events = events};
+        fds[i].revents = 0;
+    }
+    rc = zmq_poll(link->items, n_fds + 1, timeout_ms);
+    if (rc < 0)
+        return zmq_errno() == EINTR ? 0 : zmq_err(e, "wait");
+    for (int i = 0; i < n_fds; i++) {
+        item = &link->items[i + 1];
+        fds[i].revents = (short)((item->revents & ZMQ_POLLIN ? POLLIN : 0) |
+                                 (item->revents & ZMQ_POLLOUT ? POLLOUT : 0) |
+                                 (item->revents & ZMQ_POLLERR ? POLLERR : 0));
+    }
+    return (link->items[0].revents & ZMQ_POLLIN) != 0;
+}
+
+void link_close(struct link *link, int linger_ms)
+{
+    if (!link)
+        return;
+    if (link->socket) {
+        zmq_setsockopt(link->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+        zmq_close(link->socket);
+    }
+    if (link->context)
+        while (zmq_ctx_term(link->context) != 0 && zmq_errno() == EINTR)
+            ;
+    free(link->items);
+    free(link);
+}

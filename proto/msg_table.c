@@ -1,0 +1,386 @@
+#include "proto/msg_table.h"
+
+#define INDEX_MAX ((UINT64_C(1) << 53) - 1) /* exact in JSON and in every language's doubles */
+
+#define AT(member) .key = #member, .offset = offsetof(struct ROW, member)
+#define UINT32(member, low, high)                                                                  \
+    {                                                                                              \
+        AT(member), .kind = FIELD_UINT32, .min = (low), .max = (high)                              \
+    }
+#define UINT64(member, low, high)                                                                  \
+    {                                                                                              \
+        AT(member), .kind = FIELD_UINT64, .min = (low), .max = (high)                              \
+    }
+#define REAL(member)                                                                               \
+    {                                                                                              \
+        AT(member), .kind = FIELD_REAL                                                             \
+    }
+#define STRING(member, low, high)                                                                  \
+    {                                                                                              \
+        AT(member), .kind = FIELD_STRING, .min = (low), .max = (high)                              \
+    }
+#define BYTES(member, high)                                                                        \
+    {                                                                                              \
+        AT(member), .kind = FIELD_BYTES, .min = 1, .max = (high),                                  \
+                    .count_offset = offsetof(struct ROW, member##_size)                            \
+    }
+#define HASH(member)                                                                               \
+    {                                                                                              \
+        AT(member), .kind = FIELD_HASH                                                             \
+    }
+#define MAP(member, table)                                                                         \
+    {                                                                                              \
+        AT(member), .kind = FIELD_MAP, .rows = &(table)                                            \
+    }
+#define LIST(member, high, table)                                                                  \
+    {                                                                                              \
+        AT(member), .kind = FIELD_LIST, .max = (high), .rows = &(table),                           \
+                    .count_offset = offsetof(struct ROW, n_##member)                               \
+    }
+#define OPTIONAL_UINT32(member)                                                                    \
+    {                                                                                              \
+        AT(member), .kind = FIELD_UINT32, .max = UINT32_MAX, .optional = true                      \
+    }
+#define OPTIONAL_UINT64(member)                                                                    \
+    {                                                                                              \
+        AT(member), .kind = FIELD_UINT64, .max = UINT64_MAX, .optional = true                      \
+    }
+#define OPTIONAL_REAL(member)                                                                      \
+    {                                                                                              \
+        AT(member), .kind = FIELD_REAL, .optional = true                                           \
+    }
+#define OPTIONAL_BOOL(member)                                                                      \
+    {                                                                                              \
+        AT(member), .kind = FIELD_BOOL, .optional = true                                           \
+    }
+#define OPTIONAL_STRING(member, high)                                                              \
+    {                                                                                              \
+        AT(member), .kind = FIELD_STRING, .max = (high), .optional = true                          \
+    }
+#define PROSE(member, high)                                                                        \
+    {                                                                                              \
+        AT(member), .kind = FIELD_STRING, .max = (high), .optional = true, .prose = true           \
+    }
+#define REQUEST UINT64(request, 1, UINT64_MAX)
+/* The three keys of an attempt, flat in the map of what speaks about it. */
+#define REF                                                                                        \
+    {.key = "job", .kind = FIELD_HASH, .offset = offsetof(struct ROW, ref.job)},                   \
+        {.key = "index",                                                                           \
+         .kind = FIELD_UINT64,                                                                     \
+         .max = INDEX_MAX,                                                                         \
+         .offset = offsetof(struct ROW, ref.index)},                                               \
+    {                                                                                              \
+        .key = "attempt", .kind = FIELD_UINT32, .min = 1, .max = UINT32_MAX,                       \
+        .offset = offsetof(struct ROW, ref.attempt)                                                \
+    }
+#define TABLE(name)                                                                                \
+    static const struct fields name = {                                                            \
+        .size = sizeof(struct ROW), .n = sizeof name##_at / sizeof *name##_at, .at = name##_at}
+
+#define ROW msg_hello
+static const struct field hello_at[] = {
+    UINT32(protocol, 1, UINT32_MAX),
+    UINT32(protocol_min, 1, UINT32_MAX),
+    STRING(role, 1, MSG_NAME_MAX),
+    PROSE(software, MSG_NAME_MAX),
+    OPTIONAL_STRING(name, MSG_NAME_MAX),
+    PROSE(device, MSG_NAME_MAX),
+    OPTIONAL_STRING(device_class, MSG_NAME_MAX),
+    OPTIONAL_UINT64(memory_bytes),
+    OPTIONAL_UINT32(threads),
+};
+TABLE(hello);
+#undef ROW
+
+#define ROW msg_welcome
+static const struct field welcome_at[] = {
+    UINT32(protocol, 1, UINT32_MAX),
+    PROSE(software, MSG_NAME_MAX),
+    UINT32(heartbeat_ms, 1, MSG_PERIOD_MAX_MS),
+    UINT32(silence_ms, 1, MSG_PERIOD_MAX_MS),
+    UINT32(frame_max, 1, UINT32_MAX),
+};
+TABLE(welcome);
+#undef ROW
+
+static const struct fields nothing = {.size = sizeof(struct msg_ping)};
+
+#define ROW msg_error
+static const struct field error_at[] = {
+    OPTIONAL_UINT64(request),
+    STRING(code, 1, MSG_NAME_MAX),
+    PROSE(text, MSG_STRING_MAX),
+};
+TABLE(error);
+#undef ROW
+
+#define ROW held_row
+struct held_row {
+    struct attempt_ref ref;
+};
+static const struct field held_at[] = {REF};
+TABLE(held);
+#undef ROW
+
+#define ROW msg_ready
+static const struct field ready_at[] = {
+    UINT32(credits, 0, MSG_PAGE_MAX),
+    LIST(held, MSG_PAGE_MAX, held),
+};
+TABLE(ready);
+#undef ROW
+
+#define ROW msg_lease
+static const struct field lease_at[] = {REF, STRING(task, 1, MSG_TASK_MAX)};
+TABLE(lease);
+#undef ROW
+
+#define ROW msg_progress
+static const struct field progress_at[] = {
+    REF,
+    UINT32(step, 0, UINT32_MAX),
+    UINT32(steps, 0, UINT32_MAX),
+};
+TABLE(progress);
+#undef ROW
+
+#define ROW msg_result
+static const struct field result_at[] = {
+    REF,
+    HASH(sha256),
+    BYTES(png, MSG_PNG_MAX),
+    STRING(device_class, 1, MSG_NAME_MAX),
+    STRING(precision, 1, MSG_NAME_MAX),
+    OPTIONAL_REAL(load_seconds),
+    OPTIONAL_REAL(render_seconds),
+    OPTIONAL_BOOL(black),
+};
+TABLE(result);
+#undef ROW
+
+#define ROW msg_failed
+static const struct field failed_at[] = {
+    REF,
+    STRING(code, 1, MSG_NAME_MAX),
+    PROSE(text, MSG_STRING_MAX),
+    OPTIONAL_BOOL(retryable),
+};
+TABLE(failed);
+#undef ROW
+
+#define ROW msg_ack
+static const struct field ack_at[] = {REF, STRING(verdict, 1, MSG_NAME_MAX)};
+TABLE(ack);
+#undef ROW
+
+#define ROW msg_revoke
+static const struct field revoke_at[] = {REF};
+TABLE(revoke);
+#undef ROW
+
+#define ROW msg_submit
+static const struct field submit_at[] = {REQUEST, BYTES(bundle, MSG_BUNDLE_MAX)};
+TABLE(submit);
+#undef ROW
+
+#define ROW msg_submitted
+static const struct field submitted_at[] = {
+    REQUEST,
+    HASH(job),
+    OPTIONAL_BOOL(known),
+    UINT64(tasks, 0, UINT64_MAX),
+};
+TABLE(submitted);
+#undef ROW
+
+#define ROW msg_list
+static const struct field list_at[] = {
+    REQUEST,
+    OPTIONAL_UINT64(offset),
+    UINT32(limit, 1, MSG_PAGE_MAX),
+};
+TABLE(list);
+#undef ROW
+
+#define ROW job_summary
+static const struct field summary_at[] = {
+    HASH(job),
+    STRING(name, 0, MSG_NAME_MAX),
+    STRING(state, 1, MSG_NAME_MAX),
+    UINT64(tasks, 0, UINT64_MAX),
+    UINT64(pending, 0, UINT64_MAX),
+    UINT64(running, 0, UINT64_MAX),
+    UINT64(done, 0, UINT64_MAX),
+    UINT64(failed, 0, UINT64_MAX),
+    OPTIONAL_UINT64(submitted_ms),
+    OPTIONAL_UINT64(finished_ms),
+    OPTIONAL_REAL(rate),
+    OPTIONAL_REAL(eta_seconds),
+    PROSE(folder, MSG_STRING_MAX),
+    PROSE(sheet, MSG_STRING_MAX),
+};
+TABLE(summary);
+#undef ROW
+
+#define ROW msg_jobs
+static const struct field jobs_at[] = {
+    REQUEST,
+    UINT64(total, 0, UINT64_MAX),
+    LIST(jobs, MSG_PAGE_MAX, summary),
+};
+TABLE(jobs);
+#undef ROW
+
+#define ROW msg_status
+static const struct field status_at[] = {REQUEST, STRING(job, 1, MSG_NAME_MAX)};
+TABLE(status);
+#undef ROW
+
+#define ROW running_task
+static const struct field running_at[] = {
+    {.key = "job",
+     .kind = FIELD_HASH,
+     .offset = offsetof(struct running_task, ref.job),
+     .optional = true},
+    {.key = "index",
+     .kind = FIELD_UINT64,
+     .max = INDEX_MAX,
+     .offset = offsetof(struct running_task, ref.index)},
+    {.key = "attempt",
+     .kind = FIELD_UINT32,
+     .max = UINT32_MAX,
+     .offset = offsetof(struct running_task, ref.attempt)},
+    OPTIONAL_STRING(worker, MSG_NAME_MAX),
+    UINT32(step, 0, UINT32_MAX),
+    UINT32(steps, 0, UINT32_MAX),
+    UINT64(since_ms, 0, UINT64_MAX),
+};
+TABLE(running);
+#undef ROW
+
+#define ROW failure
+static const struct field failure_at[] = {
+    UINT64(index, 0, INDEX_MAX),
+    UINT32(attempts, 0, UINT32_MAX),
+    STRING(code, 1, MSG_NAME_MAX),
+    PROSE(text, MSG_STRING_MAX),
+};
+TABLE(failure);
+#undef ROW
+
+#define ROW msg_job
+static const struct field job_at[] = {
+    REQUEST,
+    MAP(summary, summary),
+    LIST(running, MSG_PAGE_MAX, running),
+    LIST(failures, MSG_PAGE_MAX, failure),
+};
+TABLE(job);
+#undef ROW
+
+#define ROW msg_cancel
+static const struct field cancel_at[] = {REQUEST, STRING(job, 1, MSG_NAME_MAX)};
+TABLE(cancel);
+#undef ROW
+
+#define ROW msg_request_only
+static const struct field workers_at[] = {REQUEST};
+TABLE(workers);
+#undef ROW
+
+#define ROW worker_row
+static const struct field worker_at[] = {
+    STRING(name, 0, MSG_NAME_MAX),
+    PROSE(device, MSG_NAME_MAX),
+    OPTIONAL_STRING(device_class, MSG_NAME_MAX),
+    PROSE(software, MSG_NAME_MAX),
+    STRING(state, 1, MSG_NAME_MAX),
+    UINT64(done, 0, UINT64_MAX),
+    UINT64(failed, 0, UINT64_MAX),
+    UINT64(connected_ms, 0, UINT64_MAX),
+    UINT64(silent_ms, 0, UINT64_MAX),
+    LIST(running, MSG_PAGE_MAX, running),
+};
+TABLE(worker);
+#undef ROW
+
+#define ROW msg_fleet
+static const struct field fleet_at[] = {REQUEST, LIST(workers, MSG_FLEET_MAX, worker)};
+TABLE(fleet);
+#undef ROW
+
+#define ROW msg_records
+static const struct field records_at[] = {
+    REQUEST,
+    STRING(job, 1, MSG_NAME_MAX),
+    {.key = "from",
+     .kind = FIELD_UINT64,
+     .max = INDEX_MAX,
+     .offset = offsetof(struct msg_records, from),
+     .optional = true},
+    UINT32(limit, 1, MSG_PAGE_MAX),
+};
+TABLE(records);
+#undef ROW
+
+#define ROW record_row
+static const struct field record_at[] = {
+    UINT64(index, 0, INDEX_MAX),
+    STRING(state, 1, MSG_NAME_MAX),
+    PROSE(path, MSG_STRING_MAX),
+    OPTIONAL_STRING(sha256, HASH_HEX_SIZE - 1),
+    OPTIONAL_UINT64(bytes),
+    OPTIONAL_UINT32(attempt),
+    OPTIONAL_STRING(worker, MSG_NAME_MAX),
+    OPTIONAL_STRING(device_class, MSG_NAME_MAX),
+    OPTIONAL_STRING(precision, MSG_NAME_MAX),
+    OPTIONAL_REAL(render_seconds),
+    OPTIONAL_STRING(code, MSG_NAME_MAX),
+    PROSE(text, MSG_STRING_MAX),
+};
+TABLE(record);
+#undef ROW
+
+#define ROW msg_page
+static const struct field page_at[] = {
+    REQUEST,
+    LIST(records, MSG_PAGE_MAX, record),
+    UINT64(next, 0, UINT64_MAX),
+};
+TABLE(page);
+#undef ROW
+
+#define ROW msg_fetch
+static const struct field fetch_at[] = {
+    REQUEST,
+    STRING(job, 1, MSG_NAME_MAX),
+    UINT64(index, 0, INDEX_MAX),
+};
+TABLE(fetch);
+#undef ROW
+
+#define ROW msg_picture
+static const struct field picture_at[] = {
+    REQUEST,
+    UINT64(index, 0, INDEX_MAX),
+    PROSE(path, MSG_STRING_MAX),
+    STRING(sha256, HASH_HEX_SIZE - 1, HASH_HEX_SIZE - 1),
+    BYTES(png, MSG_PNG_MAX),
+};
+TABLE(picture);
+#undef ROW
+
+#define ping nothing
+#define pong nothing
+#define bye  nothing
+
+const struct fields *msg_fields(enum msg_type type)
+{
+    static const struct fields *const tables[] = {
+#define X(id, name, member) [id] = &member,
+        MSG_TABLE(X)
+#undef X
+    };
+
+    return tables[type];
+}
