@@ -2,6 +2,11 @@
  * Random numbers equal to other systems'. torch_rng is torch.Generator on the CPU: MT19937 with
  * torch's normal transform, float32.
  *
+ * The uniform bits are torch's exactly. The transform (Box and Muller 1958) is computed in float64
+ * by the C library and rounded once to float32: torch's own float32 functions differ from it in the
+ * last bits, below 1e-6, and its versions among themselves; ours barely depends on the library,
+ * since a double's error of an ulp or two almost never crosses a float's rounding edge.
+ *
  *     torch_rng_init(&g, seed);
  *     torch_rng_normal(&g, noise, 4 * 64 * 64);    // torch.randn(1, 4, 64, 64, generator=g)
  */
@@ -12,9 +17,9 @@
 #include <stdint.h>
 
 struct torch_rng {
-    uint32_t state[624]; /* MT19937, Matsumoto and Nishimura 1998 */
-    int next;            /* 0..624 */
-    float cached_normal; /* second value of the pair that a call of n < 16 left over */
+    uint32_t state[624];  /* MT19937, Matsumoto and Nishimura 1998 */
+    int next;             /* 0..624 */
+    double cached_normal; /* second value of the pair that a call of n < 16 left over */
     int has_cached;
 };
 

@@ -23,7 +23,8 @@
 
 #include <stdbool.h>
 
-#define SCHEDULE_TRAIN_MAX 10000 /* training steps */
+#define SCHEDULE_TRAIN_MAX 10000      /* training steps */
+#define SCHEDULE_FILE_MAX  (4u << 20) /* bytes */
 
 enum prediction { PREDICTION_EPSILON, PREDICTION_V, PREDICTION_SAMPLE };
 
