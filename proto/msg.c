@@ -407,7 +407,7 @@ static int unpack_field(struct block **pool, const struct field *f, const msgpac
                         void *row, struct err *e)
 {
     void *member = (char *)row + f->offset;
-    bool yes = o->via.boolean;
+    bool yes;
     int rc;
 
     switch (f->kind) {
@@ -419,6 +419,7 @@ static int unpack_field(struct block **pool, const struct field *f, const msgpac
     case FIELD_BOOL:
         if (o->type != MSGPACK_OBJECT_BOOLEAN)
             return wrong_type(f, "true or false", e);
+        yes = o->via.boolean; /* the union holds a boolean only now */
         memcpy(member, &yes, sizeof yes);
         return 0;
     case FIELD_STRING:
