@@ -19,6 +19,7 @@
 #define TASK_CFG_MAX    1000.0
 #define TASK_SEED_MAX   ((INT64_C(1) << 53) - 1) /* exact in JSON */
 #define TASK_PROMPT_MAX 32768                    /* bytes */
+#define TASK_MODEL_MAX  1024                     /* bytes */
 
 struct task {
     char *model;           /* name in the model library, or an absolute path; owned */
@@ -33,7 +34,10 @@ struct task {
     int64_t seed;      /* 0..TASK_SEED_MAX */
 };
 
-/* Every bound above. ERR_INPUT names the field and the bound. */
+/*
+ * Every bound above, and that ddim does not use karras (which has no such time steps). ERR_INPUT
+ * names the field and the bound.
+ */
 int task_check(const struct task *t, struct err *e);
 
 /* Appends the canonical JSON. */
