@@ -1,0 +1,34 @@
+/* What unet/config.json says: diffusers' UNet2DConditionModel as Stable Diffusion 1 and 2 use it.
+ */
+#ifndef ENGINE_UNET_CONFIG_H
+#define ENGINE_UNET_CONFIG_H
+
+#include "engine/config.h"
+
+struct unet_config {
+    int in_channels, out_channels; /* of the latent and of the result */
+    int levels;
+    int channels[CONFIG_LEVELS_MAX];           /* block_out_channels */
+    int layers[CONFIG_LEVELS_MAX];             /* resnets per down block; up blocks have one more */
+    int heads[CONFIG_LEVELS_MAX];              /* attention heads */
+    int transformer_blocks[CONFIG_LEVELS_MAX]; /* per transformer */
+    bool down_attention[CONFIG_LEVELS_MAX];    /* CrossAttnDownBlock2D */
+    bool up_attention[CONFIG_LEVELS_MAX];      /* CrossAttnUpBlock2D; entry 0 is the lowest level */
+    int text_width;                            /* cross_attention_dim */
+    int groups;
+    float eps;
+    enum activation act;
+    int time_width; /* of the time embedding after its two linears */
+    bool cos_first; /* flip_sin_to_cos */
+    float freq_shift;
+    int downsample_padding; /* 0: one row and column of zeros below and right */
+    int conv_in_kernel, conv_out_kernel;
+};
+
+/*
+ * path: unet/config.json. Missing keys take the defaults of diffusers' class. ERR_INPUT names file,
+ * key and value for anything that the engine would not honour.
+ */
+int unet_config_read(const char *path, struct unet_config *ret_config, struct err *e);
+
+#endif
