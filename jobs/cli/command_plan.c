@@ -1,0 +1,353 @@
+/* litho plan job.yaml: what a manifest would render, before anything is spent. */
+#include "jobs/cli/amounts.h"
+#include "jobs/cli/measure.h"
+#include "jobs/cli/models.h"
+#include "jobs/cli/order.h"
+
+#include "coordinator/store.h"
+
+#include <string.h>
+
+#define DEFAULT_OUT    "out"
+#define VALUES_SHOWN   5
+#define VALUE_COLUMNS  24 /* longer values are cut */
+#define MODELS_SHOWN   100
+#define PROMPT_COLUMNS 160
+
+struct plan {
+    struct cli *cli;
+    struct state state;
+    struct order order;
+    const struct job *job;
+    uint64_t tasks, rendered;
+    uint64_t first, last; /* indices, when there is a task */
+    struct workload load; /* means */
+    struct measure measured;
+    bool is_measured;
+    size_t n_missing; /* models */
+};
+
+/* The index of the last task: the smallest one with all tasks at or below it. */
+static uint64_t last_index(const struct job *job)
+{
+    uint64_t tasks = job_count(job), low = 0, high = job_span(job) - 1;
+
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (job_rank(job, middle + 1) >= tasks)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* None if no earlier run knew this job. */
+static int rendered_count(struct plan *p, struct err *e)
+{
+    uint64_t failed;
+    int rc = store_peek(p->state.folder, job_hash(p->job), &p->rendered, &failed, e);
+
+    if (rc == ERR_MISSING)
+        p->rendered = 0;
+    return rc == ERR_MISSING ? 0 : rc;
+}
+
+static int gather(struct plan *p, struct err *e)
+{
+    const char *out = p->cli->options.value[OPTION_OUT];
+    int rc = 0;
+
+    TRY(state_locate(out != NULL ? out : DEFAULT_OUT, &p->state, e));
+    TRY(order_read(p->cli, &p->state, &p->order, e));
+    p->job = p->order.job;
+    p->tasks = job_count(p->job);
+    if (p->tasks > 0) {
+        p->first = job_next(p->job, 0);
+        p->last = last_index(p->job);
+    }
+    TRY(rendered_count(p, e));
+    TRY(workload_of(p->job, &p->load, e));
+    p->is_measured = measure_read(&p->state, p->job, &p->measured);
+out:
+    return rc;
+}
+
+/* ---- for people ---- */
+
+static void label(const struct plan *p, const char *name)
+{
+    fprintf(p->cli->out.file, "  %s%-9s%s ", style(&p->cli->out, STYLE_BOLD), name,
+            style(&p->cli->out, STYLE_OFF));
+}
+
+/* Control characters out, long text cut. */
+static void append_cut(struct buf *out, const char *text, int columns)
+{
+    for (const char *p = text; *p != '\0'; p++) {
+        if (((unsigned char)*p & 0xC0) != 0x80 && columns-- == 0) {
+            buf_puts(out, "...");
+            return;
+        }
+        buf_putc(out, (unsigned char)*p < 0x20 || *p == 0x7F ? ' ' : *p);
+    }
+}
+
+static void print_axis(const struct plan *p, size_t axis, int name_columns)
+{
+    uint64_t length = job_axis_length(p->job, axis);
+    struct buf count = {0}, values = {0};
+
+    for (uint64_t at = 0; at < length && at < VALUES_SHOWN; at++) {
+        struct buf value = {0};
+        job_axis_value(p->job, axis, at, &value);
+        buf_puts(&values, at > 0 ? ", " : "");
+        append_cut(&values, buf_text(&value), VALUE_COLUMNS);
+        buf_done(&value);
+    }
+    if (length > VALUES_SHOWN)
+        buf_puts(&values, ", ...");
+    amount_count(length, &count);
+    label(p, axis == 0 ? "axes" : "");
+    fprintf(p->cli->out.file, "%-*s  %*s  %s\n", name_columns, job_axis_name(p->job, axis), 6,
+            buf_text(&count), buf_text(&values));
+    buf_done(&count);
+    buf_done(&values);
+}
+
+static void print_axes(const struct plan *p)
+{
+    int columns = 0;
+
+    for (size_t i = 0; i < job_axis_count(p->job); i++)
+        if (text_columns(job_axis_name(p->job, i)) > columns)
+            columns = text_columns(job_axis_name(p->job, i));
+    for (size_t i = 0; i < job_axis_count(p->job); i++)
+        print_axis(p, i, columns);
+}
+
+static void print_models(struct plan *p)
+{
+    const struct terminal *t = &p->cli->out;
+    const char *models[MODELS_SHOWN];
+    size_t n = job_models(p->job, models, MODELS_SHOWN);
+    struct buf folder = {0};
+    struct err e;
+
+    for (size_t i = 0; i < n && i < MODELS_SHOWN; i++) {
+        label(p, i > 0 ? "" : n == 1 ? "model" : "models");
+        if (models_find(models[i], p->cli->options.value[OPTION_MODELS], &folder, &e) == 0) {
+            fprintf(t->file, "%s  (%s)\n", models[i], buf_text(&folder));
+        } else {
+            p->n_missing++;
+            fprintf(t->file, "%smissing:%s %s\n", style(t, STYLE_RED), style(t, STYLE_OFF), e.text);
+        }
+    }
+    if (n > MODELS_SHOWN)
+        fprintf(t->file, "            and %zu more\n", n - MODELS_SHOWN);
+    buf_done(&folder);
+}
+
+static int print_task(const struct plan *p, const char *name, uint64_t index, struct err *e)
+{
+    struct buf path = {0}, prompt = {0}, cfg = {0};
+    FILE *file = p->cli->out.file;
+    struct task t = {0};
+    int rc = 0;
+
+    TRY(job_task(p->job, index, &t, e));
+    TRY(job_path(p->job, index, &path, e));
+    append_cut(&prompt, t.prompt, PROMPT_COLUMNS);
+    buf_number(&cfg, t.cfg_scale);
+    label(p, name);
+    fprintf(file, "\"%s\"\n", buf_text(&prompt));
+    label(p, "");
+    fprintf(file, "%dx%d, %s %s, %d steps, cfg_scale %s, ", t.width, t.height,
+            sampler_name(t.sampler), scheduler_name(t.scheduler), t.steps, buf_text(&cfg));
+    if (p->order.drawn)
+        fprintf(file, "seeds drawn at the first run\n");
+    else
+        fprintf(file, "seed %lld\n", (long long)t.seed);
+    label(p, "");
+    fprintf(file, "%s/%s\n", p->state.out, buf_text(&path));
+out:
+    task_done(&t);
+    buf_done(&path);
+    buf_done(&prompt);
+    buf_done(&cfg);
+    return rc;
+}
+
+static void print_estimates(const struct plan *p)
+{
+    double left = (double)(p->tasks - p->rendered);
+    FILE *file = p->cli->out.file;
+    struct buf text = {0};
+
+    label(p, "disk");
+    if (p->is_measured)
+        amount_bytes((double)p->tasks * p->load.pixels * p->measured.bytes_per_pixel, &text);
+    else
+        amount_bytes((double)p->tasks * p->load.pixels * 3, &text);
+    fprintf(file,
+            p->is_measured ? "about %s, by the size of the pictures that are there\n"
+                           : "at most %s (uncompressed); better known after the first run\n",
+            buf_text(&text));
+    buf_done(&text);
+    label(p, "time");
+    if (!p->is_measured) {
+        fprintf(file, "unknown until the first run\n");
+        return;
+    }
+    amount_duration(left * p->load.work / p->measured.work_per_second, &text);
+    fprintf(file, "about %s for what is missing, measured over ", buf_text(&text));
+    buf_done(&text);
+    amount_images(p->measured.images, &text);
+    fprintf(file, "%s with %d worker%s of %d thread%s\n", buf_text(&text), p->measured.workers,
+            p->measured.workers == 1 ? "" : "s", p->measured.threads,
+            p->measured.threads == 1 ? "" : "s");
+    buf_done(&text);
+}
+
+static int print_plan(struct plan *p, struct err *e)
+{
+    const struct terminal *t = &p->cli->out;
+    uint64_t excluded = job_span(p->job) - p->tasks;
+    struct buf images = {0}, count = {0};
+    int rc = 0;
+
+    amount_images(p->tasks, &images);
+    fprintf(t->file, "%s%s%s: %s\n", style(t, STYLE_BOLD), job_name(p->job), style(t, STYLE_OFF),
+            buf_text(&images));
+    print_axes(p);
+    if (excluded > 0) {
+        amount_count(excluded, &count);
+        label(p, "excluded");
+        fprintf(t->file, "%s combination%s\n", buf_text(&count), excluded == 1 ? "" : "s");
+    }
+    print_models(p);
+    if (p->tasks > 0)
+        TRY(print_task(p, "first", p->first, e));
+    if (p->tasks > 1)
+        TRY(print_task(p, "last", p->last, e));
+    buf_done(&count);
+    amount_count(p->rendered, &count);
+    label(p, "rendered");
+    fprintf(t->file, "%s of %s\n", buf_text(&count), buf_text(&images));
+    print_estimates(p);
+out:
+    buf_done(&images);
+    buf_done(&count);
+    return rc;
+}
+
+/* ---- for programs ---- */
+
+static json_t *axes_json(const struct plan *p)
+{
+    json_t *axes = json_array();
+
+    for (size_t i = 0; i < job_axis_count(p->job); i++) {
+        uint64_t length = job_axis_length(p->job, i);
+        json_t *values = json_array();
+        for (uint64_t at = 0; at < length && at < VALUES_SHOWN; at++) {
+            struct buf value = {0};
+            job_axis_value(p->job, i, at, &value);
+            json_array_append_new(values, json_string(buf_text(&value)));
+            buf_done(&value);
+        }
+        json_array_append_new(axes,
+                              json_pack("{s:s, s:I, s:o}", "name", job_axis_name(p->job, i),
+                                        "length", (json_int_t)length, "first_values", values));
+    }
+    return axes;
+}
+
+static json_t *models_json(struct plan *p)
+{
+    const char *models[MODELS_SHOWN];
+    size_t n = job_models(p->job, models, MODELS_SHOWN);
+    json_t *list = json_array();
+    struct buf folder = {0};
+
+    for (size_t i = 0; i < n && i < MODELS_SHOWN; i++) {
+        bool found =
+            models_find(models[i], p->cli->options.value[OPTION_MODELS], &folder, NULL) == 0;
+        p->n_missing += !found;
+        json_array_append_new(list, json_pack("{s:s, s:s?}", "model", models[i], "folder",
+                                              found ? buf_text(&folder) : NULL));
+    }
+    buf_done(&folder);
+    return list;
+}
+
+static int task_json(const struct plan *p, uint64_t index, json_t **ret_value, struct err *e)
+{
+    struct buf path = {0}, text = {0};
+    json_t *task = NULL;
+    struct task t = {0};
+    int rc = 0;
+
+    TRY(job_task(p->job, index, &t, e));
+    TRY(job_path(p->job, index, &path, e));
+    task_to_json(&t, &text);
+    TRY(json_read("task", buf_text(&text), text.size, &task, e));
+    *ret_value = json_pack("{s:I, s:s, s:o}", "index", (json_int_t)index, "path", buf_text(&path),
+                           "task", task);
+out:
+    task_done(&t);
+    buf_done(&path);
+    buf_done(&text);
+    return rc;
+}
+
+static int json_plan(struct plan *p, struct err *e)
+{
+    json_t *plan =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:o, s:o}", "name", job_name(p->job), "job",
+                  job_hash(p->job), "tasks", (json_int_t)p->tasks, "excluded",
+                  (json_int_t)(job_span(p->job) - p->tasks), "rendered", (json_int_t)p->rendered,
+                  "seeds_drawn", !p->order.drawn, "axes", axes_json(p), "models", models_json(p));
+    json_t *task = NULL;
+    int rc = 0;
+
+    if (p->tasks > 0) {
+        TRY(task_json(p, p->first, &task, e));
+        json_object_set_new(plan, "first", task);
+        TRY(task_json(p, p->last, &task, e));
+        json_object_set_new(plan, "last", task);
+    }
+    json_object_set_new(
+        plan, "bytes",
+        p->is_measured ? json_real((double)p->tasks * p->load.pixels * p->measured.bytes_per_pixel)
+                       : json_null());
+    json_object_set_new(plan, "seconds",
+                        p->is_measured ? json_real((double)(p->tasks - p->rendered) * p->load.work /
+                                                   p->measured.work_per_second)
+                                       : json_null());
+    cli_json(p->cli, plan);
+    plan = NULL;
+out:
+    json_decref(plan);
+    return rc;
+}
+
+int command_plan(struct cli *c)
+{
+    struct plan p = {.cli = c};
+    struct err e = {0};
+    int rc = 0, code;
+
+    TRY(gather(&p, &e));
+    TRY(cli_has(c, OPTION_JSON) ? json_plan(&p, &e) : print_plan(&p, &e));
+out:
+    if (rc == 0)
+        code = p.n_missing > 0 ? EXIT_FAILED : EXIT_DONE;
+    else if (p.job == NULL)
+        code = order_fail(c, &p.order, &e);
+    else
+        code = cli_fail(c, &e);
+    order_done(&p.order);
+    state_done(&p.state);
+    return code;
+}

@@ -1,0 +1,194 @@
+/*
+ * litho run job.yaml: a whole cluster for one job, from the manifest to the pictures and back to
+ * the prompt.
+ */
+#include "jobs/cli/amounts.h"
+#include "jobs/cli/errand.h"
+#include "jobs/cli/measure.h"
+#include "jobs/cli/order.h"
+#include "jobs/cli/views.h"
+#include "proto/clock.h"
+
+#include <string.h>
+
+#define DEFAULT_OUT     "out"
+#define DEFAULT_WORKERS 2
+
+struct run {
+    struct cli *cli;
+    struct state state;
+    struct order order;
+    struct errand errand;
+    int64_t started_ms; /* monotonic */
+};
+
+static int numbers_read(struct run *r, struct err *e)
+{
+    const struct options *o = &r->cli->options;
+    int64_t workers, threads;
+    int n = errand_cores(), rc = 0;
+
+    TRY(options_number(o, OPTION_WORKERS, 1, CLUSTER_WORKERS_MAX,
+                       n < DEFAULT_WORKERS ? n : DEFAULT_WORKERS, &workers, e));
+    TRY(options_number(o, OPTION_THREADS, 1, CLUSTER_THREADS_MAX, n > workers ? n / workers : 1,
+                       &threads, e));
+    r->errand.options.workers = (int)workers;
+    r->errand.options.threads = (int)threads;
+    r->errand.options.models = o->value[OPTION_MODELS];
+out:
+    return rc;
+}
+
+/* The base of later estimates; a run that cannot keep it has rendered all the same. */
+static void remember(struct run *r)
+{
+    const struct errand *errand = &r->errand;
+    double seconds = (double)(clock_monotonic_ms() - errand->first_step_ms) / 1000;
+    struct measure m = {.images = errand->done - errand->done_at_step,
+                        .workers = errand->options.workers,
+                        .threads = errand->options.threads};
+    struct workload w;
+    struct err e;
+
+    if (errand->first_step_ms == 0 || m.images == 0 || seconds <= 0 ||
+        workload_of(r->order.job, &w, NULL) != 0)
+        return;
+    m.work_per_second = w.work * (double)m.images / seconds;
+    m.bytes_per_pixel = measure_pictures(&r->state, r->order.job);
+    if (m.bytes_per_pixel > 0 && measure_write(&r->state, r->order.job, &m, &e) != 0)
+        cli_note(r->cli, "the next plan will not know this run's speed: %s", e.text);
+}
+
+static void headline(const struct run *r, double seconds, struct buf *line)
+{
+    const struct job_summary *s = &r->errand.final.job.summary;
+    uint64_t rendered = s->done - r->errand.there_at_first;
+
+    if (rendered == 0 && s->done == s->tasks) {
+        buf_puts(line, "nothing to do: ");
+        amount_images(s->done, line);
+        buf_puts(line, s->done == 1 ? " is there" : " are there");
+        return;
+    }
+    amount_images(rendered, line);
+    buf_puts(line, " in ");
+    amount_duration(seconds, line);
+    if (rendered > 0 && seconds > 0) {
+        buf_puts(line, ", ");
+        amount_rate((double)rendered / seconds, line);
+    }
+    if (r->errand.there_at_first > 0) {
+        buf_puts(line, "; ");
+        amount_count(r->errand.there_at_first, line);
+        buf_puts(line, r->errand.there_at_first == 1 ? " was there" : " were there");
+    }
+}
+
+static void print_summary(struct run *r, double seconds)
+{
+    const struct job_summary *s = &r->errand.final.job.summary;
+    const struct terminal *t = &r->cli->out;
+    struct buf line = {0};
+
+    headline(r, seconds, &line);
+    fprintf(t->file, "%s%s%s\n", style(t, s->failed == 0 ? STYLE_GREEN : STYLE_YELLOW),
+            buf_text(&line), style(t, STYLE_OFF));
+    fprintf(t->file, "  folder  %s\n", s->folder);
+    if (s->sheet[0] != '\0')
+        fprintf(t->file, "  sheet   %s\n", s->sheet);
+    fprintf(t->file, "  index   %s/index.jsonl\n", s->folder);
+    fflush(t->file);
+    buf_done(&line);
+}
+
+static void print_json(struct run *r, double seconds)
+{
+    const struct job_summary *s = &r->errand.final.job.summary;
+    json_t *line = view_job_json(&r->errand.final.job);
+    struct buf index = {0};
+
+    buf_printf(&index, "%s/index.jsonl", s->folder);
+    json_object_set_new(line, "index", json_string(buf_text(&index)));
+    json_object_set_new(line, "rendered",
+                        json_integer((json_int_t)(s->done - r->errand.there_at_first)));
+    json_object_set_new(line, "restarts", json_integer(cluster_restarts(r->errand.cluster)));
+    json_object_set_new(line, "seconds", json_real(seconds));
+    cli_json(r->cli, line);
+    buf_done(&index);
+}
+
+static int finish(struct run *r)
+{
+    double seconds = (double)(clock_monotonic_ms() - r->started_ms) / 1000;
+    int restarts = cluster_restarts(r->errand.cluster);
+
+    remember(r);
+    if (cli_has(r->cli, OPTION_JSON))
+        print_json(r, seconds);
+    else if (!cli_has(r->cli, OPTION_QUIET))
+        print_summary(r, seconds);
+    if (restarts > 0)
+        cli_note(r->cli, "workers died and were started again %d time%s: see %s", restarts,
+                 restarts == 1 ? "" : "s", r->state.logs);
+    if (!cli_has(r->cli, OPTION_JSON))
+        view_failures(&r->cli->err, &r->errand.final.job);
+    return view_exit_code(&r->errand.final.job.summary);
+}
+
+static int give_up(struct run *r, const struct err *e)
+{
+    struct buf tasks = {0};
+
+    if (e->code != ERR_CANCELLED)
+        return cli_fail(r->cli, e);
+    cli_note(r->cli, "stopping; Ctrl-C again to kill");
+    errand_stop(&r->errand);
+    amount_images(job_count(r->order.job), &tasks);
+    cli_note(r->cli, "%llu of %s %s there; the same command renders the rest",
+             (unsigned long long)r->errand.done, buf_text(&tasks),
+             r->errand.done == 1 ? "is" : "are");
+    buf_done(&tasks);
+    return EXIT_INTERRUPTED;
+}
+
+static int prepare(struct run *r, struct err *e)
+{
+    int rc = 0;
+
+    TRY(state_make(&r->state, e));
+    TRY(order_keep(&r->order, &r->state, e));
+    r->errand.cli = r->cli;
+    r->errand.job = r->order.job;
+    r->errand.bundle = &r->order.bundle;
+    r->errand.options.state = r->state.folder;
+    r->errand.options.out = r->state.out;
+    r->errand.options.logs = r->state.logs;
+out:
+    return rc;
+}
+
+int command_run(struct cli *c)
+{
+    const char *out = c->options.value[OPTION_OUT];
+    struct run r = {.cli = c, .started_ms = clock_monotonic_ms()};
+    struct err e = {0};
+    int rc = 0, code;
+
+    TRY(numbers_read(&r, &e));
+    TRY(state_locate(out != NULL ? out : DEFAULT_OUT, &r.state, &e));
+    if ((rc = order_read(c, &r.state, &r.order, &e)) == 0) {
+        TRY(prepare(&r, &e));
+        TRY(errand_run(&r.errand, &e));
+    }
+out:
+    if (rc == 0)
+        code = finish(&r);
+    else if (r.order.job == NULL)
+        code = order_fail(c, &r.order, &e);
+    else
+        code = give_up(&r, &e);
+    errand_done(&r.errand);
+    order_done(&r.order);
+    state_done(&r.state);
+    return code;
+}

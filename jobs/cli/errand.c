@@ -1,0 +1,88 @@
+#include "jobs/cli/errand.h"
+
+#include "jobs/cli/follow.h"
+#include "jobs/cli/interrupts.h"
+#include "proto/clock.h"
+
+#include <sched.h>
+
+#define ANSWER_TIMEOUT_MS 120000 /* of our own coordinator, whose death is noticed at once */
+
+int errand_cores(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 1)
+        return 1;
+    return CPU_COUNT(&set);
+}
+
+static void on_status(void *user, const struct msg_job *m)
+{
+    struct errand *r = user;
+
+    r->done = m->summary.done;
+    for (size_t i = 0; i < m->n_running; i++) {
+        cluster_worker_works(r->cluster, m->running[i].worker);
+        if (r->first_step_ms == 0 && m->running[i].step > 0) {
+            r->first_step_ms = clock_monotonic_ms();
+            r->done_at_step = m->summary.done;
+        }
+    }
+}
+
+static int submit(struct errand *r, bool *ret_settled, struct err *e)
+{
+    struct msg request = {.type = MSG_SUBMIT}, answer;
+    int rc = 0;
+
+    request.submit.bundle = r->bundle->data;
+    request.submit.bundle_size = r->bundle->size;
+    TRY(client_ask(r->client, &request, MSG_SUBMITTED, &answer, e));
+    msg_done(&answer);
+    request = (struct msg){.type = MSG_STATUS, .status = {.job = job_hash(r->job)}};
+    TRY(client_ask(r->client, &request, MSG_JOB, &answer, e));
+    r->there_at_first = r->done = answer.job.summary.done;
+    *ret_settled = answer.job.summary.pending + answer.job.summary.running == 0;
+    msg_done(&answer);
+out:
+    return rc;
+}
+
+int errand_run(struct errand *r, struct err *e)
+{
+    struct client_options o = {.timeout_ms = ANSWER_TIMEOUT_MS, .check = cluster_check};
+    struct follow f = {.cli = r->cli, .job = job_hash(r->job), .seen = on_status, .user = r};
+    bool settled;
+    int rc = 0;
+
+    TRY(interrupts_catch(e));
+    TRY(cluster_start(&r->options, &r->cluster, e));
+    o.endpoint = cluster_endpoint(r->cluster);
+    o.user = r->cluster;
+    TRY(client_open(&o, &r->client, e));
+    TRY(submit(r, &settled, e));
+    if (!settled) /* a job with nothing left to render needs no workers */
+        TRY(cluster_start_workers(r->cluster, e));
+    f.client = r->client;
+    TRY(follow_job(&f, &r->final, e));
+out:
+    return rc;
+}
+
+void errand_stop(struct errand *r)
+{
+    client_close(r->client);
+    r->client = NULL;
+    if (r->cluster != NULL)
+        cluster_stop(r->cluster);
+}
+
+void errand_done(struct errand *r)
+{
+    errand_stop(r);
+    msg_done(&r->final);
+    r->final = (struct msg){0};
+    cluster_free(r->cluster);
+    r->cluster = NULL;
+}

@@ -1,0 +1,7 @@
+/* The `litho` command. */
+#include "jobs/cli/cli.h"
+
+int main(int argc, char **argv)
+{
+    return cli_main(argc, argv);
+}

@@ -1,0 +1,127 @@
+#include "jobs/cli/order.h"
+
+#include "jobs/cli/models.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct dice {
+    bool thrown;
+};
+
+static int64_t draw_seed(void *user)
+{
+    struct dice *dice = user;
+    uint32_t seed = 0;
+
+    dice->thrown = true;
+    while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+        ;
+    return seed;
+}
+
+static void diagnostics_show(struct cli *c, const struct diagnostics *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        bool warning = d->items[i].warning;
+        fprintf(c->err.file, "%s%s%s %s\n", style(&c->err, warning ? STYLE_YELLOW : STYLE_RED),
+                warning ? "warning:" : "error:", style(&c->err, STYLE_OFF), d->items[i].text);
+    }
+}
+
+static int resume(const struct state *state, struct order *d, struct err *e)
+{
+    struct buf earlier = {0};
+    struct job *job = NULL;
+    int rc = state_bundle_read(state, d->source_hash, &earlier, NULL);
+
+    if (rc == ERR_MISSING) {
+        buf_done(&earlier);
+        return 0;
+    }
+    if (rc == 0)
+        rc = job_load(earlier.data, earlier.size, &job, e);
+    if (rc != 0) {
+        buf_done(&earlier);
+        return err_set(e, ERR_IO,
+                       "%s/%s.json, the seeds of an earlier run, cannot be read; remove it to draw "
+                       "new ones",
+                       state->bundles, d->source_hash);
+    }
+    job_free(d->job);
+    buf_done(&d->bundle);
+    d->job = job;
+    d->bundle = earlier;
+    d->drawn = false;
+    d->resumed = true;
+    return 0;
+}
+
+int order_read(struct cli *c, const struct state *state, struct order *ret_d, struct err *e)
+{
+    struct order *d = ret_d;
+    struct dice dice = {0};
+    char *model = NULL;
+    struct manifest_options o = {.path = c->options.arguments[0],
+                                 .sets = c->options.sets,
+                                 .n_sets = c->options.n_sets,
+                                 .draw_seed = draw_seed,
+                                 .user = &dice};
+    int rc = 0;
+
+    *d = (struct order){0};
+    if (cli_has(c, OPTION_MODEL))
+        TRY(model_resolve(c->options.value[OPTION_MODEL], &model, e));
+    o.model = model;
+    rc = manifest_load(&o, &d->diagnostics, &d->bundle, d->source_hash, e);
+    if (!cli_has(c, OPTION_JSON))
+        diagnostics_show(c, &d->diagnostics);
+    TRY(rc);
+    d->drawn = dice.thrown;
+    TRY(job_load(d->bundle.data, d->bundle.size, &d->job, e));
+    if (state != NULL && d->drawn)
+        TRY(resume(state, d, e));
+out:
+    free(model);
+    return rc;
+}
+
+int order_keep(const struct order *d, const struct state *state, struct err *e)
+{
+    return d->drawn ? state_bundle_write(state, d->source_hash, &d->bundle, e) : 0;
+}
+
+static void mistakes_json(struct cli *c, const struct order *d)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < d->diagnostics.n; i++) {
+        const struct diagnostic *item = &d->diagnostics.items[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:b}", "text", item->text,
+                                              "file", item->file, "line", item->line, "column",
+                                              item->column, "warning", item->warning));
+    }
+    cli_json(c, json_pack("{s:o}", "mistakes", list));
+}
+
+int order_fail(struct cli *c, const struct order *d, const struct err *e)
+{
+    if (d->diagnostics.n_errors == 0) {
+        cli_fail(c, e);
+        return EXIT_USAGE;
+    }
+    if (cli_has(c, OPTION_JSON))
+        mistakes_json(c, d);
+    else
+        cli_note(c, "%s", e->text);
+    return EXIT_USAGE;
+}
+
+void order_done(struct order *d)
+{
+    job_free(d->job);
+    buf_done(&d->bundle);
+    diagnostics_done(&d->diagnostics);
+    *d = (struct order){0};
+}

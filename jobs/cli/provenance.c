@@ -1,0 +1,135 @@
+#include "jobs/cli/provenance.h"
+
+#include "proto/png.h"
+
+#include <string.h>
+
+#define FILES_MAX 1000 /* of a model */
+
+static int record_check(struct json_reader *r, const json_t *record)
+{
+    const json_t *model = json_object_get(record, "model");
+    const json_t *files = json_object_get(model, "files");
+
+    json_get_int(r, record, "litho", 1, 1);
+    json_get_string(r, record, "engine");
+    json_get_string(r, record, "precision");
+    json_get_string(r, record, "device_class");
+    if (r->rc == 0 && (!json_is_object(files) || json_object_size(files) > FILES_MAX))
+        r->rc = err_set(r->e, ERR_INPUT, "%s: 'model' must name its files", r->where);
+    return r->rc;
+}
+
+int provenance_read(const void *png, size_t size, const char *where, struct provenance *ret_p,
+                    struct err *e)
+{
+    struct json_reader r = {.where = where, .e = e};
+    struct provenance p = {0};
+    struct buf text = {0};
+    int rc = 0;
+
+    rc = png_text_get(png, size, "litho", &text, e);
+    if (rc == ERR_MISSING)
+        rc = err_set(e, ERR_MISSING,
+                     "%s carries no record of how it was made (no 'litho' text chunk): only "
+                     "pictures that Lithograph made, unchanged by other programs, can be replayed",
+                     where);
+    TRY(rc);
+    TRY(json_read(where, buf_text(&text), text.size, &p.record, e));
+    TRY(record_check(&r, p.record));
+    TRY(task_from_value(json_object_get(p.record, "task"), &p.task, e));
+    *ret_p = p;
+    p = (struct provenance){0};
+out:
+    provenance_done(&p);
+    buf_done(&text);
+    return rc;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text == NULL ? "" : text;
+}
+
+static void difference(const struct provenance *was, const struct provenance *is, const char *key,
+                       const char *what, struct buf *lines)
+{
+    const char *a = text_of(was->record, key), *b = text_of(is->record, key);
+
+    if (strcmp(a, b) != 0)
+        buf_printf(lines, "%s: %s in the record, %s here\n", what, a, b);
+}
+
+static const json_t *files_of(const struct provenance *p)
+{
+    return json_object_get(json_object_get(p->record, "model"), "files");
+}
+
+void provenance_differences(const struct provenance *was, const struct provenance *is,
+                            struct buf *ret_lines)
+{
+    const json_t *a = files_of(was), *b = files_of(is);
+    const char *path;
+    json_t *hash;
+
+    json_object_foreach((json_t *)a, path, hash)
+    {
+        const char *here = text_of(b, path);
+        if (here[0] == '\0')
+            buf_printf(ret_lines, "model file %s: not in this model\n", path);
+        else if (!json_is_string(hash) || strcmp(json_string_value(hash), here) != 0)
+            buf_printf(ret_lines, "model file %s: another content (SHA-256 %.8s..., was %.8s...)\n",
+                       path, here, text_of(a, path));
+    }
+    json_object_foreach((json_t *)b, path, hash) if (json_object_get(a, path) == NULL)
+        buf_printf(ret_lines, "model file %s: not in the record\n", path);
+    difference(was, is, "engine", "engine version", ret_lines);
+    difference(was, is, "precision", "precision", ret_lines);
+    difference(was, is, "device_class", "device class", ret_lines);
+}
+
+/* "${" would name a variable: "$${" is how the language writes it plainly. */
+static json_t *plain(const char *prompt)
+{
+    struct buf text = {0};
+    json_t *value;
+
+    for (const char *p = prompt; *p != '\0'; p++) {
+        if (p[0] == '$' && p[1] == '{')
+            buf_putc(&text, '$');
+        buf_putc(&text, *p);
+    }
+    value = text.failed ? NULL : json_string(buf_text(&text));
+    buf_done(&text);
+    return value;
+}
+
+int provenance_manifest(const struct task *t, struct buf *ret_yaml, struct err *e)
+{
+    struct buf size = {0};
+    json_t *manifest;
+
+    buf_printf(&size, "%dx%d", t->width, t->height);
+    manifest = json_pack(
+        "{s:i, s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:s, s:f, s:I, s:s, s:{s:s, s:b}}", "litho", 1,
+        "job", PROVENANCE_JOB, "model", t->model, "prompt", plain(t->prompt), "negative_prompt",
+        plain(t->negative_prompt), "sampler", sampler_name(t->sampler), "scheduler",
+        scheduler_name(t->scheduler), "steps", t->steps, "size", buf_text(&size), "cfg_scale",
+        t->cfg_scale, "seed", (json_int_t)t->seed, "precision", precision_name(t->precision),
+        "output", "path", PROVENANCE_PICTURE, "sheet", 0);
+    buf_done(&size);
+    if (manifest == NULL)
+        return err_set(e, ERR_OOM, "replay: out of memory");
+    json_canonical(manifest, ret_yaml); /* JSON is YAML */
+    json_decref(manifest);
+    return buf_check(ret_yaml, e);
+}
+
+void provenance_done(struct provenance *p)
+{
+    task_done(&p->task);
+    json_decref(p->record);
+    *p = (struct provenance){0};
+}

@@ -1,0 +1,42 @@
+/*
+ * The `litho` chunk of a picture: what it was made from. A file from anywhere, hostile until
+ * checked.
+ *
+ *     TRY(provenance_read(png, size, "image.png", &p, e));
+ *     p.task ...
+ *     provenance_differences(&p, &again, &lines);
+ *     provenance_done(&p);
+ */
+#ifndef JOBS_CLI_PROVENANCE_H
+#define JOBS_CLI_PROVENANCE_H
+
+#include "jobs/task.h"
+
+struct provenance {
+    struct task task;
+    json_t *record; /* the chunk, checked; owned */
+};
+
+/* ERR_MISSING if the picture carries no record, ERR_INPUT if it is not one of ours. */
+int provenance_read(const void *png, size_t size, const char *where, struct provenance *ret_p,
+                    struct err *e);
+
+/*
+ * What differs between the record of a picture and that of its replay, one line each: model files,
+ * engine version, precision, device class. Nothing if all is equal.
+ */
+void provenance_differences(const struct provenance *was, const struct provenance *is,
+                            struct buf *ret_lines);
+
+/*
+ * A manifest that means this task alone, its picture at <job>/picture.png. (Text that the manifest
+ * language would read as a variable is escaped.)
+ */
+int provenance_manifest(const struct task *t, struct buf *ret_yaml, struct err *e);
+
+#define PROVENANCE_JOB     "replay"
+#define PROVENANCE_PICTURE "replay/picture.png"
+
+void provenance_done(struct provenance *p);
+
+#endif

@@ -1,0 +1,133 @@
+#include "jobs/cli/views.h"
+
+#include "jobs/cli/amounts.h"
+
+#include <string.h>
+
+json_t *view_summary_json(const struct job_summary *s)
+{
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s, s:s}",
+                     "job", s->job, "name", s->name, "state", s->state, "tasks",
+                     (json_int_t)s->tasks, "pending", (json_int_t)s->pending, "running",
+                     (json_int_t)s->running, "done", (json_int_t)s->done, "failed",
+                     (json_int_t)s->failed, "submitted_ms", (json_int_t)s->submitted_ms,
+                     "finished_ms", (json_int_t)s->finished_ms, "rate", s->rate, "eta_seconds",
+                     s->eta_seconds, "folder", s->folder, "sheet", s->sheet);
+}
+
+static json_t *running_json(const struct running_task *tasks, size_t n, bool with_job)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        json_t *item = json_pack(
+            "{s:I, s:I, s:I, s:I, s:I}", "index", (json_int_t)tasks[i].ref.index, "attempt",
+            (json_int_t)tasks[i].ref.attempt, "step", (json_int_t)tasks[i].step, "steps",
+            (json_int_t)tasks[i].steps, "since_ms", (json_int_t)tasks[i].since_ms);
+        if (with_job)
+            json_object_set_new(item, "job", json_string(tasks[i].ref.job));
+        else
+            json_object_set_new(item, "worker", json_string(tasks[i].worker));
+        json_array_append_new(list, item);
+    }
+    return list;
+}
+
+json_t *view_job_json(const struct msg_job *m)
+{
+    json_t *job = view_summary_json(&m->summary), *failures = json_array();
+
+    for (size_t i = 0; i < m->n_failures; i++)
+        json_array_append_new(
+            failures, json_pack("{s:I, s:I, s:s, s:s}", "index", (json_int_t)m->failures[i].index,
+                                "attempts", (json_int_t)m->failures[i].attempts, "code",
+                                m->failures[i].code, "text", m->failures[i].text));
+    json_object_set_new(job, "running_tasks", running_json(m->running, m->n_running, false));
+    json_object_set_new(job, "failures", failures);
+    return job;
+}
+
+json_t *view_worker_json(const struct worker_row *w)
+{
+    json_t *worker = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", w->name,
+                               "device", w->device, "device_class", w->device_class, "software",
+                               w->software, "state", w->state, "done", (json_int_t)w->done,
+                               "failed", (json_int_t)w->failed, "connected_ms",
+                               (json_int_t)w->connected_ms, "silent_ms", (json_int_t)w->silent_ms);
+
+    json_object_set_new(worker, "running_tasks", running_json(w->running, w->n_running, true));
+    return worker;
+}
+
+bool view_settled(const struct job_summary *s)
+{
+    return strcmp(s->state, "done") == 0 || strcmp(s->state, "failed") == 0 ||
+           strcmp(s->state, "cancelled") == 0;
+}
+
+int view_exit_code(const struct job_summary *s)
+{
+    return strcmp(s->state, "done") == 0 && s->done == s->tasks ? EXIT_DONE : EXIT_FAILED;
+}
+
+/* What to say while no number moves. */
+static const char *phase_of(const struct msg_job *m)
+{
+    const struct job_summary *s = &m->summary;
+
+    if (strcmp(s->state, "finishing") == 0)
+        return "drawing the sheet";
+    if (s->pending + s->running == 0)
+        return NULL;
+    if (m->n_running == 0)
+        return "waiting for workers";
+    for (size_t i = 0; i < m->n_running; i++)
+        if (m->running[i].step > 0)
+            return NULL;
+    return s->rate > 0 ? NULL : "loading the model";
+}
+
+struct progress view_progress(const struct msg_job *m)
+{
+    const struct job_summary *s = &m->summary;
+    struct progress p = {.tasks = s->tasks,
+                         .done = s->done,
+                         .failed = s->failed,
+                         .rate = s->rate,
+                         .eta_seconds = s->eta_seconds,
+                         .phase = phase_of(m)};
+
+    for (size_t i = 0; i < m->n_running; i++)
+        if (m->running[i].steps > 0)
+            p.partial += (double)m->running[i].step / m->running[i].steps;
+    return p;
+}
+
+/* Text from the wire must not steer the terminal. */
+static void print_clean(FILE *file, const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        fputc((unsigned char)*p < 0x20 || *p == 0x7F ? ' ' : *p, file);
+}
+
+void view_failures(const struct terminal *t, const struct msg_job *m)
+{
+    struct buf count = {0};
+
+    if (m->summary.failed == 0)
+        return;
+    amount_images(m->summary.failed, &count);
+    fprintf(t->file, "%s%s failed:%s\n", style(t, STYLE_RED), buf_text(&count),
+            style(t, STYLE_OFF));
+    for (size_t i = 0; i < m->n_failures; i++) {
+        const struct failure *f = &m->failures[i];
+        fprintf(t->file, "  task %llu, %s after %u attempt%s: ", (unsigned long long)f->index,
+                f->code, f->attempts, f->attempts == 1 ? "" : "s");
+        print_clean(t->file, f->text);
+        fputc('\n', t->file);
+    }
+    if (m->summary.failed > m->n_failures && m->n_failures > 0)
+        fprintf(t->file, "  and %llu more: %s/index.jsonl\n",
+                (unsigned long long)(m->summary.failed - m->n_failures), m->summary.folder);
+    buf_done(&count);
+}
