@@ -137,7 +137,8 @@ static void reverse_all(struct values *v)
 {
     for (size_t i = 0; i < v->n; i++)
         reverse(v->items[i]);
-    qsort(v->items, v->n, sizeof *v->items, compare_texts);
+    if (v->n)
+        qsort(v->items, v->n, sizeof *v->items, compare_texts);
 }
 
 /* Whether a variable is passed, `after` being the plain text that follows it (reversed items and

@@ -21,16 +21,17 @@
 #define MANIFEST_MISTAKES_MAX 100
 
 struct diagnostic {
-    char *text; /* "job.yaml:4:3: unknown key 'smapler', did you mean 'sampler'?"; owned by the list
-                 */
-    int line, column; /* from 1 */
+    char *text;       /* "job.yaml:4:3: unknown key 'smapler', did you mean 'sampler'?"; owned */
+    char *file;       /* that text starts with; "--set key=value" for an override; owned */
+    int line, column; /* from 1; 0 for an override */
     bool warning;
 };
 
+/* At most MANIFEST_MISTAKES_MAX, and one that says there are more. Ordered by place. */
 struct diagnostics {
     struct diagnostic *items;
     size_t n;
-    size_t n_errors;
+    size_t n_errors; /* mistakes, those not listed included */
 };
 
 void diagnostics_done(struct diagnostics *d);

@@ -1,0 +1,268 @@
+#include "jobs/draft.h"
+
+#include "jobs/numbers.h"
+#include "jobs/suggest.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+/* What people coming from other programs write, and what it is called here. */
+static const char *const other_names[][2] = {
+    {"cfg", "cfg_scale"},
+    {"guidance", "cfg_scale"},
+    {"guidance_scale", "cfg_scale"},
+    {"num_inference_steps", "steps"},
+    {"negative", "negative_prompt"},
+    {"sampler_name", "sampler"},
+    {"schedule_type", "scheduler"},
+    {"checkpoint", "model"},
+    {"resolution", "size"},
+    {"variables", "axes"},
+    {"matrix", "axes"},
+    {"parameters", "defaults"},
+    {"name", "job"},
+    {"version", "litho"},
+};
+
+static const char *other_name(const char *key, const char *const *keys, size_t n_keys)
+{
+    for (size_t i = 0; i < sizeof other_names / sizeof *other_names; i++)
+        for (size_t k = 0; k < n_keys && strcmp(other_names[i][0], key) == 0; k++)
+            if (strcmp(other_names[i][1], keys[k]) == 0)
+                return keys[k];
+    return NULL;
+}
+
+void draft_check_keys(struct draft *dr, const struct node *map, const char *what,
+                      const char *const *keys, size_t n_keys)
+{
+    for (size_t i = 0; i < map->n; i++) {
+        const struct node *key = map->items[2 * i];
+        const char *other = other_name(key->text, keys, n_keys);
+        struct buf hint = {0};
+        bool known = false;
+
+        for (size_t k = 0; k < n_keys; k++)
+            known = known || strcmp(keys[k], key->text) == 0;
+        if (known)
+            continue;
+        if (other)
+            buf_printf(&hint, ", did you mean '%s'?", other);
+        else
+            suggest_text(key->text, keys, n_keys, &hint);
+        diagnose(dr->d, key->at, "unknown key '%s'%s%s", key->text, what, buf_text(&hint));
+        buf_done(&hint);
+    }
+}
+
+bool draft_find(const struct draft *dr, const char *name, size_t *ret_axis, size_t *ret_column)
+{
+    for (size_t a = 0; a < dr->n_axes; a++)
+        for (size_t c = 0; c < dr->axes[a].n_columns; c++)
+            if (strcmp(dr->axes[a].columns[c].name, name) == 0) {
+                *ret_axis = a;
+                *ret_column = c;
+                return true;
+            }
+    return false;
+}
+
+const char *draft_base(const struct draft *dr, struct place at)
+{
+    return at.line == 0 ? dr->cwd : dr->folder;
+}
+
+const char *draft_absolute(struct draft *dr, const char *base, const char *path)
+{
+    struct buf whole = {0}, clean = {0};
+    const char *p, *copy = NULL;
+
+    if (*path != '/')
+        buf_printf(&whole, "%s/", base);
+    buf_puts(&whole, path);
+    for (p = buf_text(&whole); *p;) {
+        size_t n = strcspn(p, "/");
+
+        if (n == 2 && memcmp(p, "..", 2) == 0)
+            while (clean.size && clean.data[--clean.size] != '/')
+                continue;
+        else if (n && !(n == 1 && *p == '.')) {
+            buf_putc(&clean, '/');
+            buf_append(&clean, p, n);
+        }
+        p += n + (p[n] == '/');
+    }
+    if (clean.size == 0)
+        buf_putc(&clean, '/');
+    if (!whole.failed && !clean.failed)
+        copy = pool_text(&dr->pool, clean.data, clean.size);
+    buf_done(&whole);
+    buf_done(&clean);
+    return copy;
+}
+
+/* --- values --- */
+
+/* The sampler that AUTOMATIC1111 shows under a label, for "DPM++ 2M Karras". */
+static const char *sampler_of_label(const char *text)
+{
+    const char *best = NULL;
+    size_t best_size = 0;
+
+    for (int i = 0; i < SAMPLER_COUNT; i++) {
+        const char *label = sampler_label((enum sampler_id)i);
+        size_t n = strlen(label);
+
+        if (n > best_size && strncasecmp(label, text, n) == 0) {
+            best = sampler_name((enum sampler_id)i);
+            best_size = n;
+        }
+    }
+    return best;
+}
+
+static void suggest_value(int param, const char *text, struct buf *ret_hint)
+{
+    const char *names[SAMPLER_COUNT + SCHEDULER_COUNT], *label = NULL;
+    size_t n = 0;
+
+    if (param == PARAM_SAMPLER) {
+        label = sampler_of_label(text);
+        for (int i = 0; i < SAMPLER_COUNT; i++)
+            names[n++] = sampler_name((enum sampler_id)i);
+    } else if (param == PARAM_SCHEDULER) {
+        for (int i = 0; i < SCHEDULER_COUNT; i++)
+            names[n++] = scheduler_name((enum scheduler_id)i);
+    }
+    if (label && !suggest_nearest(text, names, n))
+        buf_printf(ret_hint, ", did you mean '%s'?", label);
+    else
+        suggest_text(text, names, n, ret_hint);
+}
+
+/* Tells what jobs/param.c says of a value; NULL text or no error: nothing. */
+static int check(struct draft *dr, int param, const char *text, struct place at, bool *ret_good,
+                 struct err *e)
+{
+    struct task scratch = {0};
+    struct buf hint = {0};
+    struct err cause;
+    int rc = param_set(&scratch, (enum param)param, text, &cause);
+
+    *ret_good = rc == 0;
+    task_done(&scratch);
+    if (rc != 0 && rc != ERR_INPUT)
+        return err_set(e, rc, "%s", cause.text);
+    if (rc != 0) {
+        suggest_value(param, text, &hint);
+        diagnose(dr->d, at, "%s%s", cause.text, buf_text(&hint));
+        buf_done(&hint);
+    }
+    return 0;
+}
+
+static int number_value(struct draft *dr, int param, const char *text, struct place at,
+                        json_t **ret_value, struct err *e)
+{
+    bool integer = param != PARAM_CFG_SCALE, good;
+    struct number_problem problem;
+    struct numbers numbers = {0};
+    struct buf plain = {0};
+    double x;
+    int rc;
+
+    TRY(numbers_parse(text, integer, &numbers, &problem, e));
+    if (problem.text[0] || numbers.count != 1) {
+        TRY(check(dr, param, text, at, &good, e));
+        if (good)
+            diagnose(dr->d, at, "%s '%s' must be one number", param_name((enum param)param), text);
+        goto out;
+    }
+    x = number_at(&numbers.items[0], 0);
+    if (integer)
+        buf_printf(&plain, "%" PRId64, (int64_t)x);
+    else
+        buf_number(&plain, x);
+    TRY(buf_check(&plain, e));
+    good = param == PARAM_SEED && x == -1;
+    if (!good)
+        TRY(check(dr, param, buf_text(&plain), at, &good, e));
+    if (good && !(*ret_value = integer ? json_integer((json_int_t)x) : json_real(x)))
+        TRY(err_set(e, ERR_OOM, "out of memory"));
+out:
+    numbers_done(&numbers);
+    buf_done(&plain);
+    return rc;
+}
+
+/* "128 X 128" becomes "128x128", and leading zeros go. */
+static void plain_size(const char *text, struct buf *ret_text)
+{
+    for (const char *p = text; *p; p++) {
+        bool number_starts = p == text || !isdigit((unsigned char)p[-1]);
+
+        if (*p == '0' && number_starts && isdigit((unsigned char)p[1]))
+            continue;
+        if (*p != ' ')
+            buf_putc(ret_text, *p == 'X' ? 'x' : *p);
+    }
+}
+
+/* Parameters that hold text: a line end at the end of a block of text is not meant. */
+static int text_value(struct draft *dr, int param, const char *text, struct place at,
+                      json_t **ret_value, struct err *e)
+{
+    struct buf plain = {0};
+    bool good = true;
+    int rc = 0;
+
+    if (param == PARAM_SIZE)
+        plain_size(text, &plain);
+    else
+        buf_puts(&plain, text);
+    if (param == PARAM_MODEL && strchr(text, '/')) {
+        const char *path = draft_absolute(dr, draft_base(dr, at), text);
+
+        if (!path)
+            TRY(err_set(e, ERR_OOM, "out of memory"));
+        plain.size = 0;
+        buf_puts(&plain, path);
+    }
+    while (plain.size && plain.data[plain.size - 1] == '\n')
+        plain.data[--plain.size] = 0;
+    TRY(buf_check(&plain, e));
+    if (param >= 0)
+        TRY(check(dr, param, buf_text(&plain), at, &good, e));
+    if (good && !(*ret_value = json_stringn(buf_text(&plain), plain.size)))
+        TRY(err_set(e, ERR_OOM, "out of memory"));
+out:
+    buf_done(&plain);
+    return rc;
+}
+
+int draft_value(struct draft *dr, int param, const char *text, struct place at, json_t **ret_value,
+                struct err *e)
+{
+    *ret_value = NULL;
+    if (param >= 0 && param_is_number((enum param)param))
+        return number_value(dr, param, text, at, ret_value, e);
+    if (param < 0 && strlen(text) > TASK_PROMPT_MAX) {
+        diagnose(dr->d, at, "a value of more than %d bytes", TASK_PROMPT_MAX);
+        return 0;
+    }
+    return text_value(dr, param, text, at, ret_value, e);
+}
+
+void draft_done(struct draft *dr)
+{
+    for (size_t i = 0; i < JOB_AXES_MAX; i++) {
+        json_decref(dr->axes[i].rows);
+        json_decref(dr->axes[i].range);
+    }
+    json_decref(dr->fixed);
+    json_decref(dr->exclude);
+    json_decref(dr->sheet);
+    pool_done(&dr->pool);
+}

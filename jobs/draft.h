@@ -1,0 +1,97 @@
+/*
+ * A manifest on its way to a bundle: what its parts have in common while jobs/manifest.c reads them
+ * one after the other. Internal to the manifest's files; one thread.
+ *
+ * Each draft_* function reads one part of the YAML tree, writes its mistakes to draft->d and leaves
+ * a usable or an empty result, so that the parts after it can be checked too. They return 0, or
+ * ERR_OOM.
+ */
+#ifndef JOBS_DRAFT_H
+#define JOBS_DRAFT_H
+
+#include "jobs/combine.h"
+#include "jobs/numbers.h"
+#include "jobs/param.h"
+#include "jobs/table.h"
+
+#define DRAFT_VALUES_MAX 1000000 /* of one axis that is no single range */
+
+struct draft_column {
+    const char *name;
+    struct place at;
+    int param; /* enum param, or -1: a variable */
+};
+
+struct draft_axis {
+    const char *name;
+    struct place at;
+    struct draft_column *columns;
+    size_t n_columns;
+    json_t *rows;           /* list of rows, owned; NULL for a range or a broken axis */
+    json_t *range;          /* {"first","step","count"}, owned */
+    struct number_run *run; /* what range says; in the pool */
+    uint64_t length;        /* values; 0: broken, its mistake is told */
+};
+
+struct draft {
+    struct pool pool;
+    struct diagnostics *d;
+    const char *file;   /* of the manifest, as the user wrote it */
+    const char *folder; /* that it lies in, absolute; relative paths start there */
+    const char *cwd;    /* absolute; where paths of the command line start */
+    struct node *root;
+
+    const char *job;
+    json_t *fixed;                   /* parameters that no axis sets, owned */
+    struct node *given[PARAM_COUNT]; /* where the manifest sets a parameter for all tasks */
+    struct draft_axis axes[JOB_AXES_MAX];
+    size_t n_axes;
+    struct combine combine;
+    uint64_t span;   /* product of the factors' lengths; 0 if an axis is broken */
+    json_t *exclude; /* owned */
+    const char *path;
+    struct node *path_node; /* NULL: the default path */
+    json_t *sheet;          /* owned */
+};
+
+/* Tells every key of a mapping that is not one of `keys`, with a suggestion; `what` names it. */
+void draft_check_keys(struct draft *dr, const struct node *map, const char *what,
+                      const char *const *keys, size_t n_keys);
+
+/*
+ * One value of a parameter or (param -1) variable as JSON: a number where the parameter is one.
+ * *ret_value is a new reference, NULL after a mistake, told at `at`. Seeds may be -1.
+ */
+int draft_value(struct draft *dr, int param, const char *text, struct place at, json_t **ret_value,
+                struct err *e);
+
+/* The column of that name; false if there is none. */
+bool draft_find(const struct draft *dr, const char *name, size_t *ret_axis, size_t *ret_column);
+
+/* The folder that a relative path written at this place starts from. */
+const char *draft_base(const struct draft *dr, struct place at);
+
+/* base/path without "." and ".." parts, in the pool; NULL when out of memory. */
+const char *draft_absolute(struct draft *dr, const char *base, const char *path);
+
+/* `axes`, and the files that they name. */
+int draft_axes(struct draft *dr, struct err *e);
+
+/* `combine`: order and zips; sets span. */
+int draft_combine(struct draft *dr, struct err *e);
+
+/* Top level and `defaults`, after the axes. */
+int draft_fixed(struct draft *dr, struct err *e);
+
+/* `${...}` in every prompt: unknown names; variables that nothing uses. After the output. */
+int draft_prompts(struct draft *dr, struct err *e);
+
+/* `exclude`. */
+int draft_exclude(struct draft *dr, struct err *e);
+
+/* `output`: path and sheet. */
+int draft_output(struct draft *dr, struct err *e);
+
+void draft_done(struct draft *dr);
+
+#endif
