@@ -1,0 +1,335 @@
+/* litho-worker: options, signals, and the loop that joins link, session and runner. */
+#include "proto/clock.h"
+#include "proto/link.h"
+#include "proto/log.h"
+#include "proto/msg.h"
+#include "proto/version.h"
+#include "worker/library.h"
+#include "worker/options.h"
+#include "worker/probe.h"
+#include "worker/runner.h"
+#include "worker/session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define LINGER_MS   1000 /* for the bye to leave */
+#define PATIENCE_MS 3000 /* for a cancelled render to end, before it is left behind */
+
+struct worker {
+    struct options options;
+    char device[PROBE_DEVICE_SIZE];
+    char identity[256];
+    struct library *library;
+    struct runner *runner;
+    struct session *session;
+    struct link *link;
+    int signals; /* signalfd */
+    struct buf out, in;
+    bool rendering; /* the runner's outcome is due */
+    bool was_open;  /* as last logged */
+    bool unsent;    /* a message did not fit the connection's queue */
+    bool over;
+    struct err why; /* it is over; code 0: on request */
+};
+
+/* Unique per process, so that two workers of one name do not take each other's connection. */
+static void make_identity(struct worker *w)
+{
+    uint32_t salt = 0;
+
+    if (getrandom(&salt, sizeof salt, GRND_NONBLOCK) != sizeof salt)
+        salt = (uint32_t)getpid();
+    snprintf(w->identity, sizeof w->identity, "worker/%s/%08x", w->options.name, salt);
+}
+
+static int open_signals(struct worker *w, struct err *e)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread starts: all inherit it */
+    w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return w->signals < 0 ? err_errno(e, "signalfd") : 0;
+}
+
+static int open_worker(struct worker *w, struct err *e)
+{
+    const struct options *o = &w->options;
+    struct runner_options runner = {
+        .backend = o->backend, .threads = o->threads, .memory_bytes = o->memory_bytes};
+    struct session_options session = {.name = o->name,
+                                      .device = w->device,
+                                      .device_class = engine_probe_class(o->backend),
+                                      .memory_bytes = o->memory_bytes,
+                                      .threads = (uint32_t)o->threads,
+                                      .capacity = o->credits};
+    int rc = 0;
+
+    probe_device(o->backend, w->device);
+    make_identity(w);
+    TRY(open_signals(w, e));
+    TRY(link_connect(o->connect, w->identity, &w->link, e));
+    TRY(library_open(o->directories, o->n_directories, &w->library, e));
+    runner.library = w->library;
+    TRY(runner_open(&runner, &w->runner, e));
+    TRY(session_new(&session, &w->session, e));
+    log_info("worker_started", "name=%s connect=%s device=\"%s\" class=%s threads=%d", o->name,
+             link_endpoint(w->link), w->device, session.device_class, o->threads);
+out:
+    return rc;
+}
+
+static void close_worker(struct worker *w)
+{
+    session_free(w->session);
+    runner_close(w->runner);
+    library_close(w->library);
+    link_close(w->link, LINGER_MS);
+    if (w->signals >= 0)
+        close(w->signals);
+    buf_done(&w->out);
+    buf_done(&w->in);
+    options_done(&w->options);
+}
+
+static void log_message(const struct msg *m)
+{
+    if (m->type == MSG_RESULT)
+        log_info("rendered", "job=%.12s index=%llu attempt=%u seconds=%.3f load=%.3f bytes=%zu%s",
+                 m->result.ref.job, (unsigned long long)m->result.ref.index, m->result.ref.attempt,
+                 m->result.render_seconds, m->result.load_seconds, m->result.png_size,
+                 m->result.black ? " black=true" : "");
+    else if (m->type == MSG_FAILED)
+        log_warn("failed", "job=%.12s index=%llu attempt=%u code=%s text=\"%s\"", m->failed.ref.job,
+                 (unsigned long long)m->failed.ref.index, m->failed.ref.attempt, m->failed.code,
+                 m->failed.text);
+    else
+        log_debug("send", "type=%s", msg_type_name(m->type));
+}
+
+static void send_message(struct worker *w, const struct msg *m)
+{
+    struct err e;
+
+    w->out.size = 0;
+    if (msg_encode(m, &w->out, &e) != 0) {
+        log_error("message_unsent", "text=\"%s\"", e.text); /* our own mistake */
+        return;
+    }
+    log_message(m);
+    if (link_send(w->link, NULL, w->out.data, w->out.size, &e) != 0) {
+        log_warn("message_unsent", "type=%s text=\"%s\"", msg_type_name(m->type), e.text);
+        w->unsent = true;
+    }
+}
+
+static int reconnect(struct worker *w, const struct err *why, struct err *e)
+{
+    log_warn("reconnect", "connect=%s reason=\"%s\"", w->options.connect, why->text);
+    link_close(w->link, 0);
+    w->link = NULL;
+    w->unsent = false;
+    return link_connect(w->options.connect, w->identity, &w->link, e);
+}
+
+static int perform(struct worker *w, const struct session_action *a, struct err *e)
+{
+    switch (a->what) {
+    case SESSION_SEND:
+        send_message(w, &a->msg);
+        return 0;
+    case SESSION_RECONNECT:
+        return reconnect(w, &a->why, e);
+    case SESSION_START:
+        log_debug("start", "job=%.12s index=%llu attempt=%u", a->ref.job,
+                  (unsigned long long)a->ref.index, a->ref.attempt);
+        w->rendering = true;
+        return runner_start(w->runner, a->task, e);
+    case SESSION_CANCEL:
+        runner_cancel(w->runner);
+        return 0;
+    case SESSION_END:
+        w->over = true;
+        w->why = a->why;
+        return 0;
+    }
+    return 0;
+}
+
+/* All that the last event led to. */
+static int perform_all(struct worker *w, struct err *e)
+{
+    const struct session_action *a;
+    int rc = 0;
+
+    do {
+        while ((a = session_next(w->session)))
+            TRY(perform(w, a, e));
+        if (!w->unsent)
+            break;
+        w->unsent = false;
+        TRY(session_unsent(w->session, clock_monotonic_ms(), e));
+    } while (!w->over);
+    if (session_is_open(w->session) != w->was_open) {
+        w->was_open = !w->was_open;
+        log_info(w->was_open ? "connected" : "disconnected", "connect=%s held=%zu",
+                 w->options.connect, session_held(w->session));
+    }
+out:
+    return rc;
+}
+
+static int on_frames(struct worker *w, struct err *e)
+{
+    struct err bad;
+    struct msg m;
+    int got = 0, rc = 0;
+
+    while (!w->over && (got = link_receive(w->link, NULL, &w->in, e)) == 1) {
+        if (msg_decode(w->in.data, w->in.size, &m, &bad) != 0) {
+            log_warn("frame_refused", "bytes=%zu text=\"%s\"", w->in.size, bad.text);
+            continue;
+        }
+        rc = session_message(w->session, &m, clock_monotonic_ms(), e);
+        msg_done(&m);
+        if (rc == 0)
+            rc = perform_all(w, e);
+        if (rc != 0)
+            return rc;
+    }
+    return got < 0 ? got : 0;
+}
+
+static int on_reports(struct worker *w, struct err *e)
+{
+    struct report r;
+    int64_t now_ms;
+    int rc = 0;
+
+    while (!w->over && runner_take(w->runner, &r)) {
+        now_ms = clock_monotonic_ms();
+        w->rendering = r.kind == REPORT_PROGRESS;
+        if (r.kind == REPORT_PROGRESS)
+            TRY(session_progress(w->session, r.step, r.steps, now_ms, e));
+        else if (r.kind == REPORT_FINISHED)
+            TRY(session_finished(w->session, &r.picture, now_ms, e));
+        else
+            TRY(session_failed(w->session, &r.error, now_ms, e));
+        TRY(perform_all(w, e));
+    }
+out:
+    return rc;
+}
+
+static int on_signal(struct worker *w, struct err *e)
+{
+    struct signalfd_siginfo info;
+    int rc = 0;
+
+    if (read(w->signals, &info, sizeof info) != sizeof info)
+        return 0;
+    log_info("stopping", "signal=%s", strsignal((int)info.ssi_signo));
+    TRY(session_stop(w->session, e));
+    TRY(perform_all(w, e));
+out:
+    return rc;
+}
+
+static int loop(struct worker *w, struct err *e)
+{
+    struct pollfd fds[2] = {{.fd = runner_fd(w->runner), .events = POLLIN},
+                            {.fd = w->signals, .events = POLLIN}};
+    int64_t now_ms;
+    int rc = 0;
+
+    while (!w->over) {
+        now_ms = clock_monotonic_ms();
+        TRY(session_tick(w->session, now_ms, e));
+        TRY(perform_all(w, e));
+        if ((rc = link_wait(w->link, fds, 2, session_wait_ms(w->session, now_ms), e)) < 0)
+            goto out;
+        TRY(on_frames(w, e));
+        if (fds[0].revents && !w->over)
+            TRY(on_reports(w, e));
+        if (fds[1].revents && !w->over)
+            TRY(on_signal(w, e));
+    }
+    if (w->why.code != 0)
+        rc = err_set(e, w->why.code, "%s", w->why.text);
+out:
+    return rc;
+}
+
+/* The cancelled render ends by itself after a step. A model's loading does not: it is left. */
+static void await_runner(struct worker *w, int exit_code)
+{
+    struct pollfd fds[2] = {{.fd = runner_fd(w->runner), .events = POLLIN},
+                            {.fd = w->signals, .events = POLLIN}};
+    int64_t deadline = clock_monotonic_ms() + PATIENCE_MS, left;
+    struct report r;
+
+    while (w->rendering && (left = deadline - clock_monotonic_ms()) > 0) {
+        if (poll(fds, 2, (int)left) < 0 && errno != EINTR)
+            break;
+        if (fds[1].revents)
+            break;
+        while (runner_take(w->runner, &r)) {
+            w->rendering = r.kind == REPORT_PROGRESS;
+            if (r.kind == REPORT_FINISHED)
+                picture_done(&r.picture);
+        }
+    }
+    if (w->rendering) {
+        link_close(w->link, LINGER_MS);
+        _exit(exit_code);
+    }
+}
+
+static int run(struct worker *w)
+{
+    struct err e = {0};
+    int code = 0;
+
+    if (open_worker(w, &e) != 0 || loop(w, &e) != 0) {
+        log_error("worker_failed", "code=%s text=\"%s\"", err_name(e.code), e.text);
+        code = e.code == ERR_ARG ? 2 : 1;
+    }
+    if (w->runner) {
+        runner_cancel(w->runner);
+        await_runner(w, code);
+    }
+    if (code == 0)
+        log_info("worker_ended", "name=%s", w->options.name);
+    close_worker(w);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct worker w = {.signals = -1};
+    struct err e;
+
+    if (options_parse(argc, argv, &w.options, &e) != 0) {
+        fprintf(stderr, "litho-worker: %s\nTry 'litho-worker --help'.\n", e.text);
+        options_done(&w.options);
+        return 2;
+    }
+    if (w.options.help || w.options.version) {
+        fputs(w.options.help ? options_help : "litho-worker " LITHO_VERSION "\n", stdout);
+        options_done(&w.options);
+        return 0;
+    }
+    log_set_level(w.options.log_level);
+    return run(&w);
+}

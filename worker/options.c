@@ -1,0 +1,219 @@
+#include "worker/options.h"
+
+#include "proto/buf.h"
+#include "worker/probe.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const options_help =
+    "litho-worker renders pictures for a Lithograph coordinator.\n"
+    "\n"
+    "usage: litho-worker --connect ENDPOINT [options]\n"
+    "\n"
+    "  -c, --connect ENDPOINT  the coordinator: tcp://127.0.0.1:PORT or ipc://PATH\n"
+    "                          (default: LITHO_CONNECT)\n"
+    "  -n, --name NAME         what lists and records call this worker (default: HOST:PID)\n"
+    "  -m, --models DIR        where models are; may be given several times. Default: the\n"
+    "                          directories of LITHO_MODELS (colon separated), else ./models and\n"
+    "                          those that came with the program\n"
+    "  -d, --device DEVICE     cpu, or ref: plain C, slow, to compare with (default: cpu)\n"
+    "  -t, --threads N         of one render (default: the processors it may use). Pictures do\n"
+    "                          not depend on it\n"
+    "      --memory SIZE       budget for the weights and one render, such as 4G; what does not\n"
+    "                          fit is refused with the numbers (default: no limit)\n"
+    "      --credits N         leases held at a time: one renders, the others wait (default: 2)\n"
+    "      --log-level LEVEL   debug, info, warn or error (default: info)\n"
+    "  -h, --help\n"
+    "      --version\n"
+    "\n"
+    "It stays until SIGTERM or SIGINT (Ctrl-C): then it hands its leases back and ends. A second\n"
+    "signal ends it at once. While the coordinator is away it goes on rendering, keeps the\n"
+    "results, and connects again by itself.\n"
+    "\n"
+    "Exit codes: 0 ended on request; 1 failed, or refused by the coordinator (another protocol\n"
+    "version); 2 wrong usage. Logs go to standard error, one line an event.\n";
+
+enum { OPTION_MEMORY = 256, OPTION_CREDITS, OPTION_LOG_LEVEL, OPTION_VERSION };
+
+static const struct option long_options[] = {
+    {"connect", required_argument, NULL, 'c'},
+    {"name", required_argument, NULL, 'n'},
+    {"models", required_argument, NULL, 'm'},
+    {"device", required_argument, NULL, 'd'},
+    {"threads", required_argument, NULL, 't'},
+    {"memory", required_argument, NULL, OPTION_MEMORY},
+    {"credits", required_argument, NULL, OPTION_CREDITS},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {0},
+};
+
+static int number(const char *option, const char *text, long min, long max, long *ret_value,
+                  struct err *e)
+{
+    char *rest;
+    long value;
+
+    errno = 0;
+    value = strtol(text, &rest, 10);
+    if (errno || rest == text || *rest || value < min || value > max)
+        return err_set(e, ERR_ARG, "%s: '%s' is not a number from %ld to %ld", option, text, min,
+                       max);
+    *ret_value = value;
+    return 0;
+}
+
+int size_parse(const char *text, uint64_t *ret_bytes, struct err *e)
+{
+    static const char units[] = "kmgt";
+    char *rest;
+    const char *unit;
+    double value = strtod(text, &rest);
+    int shift = 0;
+
+    if (rest != text && *rest) {
+        unit = strchr(units, *rest | 0x20);
+        shift = unit ? 10 * (int)(unit - units + 1) : 0;
+        rest += unit != NULL;
+    }
+    value *= (double)(UINT64_C(1) << shift);
+    if (rest == text || *rest || !(value >= 0 && value < 1e18))
+        return err_set(e, ERR_ARG, "'%s' is not a size such as 4G, 512M or a number of bytes",
+                       text);
+    *ret_bytes = (uint64_t)value;
+    return 0;
+}
+
+static int level(const char *text, enum log_level *ret_level, struct err *e)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret_level = (enum log_level)i;
+            return 0;
+        }
+    }
+    return err_set(e, ERR_ARG, "--log-level: '%s' is not debug, info, warn or error", text);
+}
+
+static int add_directory(struct options *o, const char *directory, struct err *e)
+{
+    const char **grown = realloc(o->directories, (o->n_directories + 1) * sizeof *grown);
+
+    if (!grown)
+        return err_set(e, ERR_OOM, "out of memory for options");
+    o->directories = grown;
+    grown[o->n_directories++] = directory;
+    return 0;
+}
+
+static int set_name(struct options *o, const char *name, struct err *e)
+{
+    size_t size = strlen(name);
+
+    if (size < 1 || size > OPTIONS_NAME_MAX)
+        return err_set(e, ERR_ARG, "--name: must have 1 to %d bytes", OPTIONS_NAME_MAX);
+    for (size_t i = 0; i < size; i++)
+        if (name[i] <= ' ' || name[i] > '~')
+            return err_set(e, ERR_ARG, "--name: only visible ASCII characters, no spaces");
+    free(o->name);
+    o->name = strdup(name);
+    return o->name ? 0 : err_set(e, ERR_OOM, "out of memory for options");
+}
+
+static int default_name(struct options *o, struct err *e)
+{
+    char host[OPTIONS_NAME_MAX / 2] = "";
+    struct buf name = {0};
+    int rc;
+
+    gethostname(host, sizeof host - 1);
+    for (char *p = host; *p; p++)
+        if (*p <= ' ' || *p > '~')
+            *p = '-';
+    buf_printf(&name, "%s:%ld", host[0] ? host : "worker", (long)getpid());
+    TRY(buf_check(&name, e));
+    TRY(set_name(o, buf_text(&name), e));
+out:
+    buf_done(&name);
+    return rc;
+}
+
+static int set(struct options *o, int option, char **argv, struct err *e)
+{
+    long value = 0;
+    int rc = 0;
+
+    switch (option) {
+    case 'c':
+        o->connect = optarg;
+        return 0;
+    case 'n':
+        return set_name(o, optarg, e);
+    case 'm':
+        return add_directory(o, optarg, e);
+    case 'd':
+        return probe_backend(optarg, &o->backend, e);
+    case 't':
+        rc = number("--threads", optarg, 1, OPTIONS_THREADS_MAX, &value, e);
+        o->threads = (int)value;
+        return rc;
+    case OPTION_MEMORY:
+        return size_parse(optarg, &o->memory_bytes, e);
+    case OPTION_CREDITS:
+        rc = number("--credits", optarg, 1, OPTIONS_CREDITS_MAX, &value, e);
+        o->credits = (uint32_t)value;
+        return rc;
+    case OPTION_LOG_LEVEL:
+        return level(optarg, &o->log_level, e);
+    case 'h':
+        o->help = true;
+        return 0;
+    case OPTION_VERSION:
+        o->version = true;
+        return 0;
+    case ':':
+        return err_set(e, ERR_ARG, "option '%s' needs a value", argv[optind - 1]);
+    default:
+        return err_set(e, ERR_ARG, "unknown option '%s'", argv[optind - 1]);
+    }
+}
+
+int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
+{
+    struct options *o = ret_o;
+    int option, rc = 0;
+
+    *o = (struct options){.credits = 2, .log_level = LOG_INFO};
+    optind = 0; /* glibc: scan from the start, also when called again */
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":c:n:m:d:t:h", long_options, NULL)) != -1)
+        TRY(set(o, option, argv, e));
+    if (o->help || o->version)
+        return 0;
+    if (optind < argc)
+        TRY(err_set(e, ERR_ARG, "unexpected argument '%s'", argv[optind]));
+    if (!o->connect)
+        o->connect = getenv("LITHO_CONNECT");
+    if (!o->connect || !*o->connect)
+        TRY(err_set(e, ERR_ARG, "which coordinator? give --connect ENDPOINT or set LITHO_CONNECT"));
+    if (!o->threads)
+        o->threads = probe_threads();
+    if (!o->name)
+        TRY(default_name(o, e));
+out:
+    return rc;
+}
+
+void options_done(struct options *o)
+{
+    free(o->name);
+    free(o->directories);
+    *o = (struct options){0};
+}

@@ -1,0 +1,38 @@
+/* The command line of litho-worker. Pure but for the environment it reads and getopt's globals. */
+#ifndef WORKER_OPTIONS_H
+#define WORKER_OPTIONS_H
+
+#include "engine/engine.h"
+#include "proto/err.h"
+#include "proto/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OPTIONS_NAME_MAX    200 /* bytes of a worker's name */
+#define OPTIONS_THREADS_MAX 1024
+#define OPTIONS_CREDITS_MAX 32
+
+struct options {
+    const char *connect;      /* endpoint; borrowed from argv or the environment */
+    char *name;               /* owned */
+    const char **directories; /* of models; owned array of borrowed strings */
+    size_t n_directories;
+    int threads;
+    uint64_t memory_bytes; /* 0: no limit */
+    enum backend backend;
+    uint32_t credits;
+    enum log_level log_level;
+    bool help, version; /* asked for: nothing else is checked */
+};
+
+/* ERR_ARG with what is wrong. ret_o: options_done(), also on failure. */
+int options_parse(int argc, char **argv, struct options *ret_o, struct err *e);
+void options_done(struct options *o);
+
+/* "4G", "512M", "100k" or bytes. ERR_ARG. */
+int size_parse(const char *text, uint64_t *ret_bytes, struct err *e);
+
+extern const char *const options_help;
+
+#endif

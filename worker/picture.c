@@ -1,0 +1,117 @@
+#include "worker/picture.h"
+
+#include "jobs/parameters.h"
+#include "proto/json.h"
+#include "proto/png.h"
+#include "proto/version.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT 1 /* of the litho chunk */
+
+/* "sd15" of "/models/sd15/". */
+static int folder_name(const char *path, char **ret_name, struct err *e)
+{
+    size_t end = strlen(path), start;
+
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/';)
+        start--;
+    *ret_name = strndup(path + start, end - start);
+    return *ret_name ? 0 : err_set(e, ERR_OOM, "out of memory for a model's name");
+}
+
+/* NULL if memory ran out. */
+static json_t *files_value(const struct picture_model *model)
+{
+    json_t *files = json_object();
+
+    for (size_t i = 0; files && i < model->n_files; i++) {
+        if (json_object_set_new(files, model->files[i].path, json_string(model->files[i].sha256)) !=
+            0) {
+            json_decref(files);
+            return NULL;
+        }
+    }
+    return files;
+}
+
+static int litho_text(const struct task *t, const struct picture_model *model, const char *name,
+                      struct buf *ret_text, struct err *e)
+{
+    struct buf text = {0};
+    json_t *task = NULL, *files = NULL, *root = NULL;
+    int rc;
+
+    task_to_json(t, &text);
+    TRY(buf_check(&text, e));
+    TRY(json_read("task", buf_text(&text), text.size, &task, e));
+    if (!(files = files_value(model)))
+        TRY(err_set(e, ERR_OOM, "out of memory for a picture's record"));
+    root = json_pack("{s:i, s:O, s:{s:s, s:O}, s:s, s:s, s:s}", "litho", FORMAT, "task", task,
+                     "model", "name", name, "files", files, "engine", ENGINE_VERSION, "precision",
+                     precision_name(t->precision), "device_class", model->device_class);
+    if (!root)
+        TRY(err_set(e, ERR_INTERNAL, "a picture's record could not be put together"));
+    json_canonical(root, ret_text);
+    TRY(buf_check(ret_text, e));
+out:
+    json_decref(root);
+    json_decref(files);
+    json_decref(task);
+    buf_done(&text);
+    return rc;
+}
+
+static int encode(const struct task *t, const struct picture_model *model,
+                  const struct image *image, struct buf *ret_png, struct err *e)
+{
+    struct buf parameters = {0}, litho = {0};
+    char *name = NULL;
+    int rc;
+
+    TRY(folder_name(model->path, &name, e));
+    parameters_text(t, name, model->hash, "Lithograph " LITHO_VERSION, &parameters);
+    TRY(buf_check(&parameters, e));
+    TRY(litho_text(t, model, name, &litho, e));
+    {
+        const struct png_text texts[] = {
+            {"parameters", buf_text(&parameters)},
+            {"litho", buf_text(&litho)},
+        };
+
+        TRY(png_encode(image->pixels, image->width, image->height, texts, 2, ret_png, e));
+    }
+out:
+    free(name);
+    buf_done(&parameters);
+    buf_done(&litho);
+    return rc;
+}
+
+int picture_make(const struct task *t, const struct picture_model *model, const struct image *image,
+                 struct picture *ret_p, struct err *e)
+{
+    struct picture p = {.precision = precision_name(t->precision), .black = image->black};
+    int rc = 0;
+
+    p.device_class = strdup(model->device_class);
+    if (!p.device_class)
+        TRY(err_set(e, ERR_OOM, "out of memory for a picture"));
+    TRY(encode(t, model, image, &p.png, e));
+    TRY(hash_bytes(p.png.data, p.png.size, p.sha256, e));
+    *ret_p = p;
+    p = (struct picture){0};
+out:
+    picture_done(&p);
+    return rc;
+}
+
+void picture_done(struct picture *p)
+{
+    buf_done(&p->png);
+    free(p->device_class);
+    *p = (struct picture){0};
+}

@@ -1,0 +1,29 @@
+/*
+ * The models that stay loaded between tasks. With a memory budget one model at a time, since the
+ * budget is each engine's own and pictures must not depend on what else is loaded; without one, as
+ * many as fit half of the machine's memory, the least recently used leaves first. One thread.
+ */
+#ifndef WORKER_RESIDENT_H
+#define WORKER_RESIDENT_H
+
+#include "engine/engine.h"
+
+struct resident;
+
+struct resident_options {
+    enum backend backend;
+    int threads;
+    uint64_t memory_bytes; /* budget of one engine, 0: no limit */
+};
+
+int resident_new(const struct resident_options *o, struct resident **ret_resident, struct err *e);
+void resident_free(struct resident *r);
+
+/*
+ * The engine of a model folder and precision, opened if need be. ret_engine: borrowed until the
+ * next call. ret_seconds: how long opening took, 0 when it was resident.
+ */
+int resident_get(struct resident *r, const char *path, enum precision precision,
+                 struct engine **ret_engine, double *ret_seconds, struct err *e);
+
+#endif

@@ -1,0 +1,275 @@
+#include "worker/runner.h"
+
+#include "proto/msg.h"
+#include "worker/resident.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct runner {
+    const struct library *library;
+    struct resident *resident; /* the compute thread's */
+    pthread_t thread;
+    bool has_thread;
+    int fd;             /* eventfd: something to take */
+    atomic_bool cancel; /* of the running task; read by the engine */
+
+    /* Both threads'; hold the mutex. */
+    struct {
+        pthread_mutex_t mutex;
+        pthread_cond_t work; /* signalled when `task` or `quit` changes */
+        char *task;          /* to do, or being done; owned */
+        bool busy;           /* from runner_start until the outcome was taken */
+        bool quit;
+        bool has_progress, has_outcome;
+        uint32_t step, steps;
+        struct report outcome;
+    } shared;
+};
+
+static void wake_taker(struct runner *r)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+
+    do
+        n = write(r->fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR); /* EAGAIN: it is readable already */
+}
+
+static void on_step(void *user, int step, int steps)
+{
+    struct runner *r = user;
+
+    pthread_mutex_lock(&r->shared.mutex);
+    r->shared.step = (uint32_t)step;
+    r->shared.steps = (uint32_t)steps;
+    r->shared.has_progress = true;
+    pthread_mutex_unlock(&r->shared.mutex);
+    wake_taker(r);
+}
+
+static double seconds_since(const struct timespec *start)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
+}
+
+static int finish(struct engine *g, const struct task *t, const char *path,
+                  const struct image *image, struct picture *ret_picture, struct err *e)
+{
+    char hash[HASH_HEX_SIZE];
+    struct picture_model model = {.path = path, .hash = hash};
+    int rc;
+
+    TRY(engine_files(g, &model.files, &model.n_files, e));
+    TRY(engine_model_hash(g, hash, e));
+    model.device_class = engine_device_class(g);
+    TRY(picture_make(t, &model, image, ret_picture, e));
+    if (ret_picture->png.size > MSG_PNG_MAX) {
+        rc = err_set(e, ERR_INPUT, "the picture's file has %zu bytes, over the limit of %u",
+                     ret_picture->png.size, MSG_PNG_MAX);
+        picture_done(ret_picture);
+    }
+out:
+    return rc;
+}
+
+/* A task's pixels, in full. */
+static int render(struct runner *r, struct engine *g, const struct task *t, const char *path,
+                  struct picture *ret_picture, struct err *e)
+{
+    const struct render render = {.prompt = t->prompt,
+                                  .negative_prompt = t->negative_prompt,
+                                  .sampler = t->sampler,
+                                  .scheduler = t->scheduler,
+                                  .steps = t->steps,
+                                  .width = t->width,
+                                  .height = t->height,
+                                  .cfg_scale = t->cfg_scale,
+                                  .seed = t->seed,
+                                  .progress = on_step,
+                                  .user = r,
+                                  .cancel = &r->cancel};
+    struct image image = {0};
+    int rc;
+
+    on_step(r, 0, t->steps);
+    TRY(engine_render(g, &render, &image, e));
+    TRY(finish(g, t, path, &image, ret_picture, e));
+out:
+    image_done(&image);
+    return rc;
+}
+
+static int run_task(struct runner *r, const char *text, struct picture *ret_picture, struct err *e)
+{
+    struct timespec start;
+    struct engine *g;
+    struct task t = {0};
+    struct buf path = {0};
+    double load_seconds;
+    int rc;
+
+    TRY(task_from_json(text, strlen(text), &t, e));
+    TRY(library_find(r->library, t.model, &path, e));
+    TRY(resident_get(r->resident, buf_text(&path), t.precision, &g, &load_seconds, e));
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    TRY(render(r, g, &t, buf_text(&path), ret_picture, e));
+    ret_picture->load_seconds = load_seconds;
+    ret_picture->render_seconds = seconds_since(&start);
+out:
+    task_done(&t);
+    buf_done(&path);
+    return rc;
+}
+
+/* Waits for a task. NULL: quit. Borrowed until its outcome is put. */
+static const char *next_task(struct runner *r)
+{
+    const char *task;
+
+    pthread_mutex_lock(&r->shared.mutex);
+    while (!r->shared.quit && !r->shared.task)
+        pthread_cond_wait(&r->shared.work, &r->shared.mutex);
+    task = r->shared.quit ? NULL : r->shared.task;
+    pthread_mutex_unlock(&r->shared.mutex);
+    return task;
+}
+
+static void put_outcome(struct runner *r, const struct report *outcome)
+{
+    pthread_mutex_lock(&r->shared.mutex);
+    free(r->shared.task);
+    r->shared.task = NULL;
+    r->shared.outcome = *outcome;
+    r->shared.has_outcome = true;
+    pthread_mutex_unlock(&r->shared.mutex);
+    wake_taker(r);
+}
+
+static void *compute(void *user)
+{
+    struct runner *r = user;
+    const char *task;
+
+    while ((task = next_task(r))) {
+        struct report outcome = {.kind = REPORT_FINISHED};
+
+        if (run_task(r, task, &outcome.picture, &outcome.error) != 0)
+            outcome.kind = REPORT_FAILED;
+        put_outcome(r, &outcome);
+    }
+    return NULL;
+}
+
+int runner_open(const struct runner_options *o, struct runner **ret_runner, struct err *e)
+{
+    const struct resident_options models = {
+        .backend = o->backend, .threads = o->threads, .memory_bytes = o->memory_bytes};
+    struct runner *r = calloc(1, sizeof *r);
+    int rc = 0;
+
+    if (!r)
+        return err_set(e, ERR_OOM, "out of memory for the compute thread");
+    r->library = o->library;
+    pthread_mutex_init(&r->shared.mutex, NULL);
+    pthread_cond_init(&r->shared.work, NULL);
+    r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->fd < 0)
+        TRY(err_errno(e, "eventfd"));
+    TRY(resident_new(&models, &r->resident, e));
+    errno = pthread_create(&r->thread, NULL, compute, r);
+    if (errno != 0)
+        TRY(err_errno(e, "compute thread"));
+    r->has_thread = true;
+    *ret_runner = r;
+    r = NULL;
+out:
+    runner_close(r);
+    return rc;
+}
+
+void runner_close(struct runner *r)
+{
+    if (!r)
+        return;
+    atomic_store(&r->cancel, true);
+    pthread_mutex_lock(&r->shared.mutex);
+    r->shared.quit = true;
+    pthread_cond_signal(&r->shared.work);
+    pthread_mutex_unlock(&r->shared.mutex);
+    if (r->has_thread)
+        pthread_join(r->thread, NULL);
+    resident_free(r->resident);
+    picture_done(&r->shared.outcome.picture);
+    free(r->shared.task);
+    if (r->fd >= 0)
+        close(r->fd);
+    pthread_cond_destroy(&r->shared.work);
+    pthread_mutex_destroy(&r->shared.mutex);
+    free(r);
+}
+
+int runner_start(struct runner *r, const char *task, struct err *e)
+{
+    char *copy = strdup(task);
+    int rc = 0;
+
+    if (!copy)
+        return err_set(e, ERR_OOM, "out of memory for a task");
+    pthread_mutex_lock(&r->shared.mutex);
+    if (r->shared.busy) {
+        rc = err_set(e, ERR_CONFLICT, "a task runs already");
+    } else {
+        atomic_store(&r->cancel, false);
+        r->shared.busy = true;
+        r->shared.task = copy;
+        copy = NULL;
+        pthread_cond_signal(&r->shared.work);
+    }
+    pthread_mutex_unlock(&r->shared.mutex);
+    free(copy);
+    return rc;
+}
+
+void runner_cancel(struct runner *r)
+{
+    atomic_store(&r->cancel, true);
+}
+
+int runner_fd(const struct runner *r)
+{
+    return r->fd;
+}
+
+bool runner_take(struct runner *r, struct report *ret_report)
+{
+    uint64_t seen;
+    bool got = true;
+
+    (void)!read(r->fd, &seen, sizeof seen); /* before looking: what comes later wakes again */
+    pthread_mutex_lock(&r->shared.mutex);
+    if (r->shared.has_progress) {
+        *ret_report = (struct report){
+            .kind = REPORT_PROGRESS, .step = r->shared.step, .steps = r->shared.steps};
+        r->shared.has_progress = false;
+    } else if (r->shared.has_outcome) {
+        *ret_report = r->shared.outcome;
+        r->shared.outcome = (struct report){0};
+        r->shared.has_outcome = false;
+        r->shared.busy = false;
+    } else {
+        got = false;
+    }
+    pthread_mutex_unlock(&r->shared.mutex);
+    return got;
+}

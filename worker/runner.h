@@ -1,0 +1,57 @@
+/*
+ * The one compute thread of a worker: tasks go in, pictures come out. It finds the model, keeps it
+ * resident, renders, and writes the PNG. The caller's thread never waits for it but in
+ * runner_close.
+ *
+ *     TRY(runner_open(&o, &runner, e));
+ *     TRY(runner_start(runner, task_json, e));
+ *     poll(runner_fd(runner));
+ *     while (runner_take(runner, &report))
+ *         ...
+ */
+#ifndef WORKER_RUNNER_H
+#define WORKER_RUNNER_H
+
+#include "worker/library.h"
+#include "worker/picture.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct runner;
+
+struct runner_options {
+    const struct library *library; /* borrowed for the runner's life */
+    enum backend backend;
+    int threads;           /* of a render; 1.. */
+    uint64_t memory_bytes; /* budget for weights and one render, 0: no limit */
+};
+
+/* Starts the thread. It inherits the caller's signal mask. */
+int runner_open(const struct runner_options *o, struct runner **ret_runner, struct err *e);
+
+/* Cancels what runs, waits for it (a step, or a model's loading), ends the thread. */
+void runner_close(struct runner *r);
+
+/* task: canonical JSON, copied. ERR_CONFLICT while another runs; other errors are reported. */
+int runner_start(struct runner *r, const char *task, struct err *e);
+
+/* The running render ends soon with ERR_CANCELLED; its report is still due. */
+void runner_cancel(struct runner *r);
+
+/* Readable while there is something to take. Borrowed. */
+int runner_fd(const struct runner *r);
+
+enum report_kind { REPORT_PROGRESS, REPORT_FINISHED, REPORT_FAILED };
+
+struct report {
+    enum report_kind kind;
+    uint32_t step, steps; /* the latest: steps in between may be left out; 0: the model is ready */
+    struct picture picture; /* ownership passes to the taker */
+    struct err error;
+};
+
+/* From the caller's thread. false: nothing new. */
+bool runner_take(struct runner *r, struct report *ret_report);
+
+#endif

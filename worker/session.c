@@ -1,0 +1,573 @@
+#include "worker/session.h"
+
+#include "proto/version.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SOFTWARE "litho-worker " LITHO_VERSION
+
+enum held_state {
+    HELD_WAITING,  /* to be rendered */
+    HELD_RUNNING,  /* START was given, its report is due */
+    HELD_DROPPED,  /* running, but nobody wants it any more */
+    HELD_RENDERED, /* picture waits for its ack */
+    HELD_FAILED,   /* error waits for its ack */
+};
+
+/* One lease, from its arrival until it is acknowledged, revoked or refused. */
+struct held {
+    struct attempt_ref ref;
+    enum held_state state;
+    char *task;             /* owned */
+    struct picture picture; /* HELD_RENDERED */
+    struct err error;       /* HELD_FAILED */
+    int64_t sent_ms;        /* when its result last left */
+};
+
+enum session_state {
+    STATE_NEW,      /* before the first tick */
+    STATE_GREETING, /* hello is out */
+    STATE_OPEN,     /* welcome came */
+    STATE_OVER
+};
+
+struct session {
+    struct session_options options;
+    enum session_state state;
+    int64_t hello_ms, heard_ms, pinged_ms; /* when hello left, a frame came, a ping left */
+    int64_t heartbeat_ms, silence_ms;
+    struct held **held; /* owned; in order of arrival */
+    size_t n_held, held_max;
+    bool owes_ready;
+
+    struct session_action *actions; /* owned */
+    size_t n_actions, taken, actions_max;
+    struct attempt_ref *refs; /* of the ready in actions; owned */
+};
+
+int session_new(const struct session_options *o, struct session **ret_session, struct err *e)
+{
+    struct session *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return err_set(e, ERR_OOM, "out of memory for a session");
+    s->options = *o;
+    s->heartbeat_ms = SESSION_HEARTBEAT_MS;
+    s->silence_ms = SESSION_SILENCE_MS;
+    *ret_session = s;
+    return 0;
+}
+
+static void held_free(struct held *h)
+{
+    free(h->task);
+    picture_done(&h->picture);
+    free(h);
+}
+
+void session_free(struct session *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->n_held; i++)
+        held_free(s->held[i]);
+    free(s->held);
+    free(s->actions);
+    free(s->refs);
+    free(s);
+}
+
+/* An empty action at the end of the list. */
+static int add_action(struct session *s, enum session_what what, struct session_action **ret_a,
+                      struct err *e)
+{
+    struct session_action *grown;
+    size_t room = s->actions_max ? s->actions_max * 2 : 8;
+
+    if (s->n_actions == s->actions_max) {
+        grown = realloc(s->actions, room * sizeof *grown);
+        if (!grown)
+            return err_set(e, ERR_OOM, "out of memory for a session's messages");
+        s->actions = grown;
+        s->actions_max = room;
+    }
+    *ret_a = &s->actions[s->n_actions++];
+    **ret_a = (struct session_action){.what = what};
+    return 0;
+}
+
+const struct session_action *session_next(struct session *s)
+{
+    if (s->taken == s->n_actions) {
+        s->taken = s->n_actions = 0;
+        return NULL;
+    }
+    return &s->actions[s->taken++];
+}
+
+static int send(struct session *s, const struct msg *m, struct err *e)
+{
+    struct session_action *a;
+    int rc = add_action(s, SESSION_SEND, &a, e);
+
+    if (rc == 0)
+        a->msg = *m;
+    return rc;
+}
+
+static int send_hello(struct session *s, int64_t now_ms, struct err *e)
+{
+    const struct session_options *o = &s->options;
+    const struct msg m = {.type = MSG_HELLO,
+                          .hello = {.protocol = PROTOCOL_VERSION,
+                                    .protocol_min = PROTOCOL_VERSION_MIN,
+                                    .role = "worker",
+                                    .software = SOFTWARE,
+                                    .name = o->name,
+                                    .device = o->device,
+                                    .device_class = o->device_class,
+                                    .memory_bytes = o->memory_bytes,
+                                    .threads = o->threads}};
+
+    s->state = STATE_GREETING;
+    s->hello_ms = now_ms;
+    return send(s, &m, e);
+}
+
+/*
+ * A fresh connection, so that nothing of the old conversation arrives before the hello. The frames
+ * that the old one still had in its queue are covered: results are kept, leases stated in ready.
+ */
+static int reconnect(struct session *s, int64_t now_ms, int code, const char *why, struct err *e)
+{
+    struct session_action *a;
+    int rc;
+
+    TRY(add_action(s, SESSION_RECONNECT, &a, e));
+    err_set(&a->why, code, "%s", why);
+    rc = send_hello(s, now_ms, e);
+out:
+    return rc;
+}
+
+static int end(struct session *s, int code, const char *text, struct err *e)
+{
+    struct session_action *a;
+    int rc = add_action(s, SESSION_END, &a, e);
+
+    if (rc == 0 && code != 0)
+        err_set(&a->why, code, "%s", text);
+    s->state = STATE_OVER;
+    return rc;
+}
+
+static bool settled(const struct held *h)
+{
+    return h->state == HELD_RENDERED || h->state == HELD_FAILED;
+}
+
+static size_t count(const struct session *s, bool want_settled)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n_held; i++)
+        n += settled(s->held[i]) == want_settled;
+    return n;
+}
+
+static int send_ready(struct session *s, struct err *e)
+{
+    size_t leases = count(s, false), results = count(s, true), n = 0;
+    struct msg m = {.type = MSG_READY};
+    struct attempt_ref *refs = realloc(s->refs, (s->n_held + 1) * sizeof *refs);
+
+    if (!refs)
+        return err_set(e, ERR_OOM, "out of memory for a session's messages");
+    s->refs = refs;
+    for (size_t i = 0; i < s->n_held; i++)
+        if (s->held[i]->state != HELD_DROPPED)
+            refs[n++] = s->held[i]->ref;
+    if (leases < s->options.capacity && results < SESSION_RESULTS_MAX)
+        m.ready.credits = s->options.capacity - (uint32_t)leases;
+    m.ready.held = refs;
+    m.ready.n_held = n;
+    s->owes_ready = false;
+    return send(s, &m, e);
+}
+
+static int send_result(struct session *s, struct held *h, int64_t now_ms, struct err *e)
+{
+    const struct picture *p = &h->picture;
+    struct msg m = {.type = MSG_FAILED};
+
+    h->sent_ms = now_ms;
+    if (h->state == HELD_FAILED) {
+        m.failed = (struct msg_failed){.ref = h->ref,
+                                       .code = err_name(h->error.code),
+                                       .text = h->error.text,
+                                       .retryable = err_retryable(h->error.code)};
+        return send(s, &m, e);
+    }
+    m.type = MSG_RESULT;
+    m.result = (struct msg_result){.ref = h->ref,
+                                   .png = p->png.data,
+                                   .png_size = p->png.size,
+                                   .device_class = p->device_class,
+                                   .precision = p->precision,
+                                   .load_seconds = p->load_seconds,
+                                   .render_seconds = p->render_seconds,
+                                   .black = p->black};
+    memcpy(m.result.sha256, p->sha256, sizeof m.result.sha256);
+    return send(s, &m, e);
+}
+
+static struct held *running(const struct session *s)
+{
+    for (size_t i = 0; i < s->n_held; i++)
+        if (s->held[i]->state == HELD_RUNNING || s->held[i]->state == HELD_DROPPED)
+            return s->held[i];
+    return NULL;
+}
+
+static bool same_ref(const struct attempt_ref *a, const struct attempt_ref *b)
+{
+    return a->index == b->index && a->attempt == b->attempt && strcmp(a->job, b->job) == 0;
+}
+
+static struct held *find(const struct session *s, const struct attempt_ref *ref)
+{
+    for (size_t i = 0; i < s->n_held; i++)
+        if (same_ref(&s->held[i]->ref, ref))
+            return s->held[i];
+    return NULL;
+}
+
+static void remove_held(struct session *s, struct held *h)
+{
+    size_t i = 0;
+
+    while (s->held[i] != h)
+        i++;
+    memmove(s->held + i, s->held + i + 1, (s->n_held - i - 1) * sizeof *s->held);
+    s->n_held--;
+    held_free(h);
+}
+
+static int start_next(struct session *s, struct err *e)
+{
+    struct session_action *a;
+    int rc;
+
+    if (running(s))
+        return 0;
+    for (size_t i = 0; i < s->n_held; i++) {
+        if (s->held[i]->state != HELD_WAITING)
+            continue;
+        if ((rc = add_action(s, SESSION_START, &a, e)) != 0)
+            return rc;
+        s->held[i]->state = HELD_RUNNING;
+        a->ref = s->held[i]->ref;
+        a->task = s->held[i]->task;
+        return 0;
+    }
+    return 0;
+}
+
+/* What every event may lead to: the next render, and one ready that states the outcome. */
+static int settle(struct session *s, struct err *e)
+{
+    int rc = 0;
+
+    if (s->state == STATE_OVER)
+        return 0;
+    TRY(start_next(s, e));
+    if (s->owes_ready && s->state == STATE_OPEN)
+        TRY(send_ready(s, e));
+out:
+    return rc;
+}
+
+static int on_welcome(struct session *s, const struct msg_welcome *m, int64_t now_ms, struct err *e)
+{
+    char text[120];
+    int rc = 0;
+
+    if (m->protocol < PROTOCOL_VERSION_MIN || m->protocol > PROTOCOL_VERSION) {
+        snprintf(text, sizeof text, "the coordinator speaks protocol %u, this worker %d to %d",
+                 m->protocol, PROTOCOL_VERSION_MIN, PROTOCOL_VERSION);
+        return end(s, ERR_CONFLICT, text, e);
+    }
+    s->heartbeat_ms = m->heartbeat_ms;
+    s->silence_ms = m->silence_ms;
+    if (s->state == STATE_OPEN)
+        return 0; /* of a hello said twice */
+    s->state = STATE_OPEN;
+    s->pinged_ms = now_ms;
+    TRY(send_ready(s, e));
+    for (size_t i = 0; i < s->n_held; i++)
+        if (settled(s->held[i]))
+            TRY(send_result(s, s->held[i], now_ms, e));
+out:
+    return rc;
+}
+
+static int on_error(struct session *s, const struct msg_error *m, int64_t now_ms, struct err *e)
+{
+    if (m->request != 0)
+        return 0;
+    if (strcmp(m->text, MSG_HELLO_FIRST) == 0) /* in GREETING the hello is on its way */
+        return s->state == STATE_OPEN ? send_hello(s, now_ms, e) : 0;
+    if (s->state == STATE_GREETING && err_from_name(m->code) == ERR_CONFLICT)
+        return end(s, ERR_CONFLICT, m->text, e);
+    /* Refused for another reason: said again after a pause, on a new connection. */
+    s->state = STATE_GREETING;
+    s->hello_ms = now_ms;
+    return 0;
+}
+
+static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
+{
+    struct held **grown, *h;
+    size_t room = s->held_max ? s->held_max * 2 : 8;
+
+    if (s->state != STATE_OPEN || find(s, &m->ref))
+        return 0;
+    if (count(s, false) >= SESSION_LEASES_MAX) {
+        s->owes_ready = true; /* which says that it is not held */
+        return 0;
+    }
+    if (s->n_held == s->held_max) {
+        grown = realloc(s->held, room * sizeof *grown);
+        if (!grown)
+            return err_set(e, ERR_OOM, "out of memory for a lease");
+        s->held = grown;
+        s->held_max = room;
+    }
+    h = calloc(1, sizeof *h);
+    if (!h || !(h->task = strdup(m->task))) {
+        free(h);
+        return err_set(e, ERR_OOM, "out of memory for a lease");
+    }
+    h->ref = m->ref;
+    s->held[s->n_held++] = h;
+    return 0;
+}
+
+/* Nobody waits for this attempt any more: of an ack, its result is safe; of a revoke, not wanted.
+ */
+static int drop(struct session *s, const struct attempt_ref *ref, struct err *e)
+{
+    struct held *h = find(s, ref);
+    struct session_action *a;
+
+    if (!h || h->state == HELD_DROPPED)
+        return 0;
+    if (!settled(h) || count(s, true) >= SESSION_RESULTS_MAX)
+        s->owes_ready = true;
+    if (h->state != HELD_RUNNING) {
+        remove_held(s, h);
+        return 0;
+    }
+    h->state = HELD_DROPPED;
+    return add_action(s, SESSION_CANCEL, &a, e);
+}
+
+int session_message(struct session *s, const struct msg *m, int64_t now_ms, struct err *e)
+{
+    const struct msg pong = {.type = MSG_PONG};
+    int rc = 0;
+
+    assert(s->n_actions == 0);
+    if (s->state == STATE_NEW || s->state == STATE_OVER)
+        return 0;
+    s->heard_ms = now_ms;
+    switch (m->type) {
+    case MSG_WELCOME:
+        TRY(on_welcome(s, &m->welcome, now_ms, e));
+        break;
+    case MSG_PING:
+        TRY(send(s, &pong, e));
+        break;
+    case MSG_ERROR:
+        TRY(on_error(s, &m->error, now_ms, e));
+        break;
+    case MSG_LEASE:
+        TRY(on_lease(s, &m->lease, e));
+        break;
+    case MSG_ACK:
+        TRY(drop(s, &m->ack.ref, e));
+        break;
+    case MSG_REVOKE:
+        TRY(drop(s, &m->revoke.ref, e));
+        break;
+    default: /* a sign of life, like every frame */
+        break;
+    }
+    rc = settle(s, e);
+out:
+    return rc;
+}
+
+static int resend_overdue(struct session *s, int64_t now_ms, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < s->n_held; i++)
+        if (settled(s->held[i]) && now_ms - s->held[i]->sent_ms >= SESSION_RESEND_MS)
+            TRY(send_result(s, s->held[i], now_ms, e));
+out:
+    return rc;
+}
+
+int session_tick(struct session *s, int64_t now_ms, struct err *e)
+{
+    const struct msg ping = {.type = MSG_PING};
+    int rc = 0;
+
+    assert(s->n_actions == 0);
+    switch (s->state) {
+    case STATE_NEW:
+        s->heard_ms = now_ms;
+        return send_hello(s, now_ms, e);
+    case STATE_GREETING:
+        if (now_ms - s->hello_ms >= SESSION_GREETING_MS)
+            return reconnect(s, now_ms, ERR_TIMEOUT, "no answer to hello", e);
+        return 0;
+    case STATE_OPEN:
+        if (now_ms - s->heard_ms >= s->silence_ms)
+            return reconnect(s, now_ms, ERR_TIMEOUT, "the coordinator is silent", e);
+        if (now_ms - s->pinged_ms >= s->heartbeat_ms) {
+            TRY(send(s, &ping, e));
+            s->pinged_ms = now_ms;
+        }
+        TRY(resend_overdue(s, now_ms, e));
+        break;
+    case STATE_OVER:
+        break;
+    }
+out:
+    return rc;
+}
+
+int session_unsent(struct session *s, int64_t now_ms, struct err *e)
+{
+    assert(s->n_actions == 0);
+    if (s->state != STATE_OPEN)
+        return 0;
+    return reconnect(s, now_ms, ERR_IO, "a message could not be sent", e);
+}
+
+int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t now_ms,
+                     struct err *e)
+{
+    struct held *h = running(s);
+    struct msg m = {.type = MSG_PROGRESS};
+
+    (void)now_ms;
+    assert(s->n_actions == 0);
+    if (!h || h->state == HELD_DROPPED || s->state != STATE_OPEN)
+        return 0;
+    m.progress = (struct msg_progress){.ref = h->ref, .step = step, .steps = steps};
+    return send(s, &m, e);
+}
+
+/* The running render ended. NULL: nobody wants its outcome. */
+static struct held *report(struct session *s, enum held_state outcome)
+{
+    struct held *h = running(s);
+
+    s->owes_ready = true;
+    if (!h)
+        return NULL;
+    if (h->state == HELD_DROPPED) {
+        remove_held(s, h);
+        return NULL;
+    }
+    h->state = outcome;
+    free(h->task);
+    h->task = NULL;
+    return h;
+}
+
+int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e)
+{
+    struct held *h;
+    int rc = 0;
+
+    assert(s->n_actions == 0);
+    h = report(s, HELD_RENDERED);
+    if (h) {
+        h->picture = *p;
+        *p = (struct picture){0};
+        if (s->state == STATE_OPEN)
+            TRY(send_result(s, h, now_ms, e));
+    }
+    rc = settle(s, e);
+out:
+    picture_done(p);
+    return rc;
+}
+
+int session_failed(struct session *s, const struct err *why, int64_t now_ms, struct err *e)
+{
+    struct held *h;
+    int rc = 0;
+
+    assert(s->n_actions == 0);
+    h = report(s, HELD_FAILED);
+    if (h) {
+        h->error = *why;
+        if (s->state == STATE_OPEN)
+            TRY(send_result(s, h, now_ms, e));
+    }
+    rc = settle(s, e);
+out:
+    return rc;
+}
+
+int session_stop(struct session *s, struct err *e)
+{
+    const struct msg bye = {.type = MSG_BYE};
+    struct session_action *a;
+    struct held *h = running(s);
+    int rc = 0;
+
+    assert(s->n_actions == 0);
+    if (h && h->state == HELD_RUNNING) {
+        h->state = HELD_DROPPED;
+        TRY(add_action(s, SESSION_CANCEL, &a, e));
+    }
+    if (s->state == STATE_OPEN)
+        TRY(send(s, &bye, e));
+    rc = end(s, 0, "", e);
+out:
+    return rc;
+}
+
+int session_wait_ms(const struct session *s, int64_t now_ms)
+{
+    int64_t due = now_ms + 1000, silence = s->heard_ms + s->silence_ms;
+
+    if (s->state == STATE_NEW)
+        due = now_ms;
+    if (s->state == STATE_GREETING)
+        due = s->hello_ms + SESSION_GREETING_MS;
+    if (s->state == STATE_OPEN) {
+        due = s->pinged_ms + s->heartbeat_ms;
+        if (silence < due)
+            due = silence;
+    }
+    return due <= now_ms ? 0 : due - now_ms > 1000 ? 1000 : (int)(due - now_ms);
+}
+
+bool session_is_open(const struct session *s)
+{
+    return s->state == STATE_OPEN;
+}
+
+size_t session_held(const struct session *s)
+{
+    return s->n_held;
+}
