@@ -1,0 +1,263 @@
+#include "jobs/param.h"
+#include "jobs/task.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char good[] =
+    "{\"cfg_scale\":5,\"height\":128,\"model\":\"sticker-128\",\"negative_prompt\":\"\","
+    "\"precision\":\"f32\",\"prompt\":\"a \\\"caf\xc3\xa9\\\"\\n\",\"sampler\":\"dpmpp_2m\","
+    "\"scheduler\":\"karras\",\"seed\":9007199254740991,\"steps\":20,\"width\":192}";
+
+/* The good text with one piece replaced. */
+static int read_with(const char *from, const char *to, struct task *ret_t, struct err *e)
+{
+    struct buf text = {0};
+    const char *at = strstr(good, from);
+    int rc;
+
+    assert_non_null(at);
+    buf_append(&text, good, (size_t)(at - good));
+    buf_puts(&text, to);
+    buf_puts(&text, at + strlen(from));
+    rc = task_from_json(buf_text(&text), text.size, ret_t, e);
+    buf_done(&text);
+    return rc;
+}
+
+static void refused(const char *from, const char *to, const char *message)
+{
+    struct task t = {0};
+    struct err e = {0};
+
+    assert_int_equal(read_with(from, to, &t, &e), ERR_INPUT);
+    if (!strstr(e.text, message))
+        fail_msg("'%s' does not hold '%s'", e.text, message);
+    assert_null(t.model); /* not touched on failure */
+}
+
+static void canonical_json_reads_back_to_the_same_bytes(void **state)
+{
+    struct task t = {0};
+    struct buf text = {0};
+
+    (void)state;
+    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    assert_string_equal(t.prompt, "a \"caf\xc3\xa9\"\n");
+    assert_int_equal(t.sampler, SAMPLER_DPMPP_2M);
+    assert_int_equal(t.scheduler, SCHEDULER_KARRAS);
+    assert_int_equal(t.seed, TASK_SEED_MAX);
+    assert_int_equal(t.width, 192);
+    assert_int_equal(t.height, 128);
+    task_to_json(&t, &text);
+    assert_string_equal(buf_text(&text), good);
+    buf_done(&text);
+    task_done(&t);
+}
+
+static void fractions_keep_their_shortest_text(void **state)
+{
+    struct task t = {0};
+    struct buf text = {0};
+
+    (void)state;
+    assert_int_equal(read_with("\"cfg_scale\":5", "\"cfg_scale\":7.5", &t, NULL), 0);
+    task_to_json(&t, &text);
+    assert_non_null(strstr(buf_text(&text), "\"cfg_scale\":7.5,"));
+    buf_done(&text);
+    task_done(&t);
+}
+
+static void unknown_keys_are_refused(void **state)
+{
+    (void)state;
+    refused("\"steps\":20", "\"steps\":20,\"stepz\":1", "unknown key 'stepz'");
+    refused("\"steps\":20", "\"steps\":20,\"size\":\"64x64\"", "unknown key 'size'");
+}
+
+static void missing_keys_are_named(void **state)
+{
+    (void)state;
+    refused("\"steps\":20,", "", "'steps' must be given");
+    refused("\"model\":\"sticker-128\",", "", "'model' must be given");
+}
+
+static void wrong_types_are_refused(void **state)
+{
+    (void)state;
+    refused("\"steps\":20", "\"steps\":\"20\"", "'steps' must be a number");
+    refused("\"prompt\":\"", "\"prompt\":1,\"x\":\"", "");
+    refused("\"sampler\":\"dpmpp_2m\"", "\"sampler\":3", "'sampler' must be text");
+}
+
+static void bounds_are_checked_and_named(void **state)
+{
+    (void)state;
+    refused("\"steps\":20", "\"steps\":0", "whole number from 1 to 1000");
+    refused("\"steps\":20", "\"steps\":1001", "whole number from 1 to 1000");
+    refused("\"steps\":20", "\"steps\":2.5", "whole number from 1 to 1000");
+    refused("\"width\":192", "\"width\":100", "multiple of 8");
+    refused("\"width\":192", "\"width\":0", "multiple of 8");
+    refused("\"height\":128", "\"height\":8200", "multiple of 8");
+    refused("\"cfg_scale\":5", "\"cfg_scale\":-1", "0 to 1000");
+    refused("\"cfg_scale\":5", "\"cfg_scale\":1000.5", "0 to 1000");
+    refused("\"seed\":9007199254740991", "\"seed\":9007199254740992", "seed");
+    refused("\"seed\":9007199254740991", "\"seed\":-1", "seed");
+    refused("dpmpp_2m", "dpmpp_9m", "ddim euler euler_a dpmpp_2m");
+    refused("\"karras\"", "\"\"", "automatic uniform karras");
+    refused("\"f32\"", "\"f16\"", "f32");
+}
+
+static void model_names_cannot_climb_out_of_the_library(void **state)
+{
+    (void)state;
+    refused("sticker-128", "", "model");
+    refused("sticker-128", "../secret", "model");
+    refused("sticker-128", "a/b", "model");
+    refused("sticker-128", "..", "model");
+    refused("sticker-128", "a\\nb", "model");
+}
+
+static void absolute_model_paths_are_taken(void **state)
+{
+    struct task t = {0};
+
+    (void)state;
+    assert_int_equal(read_with("sticker-128", "/srv/models/one", &t, NULL), 0);
+    assert_string_equal(t.model, "/srv/models/one");
+    task_done(&t);
+}
+
+static void prompts_longer_than_the_limit_are_refused(void **state)
+{
+    struct task t = {0}, copy;
+    struct err e;
+    char *prompt = malloc(TASK_PROMPT_MAX + 2);
+
+    (void)state;
+    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    memset(prompt, 'x', TASK_PROMPT_MAX + 1);
+    prompt[TASK_PROMPT_MAX] = 0;
+    copy = t;
+    copy.prompt = prompt;
+    assert_int_equal(task_check(&copy, &e), 0);
+    prompt[TASK_PROMPT_MAX] = 'x';
+    prompt[TASK_PROMPT_MAX + 1] = 0;
+    assert_int_equal(task_check(&copy, &e), ERR_INPUT);
+    free(prompt);
+    task_done(&t);
+}
+
+static void text_that_is_not_utf8_is_refused(void **state)
+{
+    struct task t = {0}, copy;
+    char bad[] = "caf\xe9";
+
+    (void)state;
+    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    copy = t;
+    copy.prompt = bad;
+    assert_int_equal(task_check(&copy, NULL), ERR_INPUT);
+    task_done(&t);
+}
+
+static void ddim_with_karras_is_refused(void **state)
+{
+    struct task t = {0};
+
+    (void)state;
+    refused("dpmpp_2m", "ddim", "sampler 'ddim' cannot use scheduler 'karras'");
+    assert_int_equal(read_with("\"dpmpp_2m\",\"scheduler\":\"karras\"",
+                               "\"ddim\",\"scheduler\":\"automatic\"", &t, NULL),
+                     0);
+    task_done(&t);
+}
+
+static void duplicate_keys_and_garbage_are_refused(void **state)
+{
+    (void)state;
+    refused("\"steps\":20", "\"steps\":20,\"steps\":21", "");
+    refused("{", "", "");
+    refused("{", "[{", "");
+}
+
+static void a_copy_owns_its_texts(void **state)
+{
+    struct task t = {0}, copy = {0};
+
+    (void)state;
+    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    assert_int_equal(task_copy(&t, &copy, NULL), 0);
+    assert_ptr_not_equal(t.prompt, copy.prompt);
+    task_done(&t);
+    assert_string_equal(copy.model, "sticker-128");
+    assert_int_equal(copy.steps, 20);
+    task_done(&copy);
+    task_done(&copy); /* legal on zeroed memory */
+}
+
+static void size_sets_width_and_height(void **state)
+{
+    struct task t = {0};
+    struct buf text = {0};
+
+    (void)state;
+    assert_int_equal(param_set(&t, PARAM_SIZE, "512x768", NULL), 0);
+    assert_int_equal(t.width, 512);
+    assert_int_equal(t.height, 768);
+    param_text(&t, PARAM_SIZE, &text);
+    assert_string_equal(buf_text(&text), "512x768");
+    for (size_t i = 0; i < 8; i++) {
+        static const char *const bad[] = {"",       "512",     "512x",     "x512",
+                                          "512x10", "512X768", "512x768 ", "0x0"};
+
+        assert_int_equal(param_set(&t, PARAM_SIZE, bad[i], NULL), ERR_INPUT);
+    }
+    assert_int_equal(t.width, 512);
+    buf_done(&text);
+}
+
+static void numbers_are_read_strictly(void **state)
+{
+    static const char *const bad[] = {"", " 5", "5 ", "+5", "0x5", "nan", "inf", "5e", "1e999"};
+    struct task t = {.cfg_scale = 3};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(param_set(&t, PARAM_CFG_SCALE, bad[i], NULL), ERR_INPUT);
+        assert_int_equal(param_set(&t, PARAM_STEPS, bad[i], NULL), ERR_INPUT);
+        assert_int_equal(param_set(&t, PARAM_SEED, bad[i], NULL), ERR_INPUT);
+    }
+    assert_true(t.cfg_scale == 3);
+    assert_int_equal(param_set(&t, PARAM_CFG_SCALE, "7.50", NULL), 0);
+    assert_true(t.cfg_scale == 7.5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(canonical_json_reads_back_to_the_same_bytes),
+        cmocka_unit_test(fractions_keep_their_shortest_text),
+        cmocka_unit_test(unknown_keys_are_refused),
+        cmocka_unit_test(missing_keys_are_named),
+        cmocka_unit_test(wrong_types_are_refused),
+        cmocka_unit_test(bounds_are_checked_and_named),
+        cmocka_unit_test(model_names_cannot_climb_out_of_the_library),
+        cmocka_unit_test(absolute_model_paths_are_taken),
+        cmocka_unit_test(prompts_longer_than_the_limit_are_refused),
+        cmocka_unit_test(text_that_is_not_utf8_is_refused),
+        cmocka_unit_test(ddim_with_karras_is_refused),
+        cmocka_unit_test(duplicate_keys_and_garbage_are_refused),
+        cmocka_unit_test(a_copy_owns_its_texts),
+        cmocka_unit_test(size_sets_width_and_height),
+        cmocka_unit_test(numbers_are_read_strictly),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
