@@ -1,0 +1,147 @@
+#include "engine/ops/cpu/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define THREADS_MAX 1024
+#define CHUNK       4096 /* numbers of an item of elementwise work */
+
+/* Waking a team costs some microseconds; a core does about 1e5 multiplications in one. */
+int cpu_threads(const struct cpu *cpu, int64_t items, double multiplications)
+{
+    int64_t most = items < cpu->threads ? items : cpu->threads;
+
+    return multiplications < 1e6 || most < 1 ? 1 : (int)most;
+}
+
+static int cpu_geglu(struct ops *o, float *y, const float *x, int64_t m, int64_t c, struct err *e)
+{
+    const struct cpu *cpu = (const struct cpu *)o;
+    int threads = cpu_threads(cpu, m, 32.0 * (double)(m * c));
+
+    (void)e;
+    if (o->planning)
+        return 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < m; row++)
+        cpu->kernels->geglu(y + row * c, x + 2 * row * c, x + (2 * row + 1) * c, (size_t)c);
+    return 0;
+}
+
+static int cpu_activate(struct ops *o, float *y, const float *x, int64_t n, enum activation act,
+                        struct err *e)
+{
+    const struct cpu *cpu = (const struct cpu *)o;
+    int64_t items = (n + CHUNK - 1) / CHUNK;
+    int threads = cpu_threads(cpu, items, 32.0 * (double)n);
+
+    (void)e;
+    if (o->planning)
+        return 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < items; i++) {
+        int64_t first = i * CHUNK, left = n - first;
+
+        cpu->kernels->activate(y + first, x + first, (size_t)(left < CHUNK ? left : CHUNK), act);
+    }
+    return 0;
+}
+
+static int cpu_add(struct ops *o, float *y, const float *a, const float *b, int64_t n,
+                   struct err *e)
+{
+    int threads = cpu_threads((const struct cpu *)o, (n + CHUNK - 1) / CHUNK, 8.0 * (double)n);
+
+    (void)e;
+    if (o->planning)
+        return 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+    return 0;
+}
+
+static int cpu_concat(struct ops *o, float *y, const float *a, const float *b, int64_t m,
+                      int64_t ca, int64_t cb, struct err *e)
+{
+    int threads = cpu_threads((const struct cpu *)o, m, 8.0 * (double)(m * (ca + cb)));
+
+    (void)e;
+    if (o->planning)
+        return 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < m; row++) {
+        float *to = y + row * (ca + cb);
+
+        memcpy(to, a + row * ca, (size_t)ca * sizeof *to);
+        memcpy(to + ca, b + row * cb, (size_t)cb * sizeof *to);
+    }
+    return 0;
+}
+
+static int cpu_upsample(struct ops *o, float *y, const float *x, int64_t n, int64_t h, int64_t w,
+                        int64_t c, int64_t ho, int64_t wo, struct err *e)
+{
+    int threads = cpu_threads((const struct cpu *)o, n * ho, 8.0 * (double)(n * ho * wo * c));
+
+    (void)e;
+    if (o->planning)
+        return 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < n * ho; row++) {
+        const float *from = x + (row / ho * h + row % ho * h / ho) * w * c;
+
+        for (int64_t i = 0; i < wo; i++)
+            memcpy(y + (row * wo + i) * c, from + i * w / wo * c, (size_t)c * sizeof *y);
+    }
+    return 0;
+}
+
+static void cpu_free(struct ops *o)
+{
+    free(o);
+}
+
+const char *ops_cpu_class(void)
+{
+    return "cpu";
+}
+
+int cpu_new(const struct kernels *kernels, int threads, struct ops **ret_o, struct err *e)
+{
+    struct cpu *cpu;
+
+    if (threads < 1 || threads > THREADS_MAX)
+        return err_set(e, ERR_ARG, "%d threads: 1 to %d are possible", threads, THREADS_MAX);
+    cpu = malloc(sizeof *cpu);
+    if (!cpu)
+        return err_set(e, ERR_OOM, "no memory for the backend");
+    *cpu = (struct cpu){
+        .ops = {.name = "cpu",
+                .device_class = ops_cpu_class(),
+                .free = cpu_free,
+                .linear_new = cpu_linear_new,
+                .linear_free = cpu_linear_free,
+                .conv_new = cpu_conv_new,
+                .conv_free = cpu_conv_free,
+                .linear = cpu_linear,
+                .conv2d = cpu_conv2d,
+                .group_norm = cpu_group_norm,
+                .layer_norm = cpu_layer_norm,
+                .attention = cpu_attention,
+                .geglu = cpu_geglu,
+                .activate = cpu_activate,
+                .add = cpu_add,
+                .concat = cpu_concat,
+                .upsample = cpu_upsample},
+        .kernels = kernels,
+        .threads = threads,
+    };
+    *ret_o = &cpu->ops;
+    return 0;
+}
+
+int ops_cpu_new(int threads, struct ops **ret_o, struct err *e)
+{
+    return cpu_new(kernels_best(), threads, ret_o, e);
+}

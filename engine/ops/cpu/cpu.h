@@ -1,0 +1,48 @@
+/*
+ * Inside of the cpu backend: ops.h's members by file. Work is cut into items that threads share;
+ * an item's bytes depend on no other item, and no sum crosses items, so neither threads nor the cut
+ * nor batch mates show in the result.
+ */
+#ifndef ENGINE_OPS_CPU_CPU_H
+#define ENGINE_OPS_CPU_CPU_H
+
+#include "engine/ops/cpu/kernels.h"
+
+struct cpu {
+    struct ops ops; /* first, so that a struct ops of this backend is a struct cpu */
+    const struct kernels *kernels;
+    int threads;
+};
+
+/* ops_cpu_new() with chosen kernels, for tests. */
+int cpu_new(const struct kernels *kernels, int threads, struct ops **ret_o, struct err *e);
+
+/* Threads worth waking for so much work: 1 below about 20 microseconds. */
+int cpu_threads(const struct cpu *cpu, int64_t items, double multiplications);
+
+/* layer.c */
+int cpu_linear_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                   struct linear **ret_l, struct err *e);
+void cpu_linear_free(struct ops *o, struct linear *l);
+int cpu_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                 struct conv **ret_c, struct err *e);
+void cpu_conv_free(struct ops *o, struct conv *c);
+int cpu_linear(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
+               enum activation act, const float *residual, struct err *e);
+int cpu_conv2d(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n, int64_t h,
+               int64_t w, int stride, const int pad[4], const float *per_sample,
+               const float *residual, struct err *e);
+
+/* norm.c */
+int cpu_group_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+                   int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
+                   struct err *e);
+int cpu_layer_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+                   int64_t m, int64_t c, float eps, struct err *e);
+
+/* attention.c */
+int cpu_attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
+                  int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
+                  bool causal, struct err *e);
+
+#endif

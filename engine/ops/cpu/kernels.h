@@ -1,0 +1,71 @@
+/*
+ * The inner loops of the cpu backend, once per instruction set. All tables compute the same bytes;
+ * they differ in speed alone. Pure functions, any thread.
+ *
+ * A matrix w [depth, cols] is packed into panels of 16 columns, each [depth, 16], zeros behind the
+ * last column, so that a step along depth is one load.
+ */
+#ifndef ENGINE_OPS_CPU_KERNELS_H
+#define ENGINE_OPS_CPU_KERNELS_H
+
+#include "engine/ops/ops.h"
+
+#include <stddef.h>
+
+#define PANEL        16 /* columns of a panel */
+#define GROUP_PANELS 3  /* panels that one call of multiply takes at most */
+#define GROUP        (PANEL * GROUP_PANELS)
+
+struct kernels {
+    const char *name;
+
+    /*
+     * sum[r, 0..16*panels-1] (rows ld apart) += rows[r][at .. at+depth-1] * w, where panel i is at
+     * w + i * w_stride. Each number is one chain of fused multiply-adds in order of depth that
+     * begins with sum, so cutting depth into several calls changes no bit.
+     */
+    void (*multiply)(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
+                     size_t depth, const float *w, size_t w_stride, int panels);
+
+    /* y[r, 0..cols-1] (rows ld_y apart) = act(sum[r]) + residual[r] (like y; NULL: none) */
+    void (*finish)(float *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,
+                   enum activation act, const float *residual);
+
+    /* y[n] = act(x[n]) */
+    void (*activate)(float *y, const float *x, size_t n, enum activation act);
+
+    /* y[c] = a[c] * gelu(b[c]) */
+    void (*geglu)(float *y, const float *a, const float *b, size_t c);
+
+    /* sum[c], squares[c] += the columns of x [rows, c] and their squares, row after row */
+    void (*column_sums)(double *sum, double *squares, const float *x, size_t rows, size_t c);
+
+    /* y[rows, c] = act(x * scale[c] + shift[c]), fused */
+    void (*scale_shift)(float *y, const float *x, size_t rows, size_t c, const float *scale,
+                        const float *shift, enum activation act);
+
+    /* One row: y[c] = normalised x * gamma + beta */
+    void (*layer_norm)(float *y, const float *x, size_t c, const float *gamma, const float *beta,
+                       float eps);
+
+    /*
+     * One block of keys of one softmax row. On entry scores[n] are logits; on return they are
+     * exp(logit - top), zeros up to the next multiple of 16. top and total carry over blocks
+     * (begin with -INFINITY and 0). Returns what sums of earlier blocks must be multiplied with.
+     */
+    float (*softmax)(float *scores, size_t n, float *top, float *total);
+
+    /* y[n] = x[n] * factor */
+    void (*scale)(float *y, const float *x, size_t n, float factor);
+};
+
+extern const struct kernels kernels_plain;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512;
+#endif
+
+/* The fastest that this machine runs. Static. */
+const struct kernels *kernels_best(void);
+
+#endif

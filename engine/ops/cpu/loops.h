@@ -1,0 +1,258 @@
+/*
+ * The kernels themselves, compiled once per instruction set: a kernels_*.c file chooses one, gives
+ * the table's name as KERNELS and includes this.
+ */
+#include "engine/ops/cpu/functions.h"
+#include "engine/ops/cpu/kernels.h"
+
+/* A tile of sums lives in registers: AVX-512 has 32 of them, AVX2 has 16 of half the size. */
+#if defined(SIMD_AVX512)
+#define TILE_ROWS   8
+#define TILE_PANELS 3
+#else
+#define TILE_ROWS   4
+#define TILE_PANELS 1
+#endif
+
+SIMD void tile(float *sum, size_t ld, const float *const *rows, size_t at, size_t depth,
+               const float *w, size_t w_stride, const int n_rows, const int panels)
+{
+    v16 acc[TILE_ROWS][TILE_PANELS], b[TILE_PANELS];
+    const float *a[TILE_ROWS];
+
+#pragma GCC unroll 8
+    for (int r = 0; r < n_rows; r++) {
+        a[r] = rows[r] + at;
+#pragma GCC unroll 3
+        for (int p = 0; p < panels; p++)
+            acc[r][p] = v_load(sum + (size_t)r * ld + p * PANEL);
+    }
+    for (size_t k = 0; k < depth; k++) {
+#pragma GCC unroll 3
+        for (int p = 0; p < panels; p++)
+            b[p] = v_load(w + (size_t)p * w_stride + k * PANEL);
+#pragma GCC unroll 8
+        for (int r = 0; r < n_rows; r++) {
+            v16 x = v_set(a[r][k]);
+
+#pragma GCC unroll 3
+            for (int p = 0; p < panels; p++)
+                acc[r][p] = v_fma(x, b[p], acc[r][p]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < n_rows; r++)
+#pragma GCC unroll 3
+        for (int p = 0; p < panels; p++)
+            v_store(sum + (size_t)r * ld + p * PANEL, acc[r][p]);
+}
+
+/* All rows against a fixed number of panels: tiles of TILE_ROWS, then 4, 2 and 1. */
+SIMD void strip(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
+                size_t depth, const float *w, size_t w_stride, const int panels)
+{
+    int r = 0;
+
+    for (; n_rows - r >= TILE_ROWS; r += TILE_ROWS)
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, TILE_ROWS, panels);
+    if (TILE_ROWS > 4 && n_rows - r >= 4) {
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 4, panels);
+        r += 4;
+    }
+    if (n_rows - r >= 2) {
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 2, panels);
+        r += 2;
+    }
+    if (n_rows - r >= 1)
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 1, panels);
+}
+
+static void multiply(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
+                     size_t depth, const float *w, size_t w_stride, int panels)
+{
+#if TILE_PANELS == 3
+    if (panels == 3)
+        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, 3);
+    else if (panels == 2)
+        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, 2);
+    else
+        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, 1);
+#else
+    for (int p = 0; p < panels; p++)
+        strip(sum + p * PANEL, ld, rows, at, n_rows, depth, w + (size_t)p * w_stride, w_stride, 1);
+#endif
+}
+
+SIMD int lanes_left(size_t n, size_t i)
+{
+    return n - i < LANES ? (int)(n - i) : LANES;
+}
+
+SIMD void finish_act(float *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,
+                     const enum activation act, const float *residual)
+{
+    for (int r = 0; r < n_rows; r++)
+        for (int i = 0; i < cols; i += LANES) {
+            int n = lanes_left((size_t)cols, (size_t)i);
+            size_t at = (size_t)r * ld_y + (size_t)i;
+            v16 x = v_activate(v_load(sum + (size_t)r * ld + i), act);
+
+            if (residual)
+                x = v_add(x, v_load_n(residual + at, n));
+            v_store_n(y + at, x, n);
+        }
+}
+
+static void finish(float *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,
+                   enum activation act, const float *residual)
+{
+    if (act == ACT_SILU)
+        finish_act(y, ld_y, sum, ld, n_rows, cols, ACT_SILU, residual);
+    else if (act == ACT_GELU)
+        finish_act(y, ld_y, sum, ld, n_rows, cols, ACT_GELU, residual);
+    else if (act == ACT_QUICK_GELU)
+        finish_act(y, ld_y, sum, ld, n_rows, cols, ACT_QUICK_GELU, residual);
+    else
+        finish_act(y, ld_y, sum, ld, n_rows, cols, ACT_NONE, residual);
+}
+
+static void activate(float *y, const float *x, size_t n, enum activation act)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        int left = lanes_left(n, i);
+
+        v_store_n(y + i, v_activate(v_load_n(x + i, left), act), left);
+    }
+}
+
+static void geglu(float *y, const float *a, const float *b, size_t c)
+{
+    for (size_t i = 0; i < c; i += LANES) {
+        int n = lanes_left(c, i);
+
+        v_store_n(y + i, v_mul(v_load_n(a + i, n), v_gelu(v_load_n(b + i, n))), n);
+    }
+}
+
+/* Squares of floats are exact in double, so it does not matter whether a compiler fuses here. */
+static void column_sums(double *sum, double *squares, const float *x, size_t rows, size_t c)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < c; i++) {
+            double value = x[r * c + i];
+
+            sum[i] += value;
+            squares[i] += value * value;
+        }
+}
+
+SIMD void scale_shift_act(float *y, const float *x, size_t rows, size_t c, const float *scale,
+                          const float *shift, const enum activation act)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < c; i += LANES) {
+            int n = lanes_left(c, i);
+            v16 value =
+                v_fma(v_load_n(x + r * c + i, n), v_load_n(scale + i, n), v_load_n(shift + i, n));
+
+            v_store_n(y + r * c + i, v_activate(value, act), n);
+        }
+}
+
+static void scale_shift(float *y, const float *x, size_t rows, size_t c, const float *scale_by,
+                        const float *shift, enum activation act)
+{
+    if (act == ACT_SILU)
+        scale_shift_act(y, x, rows, c, scale_by, shift, ACT_SILU);
+    else
+        scale_shift_act(y, x, rows, c, scale_by, shift, act);
+}
+
+/* Sixteen running sums, then pairs: the same order on every machine. */
+static double sum_of_lanes(double *lanes)
+{
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            lanes[i] += lanes[i + n];
+    return lanes[0];
+}
+
+static void layer_norm(float *y, const float *x, size_t c, const float *gamma, const float *beta,
+                       float eps)
+{
+    double sums[LANES] = {0}, squares[LANES] = {0}, mean, scale_by;
+    v16 factor, shift;
+    size_t i;
+
+    for (i = 0; i + LANES <= c; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            sums[l] += x[i + l];
+    for (size_t l = 0; i + l < c; l++)
+        sums[l] += x[i + l];
+    mean = sum_of_lanes(sums) / (double)c;
+    for (i = 0; i + LANES <= c; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            squares[l] += (x[i + l] - mean) * (x[i + l] - mean);
+    for (size_t l = 0; i + l < c; l++)
+        squares[l] += (x[i + l] - mean) * (x[i + l] - mean);
+    scale_by = 1 / sqrt(sum_of_lanes(squares) / (double)c + (double)eps);
+    factor = v_set((float)scale_by);
+    shift = v_set((float)(-mean * scale_by));
+    for (i = 0; i < c; i += LANES) {
+        int n = lanes_left(c, i);
+        v16 value = v_fma(v_load_n(x + i, n), factor, shift);
+
+        v_store_n(y + i, v_fma(value, v_load_n(gamma + i, n), v_load_n(beta + i, n)), n);
+    }
+}
+
+static float softmax(float *scores, size_t n, float *top, float *total)
+{
+    v16 high = v_set(-INFINITY), sum = v_set(0);
+    float new_top, keep;
+
+    for (size_t i = 0; i < n; i += LANES) {
+        int left = lanes_left(n, i);
+
+        high = v_max(high, v_first(v_load_n(scores + i, left), v_set(-INFINITY), left));
+    }
+    new_top = v_top(high);
+    new_top = *top > new_top ? *top : new_top;
+    for (size_t i = 0; i < n; i += LANES) {
+        int left = lanes_left(n, i);
+        v16 e = v_exp(v_sub(v_load(scores + i), v_set(new_top)));
+
+        e = v_first(e, v_set(0), left);
+        v_store(scores + i, e);
+        sum = v_add(sum, e);
+    }
+    keep = 0;
+    if (*total > 0) {
+        float lanes[LANES];
+
+        v_store(lanes, v_exp(v_set(*top - new_top)));
+        keep = lanes[0];
+    }
+    *total = fmaf(*total, keep, v_sum(sum));
+    *top = new_top;
+    return keep;
+}
+
+static void scale(float *y, const float *x, size_t n, float factor)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * factor;
+}
+
+const struct kernels KERNELS = {
+    .name = KERNELS_NAME,
+    .multiply = multiply,
+    .finish = finish,
+    .activate = activate,
+    .geglu = geglu,
+    .column_sums = column_sums,
+    .scale_shift = scale_shift,
+    .layer_norm = layer_norm,
+    .softmax = softmax,
+    .scale = scale,
+};
