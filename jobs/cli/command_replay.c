@@ -3,8 +3,8 @@
 #include "jobs/cli/compare.h"
 #include "jobs/cli/errand.h"
 #include "jobs/cli/models.h"
-#include "jobs/cli/order.h"
 #include "jobs/cli/provenance.h"
+#include "jobs/cli/state.h"
 #include "jobs/cli/views.h"
 #include "proto/png.h"
 
@@ -72,29 +72,11 @@ static void folder_remove(const struct replay *r)
         nftw(r->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* The record's task becomes a job of its own: through the manifest language, like any other. */
 static int job_make(struct replay *r, struct err *e)
 {
-    struct diagnostics d = {0};
-    struct buf yaml = {0}, path = {0};
-    struct manifest_options o = {0};
-    int rc = 0;
+    int rc = provenance_bundle(&r->record.task, &r->bundle, e);
 
-    TRY(provenance_manifest(&r->record.task, &yaml, e));
-    buf_printf(&path, "%s/replay.yaml", r->folder);
-    TRY(buf_check(&path, e));
-    TRY(file_replace(path.data, yaml.data, yaml.size, e));
-    o.path = path.data;
-    rc = manifest_load(&o, &d, &r->bundle, NULL, e);
-    if (rc != 0 && d.n > 0)
-        rc = err_set(e, rc, "%s", d.items[0].text);
-    TRY(rc);
-    TRY(job_load(r->bundle.data, r->bundle.size, &r->job, e));
-out:
-    diagnostics_done(&d);
-    buf_done(&yaml);
-    buf_done(&path);
-    return rc;
+    return rc != 0 ? rc : job_load(r->bundle.data, r->bundle.size, &r->job, e);
 }
 
 static int errand_prepare(struct replay *r, struct err *e)

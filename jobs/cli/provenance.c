@@ -106,25 +106,28 @@ static json_t *plain(const char *prompt)
     return value;
 }
 
-int provenance_manifest(const struct task *t, struct buf *ret_yaml, struct err *e)
+int provenance_bundle(const struct task *t, struct buf *ret_bundle, struct err *e)
 {
-    struct buf size = {0};
-    json_t *manifest;
+    json_t *fixed = NULL, *bundle = NULL;
+    struct buf text = {0};
+    int rc = 0;
 
-    buf_printf(&size, "%dx%d", t->width, t->height);
-    manifest = json_pack(
-        "{s:i, s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:s, s:f, s:I, s:s, s:{s:s, s:b}}", "litho", 1,
-        "job", PROVENANCE_JOB, "model", t->model, "prompt", plain(t->prompt), "negative_prompt",
-        plain(t->negative_prompt), "sampler", sampler_name(t->sampler), "scheduler",
-        scheduler_name(t->scheduler), "steps", t->steps, "size", buf_text(&size), "cfg_scale",
-        t->cfg_scale, "seed", (json_int_t)t->seed, "precision", precision_name(t->precision),
-        "output", "path", PROVENANCE_PICTURE, "sheet", 0);
-    buf_done(&size);
-    if (manifest == NULL)
-        return err_set(e, ERR_OOM, "replay: out of memory");
-    json_canonical(manifest, ret_yaml); /* JSON is YAML */
-    json_decref(manifest);
-    return buf_check(ret_yaml, e);
+    task_to_json(t, &text);
+    TRY(json_read("task", buf_text(&text), text.size, &fixed, e));
+    json_object_set_new(fixed, "prompt", plain(t->prompt));
+    json_object_set_new(fixed, "negative_prompt", plain(t->negative_prompt));
+    bundle = json_pack("{s:i, s:s, s:O, s:[], s:[], s:[], s:{s:s, s:n}}", "litho", 1, "job",
+                       "replay", "fixed", fixed, "axes", "combine", "exclude", "output", "path",
+                       "{job}/picture.png", "sheet");
+    if (bundle == NULL)
+        TRY(err_set(e, ERR_OOM, "replay: out of memory"));
+    json_canonical(bundle, ret_bundle);
+    TRY(buf_check(ret_bundle, e));
+out:
+    json_decref(fixed);
+    json_decref(bundle);
+    buf_done(&text);
+    return rc;
 }
 
 void provenance_done(struct provenance *p)

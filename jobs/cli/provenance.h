@@ -29,13 +29,10 @@ void provenance_differences(const struct provenance *was, const struct provenanc
                             struct buf *ret_lines);
 
 /*
- * A manifest that means this task alone, its picture at <job>/picture.png. (Text that the manifest
- * language would read as a variable is escaped.)
+ * The bundle of a job (jobs/SPEC.md, "The bundle") that is this task alone, as its index 0. Text
+ * that the prompt language would read as a variable is escaped. Appends.
  */
-int provenance_manifest(const struct task *t, struct buf *ret_yaml, struct err *e);
-
-#define PROVENANCE_JOB     "replay"
-#define PROVENANCE_PICTURE "replay/picture.png"
+int provenance_bundle(const struct task *t, struct buf *ret_bundle, struct err *e);
 
 void provenance_done(struct provenance *p);
 
