@@ -1,0 +1,300 @@
+#include "coordinator/attempts.h"
+
+#include "coordinator/sched.h"
+
+#define AGAIN_DELAY_MS 500  /* before a task goes to the worker that failed it */
+#define REASON_MAX     1000 /* bytes of a failure's text that are kept */
+
+int send_ack(struct outbox *o, const struct peer *peer, const char *hash, uint64_t index,
+             uint32_t attempt, const char *verdict, struct err *e)
+{
+    struct msg m = {.type = MSG_ACK, .ack = {.verdict = verdict}};
+
+    snprintf(m.ack.ref.job, sizeof m.ack.ref.job, "%s", hash);
+    m.ack.ref.index = index;
+    m.ack.ref.attempt = attempt;
+    return outbox_send(o, peer, &m, e);
+}
+
+int send_revoke(struct coord *c, struct outbox *o, const struct worker *w,
+                const struct task_entry *t, uint32_t attempt, struct err *e)
+{
+    struct msg m = {.type = MSG_REVOKE};
+
+    c->count.revoked++;
+    snprintf(m.revoke.ref.job, sizeof m.revoke.ref.job, "%s", t->job->hash);
+    m.revoke.ref.index = t->index;
+    m.revoke.ref.attempt = attempt;
+    return outbox_send(o, &w->peer, &m, e);
+}
+
+int task_persist(struct outbox *o, const struct task_entry *t, const struct worker *w,
+                 struct err *e)
+{
+    struct out *out;
+    int rc;
+
+    TRY(outbox_add(o, OUT_STORE, &out, e));
+    out->row.op = STORE_ATTEMPT;
+    out->row.job = t->job->number;
+    out->row.index = t->index;
+    out->row.attempts = t->attempts;
+    out->row.tries = t->tries;
+    out->row.losses = t->losses;
+    out->row.worker = strdup(w ? w->name : "");
+    if (!out->row.worker)
+        rc = err_set(e, ERR_OOM, "no memory for an attempt's row");
+out:
+    return rc;
+}
+
+int job_persist(struct outbox *o, const struct job_entry *j, struct err *e)
+{
+    struct out *out;
+    int rc;
+
+    TRY(outbox_add(o, OUT_STORE, &out, e));
+    out->row.op = STORE_STATE;
+    out->row.job = j->number;
+    out->row.state = job_phase_name(j->phase);
+    out->row.done = j->done;
+    out->row.failed = j->failed;
+    out->row.finished_ms = j->finished_ms;
+    out->row.sheet = j->sheet ? strdup(j->sheet) : NULL;
+    if (j->sheet && !out->row.sheet)
+        rc = err_set(e, ERR_OOM, "no memory for a job's row");
+out:
+    return rc;
+}
+
+int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                       struct err *e)
+{
+    struct job_sheet sheet;
+    struct out *out;
+    int rc = 0;
+
+    if (j->phase != JOB_RUNNING || j->done + j->failed < j->tasks)
+        return 0;
+    TRY(job_wait(j, 0, NULL, e));
+    if (j->done > 0 && job_sheet(j->job, &sheet)) {
+        j->phase = JOB_FINISHING;
+        TRY(outbox_add(o, OUT_SHEET, &out, e));
+        out->job = j->number;
+    } else {
+        j->phase = j->failed ? JOB_FAILED : JOB_DONE;
+        j->finished_ms = now_ms + c->wall_offset_ms;
+        j->sweep = true;
+        TRY(outbox_log(o, j->failed ? LOG_WARN : LOG_INFO, e, "job_over",
+                       "job=%.12s name=%s done=%llu failed=%llu", j->hash, j->name,
+                       (unsigned long long)j->done, (unsigned long long)j->failed));
+    }
+    TRY(job_persist(o, j, e));
+out:
+    return rc;
+}
+
+/* Other attempts of a settled task: nobody needs them any more. */
+static int runs_dismiss(struct coord *c, struct task_entry *t, struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    while (t->n_runs) {
+        struct run *r = &t->runs[t->n_runs - 1];
+        struct worker *w = r->session ? coord_session(c, r->session) : NULL;
+
+        if (w && r->finished)
+            TRY(send_ack(o, &w->peer, t->job->hash, t->index, r->attempt, "duplicate", e));
+        else if (w)
+            TRY(send_revoke(c, o, w, t, r->attempt, e));
+        run_remove(c, t, r);
+    }
+out:
+    return rc;
+}
+
+int task_settle(struct coord *c, struct job_entry *j, struct record *record, int64_t now_ms,
+                struct outbox *o, struct err *e)
+{
+    struct task_entry *t = coord_task(c, j, record->index);
+    struct out *out;
+    int rc;
+
+    if (record->failed) {
+        j->failed++;
+        TRY(job_note_failure(j, record->index, record->attempt, record->code, record->text, e));
+    } else {
+        j->recent_ms[j->n_recent++ % COORD_RECENT] = now_ms;
+        j->done++;
+    }
+    TRY(job_settle(j, record->index, e));
+    if (t) {
+        TRY(runs_dismiss(c, t, o, e));
+        coord_task_remove(c, t);
+    }
+    record->finished_ms = now_ms + c->wall_offset_ms;
+    TRY(outbox_add(o, OUT_STORE, &out, e));
+    out->row.op = STORE_RECORD;
+    out->row.job = j->number;
+    out->row.record = *record;
+    *record = (struct record){0};
+    TRY(job_finish_if_over(c, j, now_ms, o, e));
+out:
+    return rc;
+}
+
+int task_fail(struct coord *c, struct task_entry *t, const struct worker *w, const char *code,
+              const char *text, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct record record = {.index = t->index, .attempt = t->attempts};
+    struct job_entry *j = t->job;
+    char reason[REASON_MAX];
+    int rc;
+
+    text_cut(reason, sizeof reason, text);
+    TRY(record_failure(&record, w ? w->name : "", code, reason, e));
+    TRY(outbox_log(o, LOG_WARN, e, "task_failed",
+                   "job=%.12s index=%llu attempts=%u code=%s text=%s", j->hash,
+                   (unsigned long long)t->index, t->attempts, code, reason));
+    TRY(task_settle(c, j, &record, now_ms, o, e));
+out:
+    record_done(&record);
+    return rc;
+}
+
+void task_free_if_idle(struct coord *c, struct task_entry *t)
+{
+    if (t->n_runs == 0 && t->phase == TASK_RUNNING)
+        task_to(c, t, TASK_READY);
+}
+
+static int fail_note(struct task_entry *t, const char *code, const char *text, struct err *e)
+{
+    char reason[REASON_MAX];
+
+    text_cut(reason, sizeof reason, text);
+    free(t->fail_code);
+    free(t->fail_text);
+    t->fail_code = strdup(code);
+    t->fail_text = strdup(reason);
+    return t->fail_code && t->fail_text ? 0 : err_set(e, ERR_OOM, "no memory for a failure's text");
+}
+
+/*
+ * What a class of failure means. bad_input fails at once: it would everywhere. asset_missing and
+ * oom fail once no connected worker is left that has not said so. cancelled is nobody's fault. The
+ * others may be chance: three tries, elsewhere if there is another worker.
+ */
+int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
+                   const struct msg_failed *m, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    int code = err_from_name(m->code), rc = 0;
+    bool elsewhere;
+
+    TRY(fail_note(t, err_name(code), m->text, e));
+    if (code != ERR_CANCELLED) {
+        t->tries++;
+        task_refuse(t, w->session);
+        w->failed++;
+        c->count.failed++;
+    }
+    elsewhere = sched_elsewhere(c, t, w->session);
+    t->only_elsewhere = code == ERR_MISSING || code == ERR_OOM;
+    if (!m->retryable || !err_retryable(code) || (t->only_elsewhere && !elsewhere) ||
+        t->tries >= (t->only_elsewhere ? COORD_REFUSED_MAX : COORD_TRIES_MAX)) {
+        TRY(task_fail(c, t, w, err_name(code), m->text, now_ms, o, e));
+        goto out;
+    }
+    t->not_before_ms = elsewhere ? 0 : now_ms + AGAIN_DELAY_MS * (t->tries ? t->tries : 1);
+    task_free_if_idle(c, t);
+    TRY(task_persist(o, t, NULL, e));
+    TRY(outbox_log(o, LOG_INFO, e, "attempt_failed",
+                   "job=%.12s index=%llu attempt=%u worker=%s code=%s text=%.300s", t->job->hash,
+                   (unsigned long long)t->index, m->ref.attempt, w->name, err_name(code), m->text));
+out:
+    return rc;
+}
+
+struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
+                              const char **ret_verdict)
+{
+    struct job_entry *j = coord_job_by_hash(c, ref->job);
+    struct task_entry *t;
+
+    *ret_verdict = "unknown";
+    if (!j || j->phase == JOB_CANCELLED || j->phase == JOB_OPENING)
+        return NULL;
+    if (!j->job || j->phase != JOB_RUNNING) {
+        *ret_verdict = "duplicate";
+        return NULL;
+    }
+    if (ref->index >= job_span(j->job) || job_excluded(j->job, ref->index))
+        return NULL;
+    if (bits_has(&j->settled, ref->index)) {
+        *ret_verdict = "duplicate";
+        return NULL;
+    }
+    t = coord_task(c, j, ref->index);
+    if (!t || ref->attempt < 1 || ref->attempt > t->attempts)
+        return NULL;
+    return t;
+}
+
+int attempt_dismiss(struct coord *c, const struct worker *w, const struct attempt_ref *ref,
+                    const char *verdict, struct outbox *o, struct err *e)
+{
+    if (strcmp(verdict, "duplicate") == 0)
+        c->count.duplicates++;
+    else
+        c->count.unknown++;
+    return send_ack(o, &w->peer, ref->job, ref->index, ref->attempt, verdict, e);
+}
+
+int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int64_t now_ms,
+              struct outbox *o, struct err *e)
+{
+    struct task_entry *t;
+    const char *verdict;
+    struct run *r;
+    int rc = 0;
+
+    w->active_ms = now_ms;
+    t = task_named(c, &m->ref, &verdict);
+    if (!t)
+        return attempt_dismiss(c, w, &m->ref, verdict, o, e);
+    TRY(send_ack(o, &w->peer, m->ref.job, m->ref.index, m->ref.attempt, "accepted", e));
+    r = run_numbered(t, m->ref.attempt);
+    if (!r || (r->session && r->session != w->session))
+        goto out; /* a revoked attempt: its failure says nothing new */
+    run_remove(c, t, r);
+    if (t->phase == TASK_RUNNING)
+        TRY(attempt_failed(c, t, w, m, now_ms, o, e));
+out:
+    return rc;
+}
+
+int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m, int64_t now_ms,
+                struct outbox *o, struct err *e)
+{
+    struct task_entry *t;
+    const char *verdict;
+    struct run *r;
+
+    t = task_named(c, &m->ref, &verdict);
+    r = t ? run_numbered(t, m->ref.attempt) : NULL;
+    if (!r || r->session != w->session) {
+        struct msg revoke = {.type = MSG_REVOKE, .revoke = {.ref = m->ref}};
+
+        c->count.revoked++;
+        return outbox_send(o, &w->peer, &revoke, e);
+    }
+    if (m->steps > TASK_STEPS_MAX || m->step > m->steps || (r->started && m->step <= r->step))
+        return 0;
+    if (r->started)
+        speed_learn(w, t->speed_key, (double)(now_ms - w->active_ms) / (m->step - r->step));
+    r->started = true;
+    r->step = m->step;
+    r->steps = m->steps;
+    w->active_ms = now_ms;
+    return 0;
+}

@@ -1,0 +1,70 @@
+/*
+ * The life of a task that was given out: progress, results, failures, lost workers, and what each
+ * class of failure means. Part of the reactor (reactor.h has the rules); called by it alone.
+ */
+#ifndef COORDINATOR_ATTEMPTS_H
+#define COORDINATOR_ATTEMPTS_H
+
+#include "coordinator/reactor.h"
+
+/* The worker's whole view: what it holds is adopted or dismissed, what it lacks is free again. */
+int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64_t now_ms,
+             struct outbox *o, struct err *e);
+int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m, int64_t now_ms,
+                struct outbox *o, struct err *e);
+int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int64_t now_ms,
+              struct outbox *o, struct err *e);
+int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int64_t now_ms,
+              struct outbox *o, struct err *e);
+/* A delivery's write ended: a record, a refusal, or a wait. */
+int on_written(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+               struct err *e);
+
+/* The worker is gone. blame: it did not say good-bye, so the task it worked on may be the cause. */
+int worker_lose(struct coord *c, struct worker *w, bool blame, const char *why, int64_t now_ms,
+                struct outbox *o, struct err *e);
+
+/* Attempts without progress, and unclaimed ones after a restart. */
+int attempts_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e);
+
+/* One attempt ended without a picture; its run is removed already. w: who had it. */
+int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
+                   const struct msg_failed *m, int64_t now_ms, struct outbox *o, struct err *e);
+
+/* Back to the ready list if nobody works on it and nothing of it is being written. */
+void task_free_if_idle(struct coord *c, struct task_entry *t);
+
+/*
+ * The task in flight that a worker's message is about. NULL and a verdict: it is not wanted.
+ * Attempts that were never given out are unknown, whoever claims them.
+ */
+struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
+                              const char **ret_verdict);
+
+/* Tells the worker to forget it, and counts. */
+int attempt_dismiss(struct coord *c, const struct worker *w, const struct attempt_ref *ref,
+                    const char *verdict, struct outbox *o, struct err *e);
+
+int send_ack(struct outbox *o, const struct peer *peer, const char *hash, uint64_t index,
+             uint32_t attempt, const char *verdict, struct err *e);
+
+/* Settles a task with a record (taken over) and looks whether its job is over. */
+int task_settle(struct coord *c, struct job_entry *j, struct record *record, int64_t now_ms,
+                struct outbox *o, struct err *e);
+
+/* The row that keeps attempt numbers growing over restarts. worker: NULL when none holds it. */
+int task_persist(struct outbox *o, const struct task_entry *t, const struct worker *w,
+                 struct err *e);
+
+/* Ends a task without a picture. w may be NULL. */
+int task_fail(struct coord *c, struct task_entry *t, const struct worker *w, const char *code,
+              const char *text, int64_t now_ms, struct outbox *o, struct err *e);
+
+int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                       struct err *e);
+int job_persist(struct outbox *o, const struct job_entry *j, struct err *e);
+
+int send_revoke(struct coord *c, struct outbox *o, const struct worker *w,
+                const struct task_entry *t, uint32_t attempt, struct err *e);
+
+#endif

@@ -1,0 +1,306 @@
+#include "coordinator/batch.h"
+
+#include "coordinator/answers.h"
+#include "coordinator/index.h"
+
+static int do_open(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_OPENED, .job = out->job};
+    const struct job_entry *j = coord_job(b->coord, out->job);
+    char *folder = NULL;
+    int rc;
+
+    if (!j)
+        return 0;
+    if (output_open_job(b->output, out->path, j->job, &folder, &event.failure) == 0)
+        event.failure.code = 0;
+    event.text = folder;
+    rc = reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+    free(folder);
+    return rc;
+}
+
+static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_PROBED, .job = out->job, .index = out->index};
+    struct record found;
+    int rc;
+
+    event.text = out->task;
+    event.probe = output_probe(b->output, out->path, out->task, &found, &event.failure);
+    found.index = out->index;
+    event.found = &found;
+    rc = reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+    record_done(&found);
+    return rc;
+}
+
+static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_WRITTEN, .delivery = out->delivery};
+
+    out->delivery = NULL;
+    if (output_write(b->output, event.delivery, &event.failure) == 0)
+        event.failure.code = 0;
+    return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+}
+
+static bool picture_missing(void *user, const char *path)
+{
+    struct batch *b = user;
+
+    return !output_has(b->output, path);
+}
+
+struct reopening {
+    struct batch *b;
+    int64_t now_ms;
+};
+
+static bool reopening_missing(void *user, const char *path)
+{
+    struct reopening *r = user;
+
+    return picture_missing(r->b, path);
+}
+
+static int reopened(void *user, struct restored *restored, struct err *e)
+{
+    struct reopening *r = user;
+    struct event event = {.type = EVENT_RESTORED, .job = restored->number, .restored = restored};
+
+    return reactor_on(r->b->coord, &event, r->now_ms, &r->b->outbox, e);
+}
+
+static int index_torn(struct batch *b, uint64_t job, struct err *e);
+
+static int do_reopen(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
+{
+    struct reopening r = {.b = b, .now_ms = now_ms};
+    struct event event = {.type = EVENT_RESTORED, .job = out->job};
+    int rc = store_reopen(b->store, out->job, reopening_missing, reopened, &r, &event.failure);
+
+    if (rc == 0)
+        return index_torn(b, out->job, e);
+    return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+}
+
+/* Effects that the reactor waits for; their events may add more. */
+static int effects(struct batch *b, int64_t now_ms, struct err *e)
+{
+    int rc = 0;
+
+    for (; b->n_effects < b->outbox.n; b->n_effects++) {
+        /* A copy: events may move the list. What it points to stays. */
+        struct out out = b->outbox.items[b->n_effects];
+
+        if (out.type == OUT_WRITE) {
+            b->outbox.items[b->n_effects].delivery = NULL;
+            TRY(do_write(b, &out, now_ms, e));
+        } else if (out.type == OUT_OPEN) {
+            TRY(do_open(b, &out, now_ms, e));
+        } else if (out.type == OUT_PROBE) {
+            TRY(do_probe(b, &out, now_ms, e));
+        } else if (out.type == OUT_REOPEN) {
+            TRY(do_reopen(b, &out, now_ms, e));
+        }
+    }
+out:
+    return rc;
+}
+
+int batch_run(struct batch *b, int64_t now_ms, struct err *e)
+{
+    size_t before;
+    int rc = 0;
+
+    b->n_effects = 0;
+    TRY(effects(b, now_ms, e));
+    for (int round = 0; round < BATCH_ROUNDS_MAX; round++) {
+        before = b->outbox.n;
+        TRY(reactor_schedule(b->coord, now_ms, &b->outbox, e));
+        if (b->outbox.n == before)
+            break;
+        TRY(effects(b, now_ms, e));
+    }
+    return batch_finish(b, e);
+out:
+    return rc;
+}
+
+static int commit(struct batch *b, struct err *e)
+{
+    bool any = false;
+    int rc;
+
+    TRY(output_sync(b->output, e));
+    for (size_t i = 0; i < b->outbox.n && !any; i++)
+        any = b->outbox.items[i].type == OUT_STORE;
+    if (!any)
+        goto out;
+    TRY(store_begin(b->store, e));
+    for (size_t i = 0; i < b->outbox.n && rc == 0; i++)
+        if (b->outbox.items[i].type == OUT_STORE)
+            rc = store_apply(b->store, &b->outbox.items[i].row, e);
+    if (rc == 0)
+        rc = store_commit(b->store, e);
+    if (rc != 0)
+        store_rollback(b->store);
+out:
+    return rc;
+}
+
+static int index_torn(struct batch *b, uint64_t job, struct err *e)
+{
+    uint64_t *torn;
+
+    for (size_t i = 0; i < b->n_torn; i++)
+        if (b->torn[i] == job)
+            return 0;
+    torn = realloc(b->torn, (b->n_torn + 1) * sizeof *torn);
+    if (!torn)
+        return err_set(e, ERR_OOM, "no memory for a list of jobs");
+    b->torn = torn;
+    b->torn[b->n_torn++] = job;
+    return 0;
+}
+
+/* A line that cannot be written now is made up for later: the row is what counts. */
+static int index_flush(struct batch *b, uint64_t number, struct buf *lines, struct err *e)
+{
+    const struct job_entry *j = coord_job(b->coord, number);
+    struct err why;
+    int rc = 0;
+
+    if (j && lines->size && index_append(b->output, j->folder, lines, &why) != 0) {
+        b->log(b->user, LOG_WARN, "index_not_written", why.text);
+        rc = index_torn(b, number, e);
+    }
+    lines->size = 0;
+    return rc;
+}
+
+static int index_lines(struct batch *b, struct err *e)
+{
+    struct buf lines = {0};
+    uint64_t job = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < b->outbox.n; i++) {
+        const struct store_row *row = &b->outbox.items[i].row;
+        const struct job_entry *j;
+
+        if (b->outbox.items[i].type != OUT_STORE || row->op != STORE_RECORD)
+            continue;
+        if (b->recorded)
+            b->recorded(b->user, &row->record);
+        if (row->record.failed)
+            continue;
+        if (row->job != job)
+            TRY(index_flush(b, job, &lines, e));
+        job = row->job;
+        j = coord_job(b->coord, job);
+        if (j && j->job)
+            TRY(index_line(j->job, &row->record, &lines, e));
+    }
+    TRY(index_flush(b, job, &lines, e));
+out:
+    buf_done(&lines);
+    return rc;
+}
+
+static void index_repair(struct batch *b)
+{
+    struct err why;
+
+    while (b->n_torn) {
+        uint64_t number = b->torn[b->n_torn - 1];
+        const struct job_entry *j = coord_job(b->coord, number);
+
+        if (j && index_check(b->output, b->store, number, j->folder, &why) != 0)
+            return; /* said once when it was torn; tried again with the next batch */
+        b->n_torn--;
+    }
+}
+
+static int send_one(struct batch *b, const struct peer *peer, const struct buf *frame,
+                    struct err *e)
+{
+    struct err why;
+    int rc = b->send(b->user, peer, frame, &why);
+
+    if (rc == 0)
+        return 0;
+    if (rc != ERR_MISSING && rc != ERR_TIMEOUT)
+        return err_set(e, rc, "%s", why.text);
+    if (b->n_gone == b->gone_room) {
+        size_t room = b->gone_room ? b->gone_room * 2 : 16;
+        struct peer *gone = realloc(b->gone, room * sizeof *gone);
+
+        if (!gone)
+            return err_set(e, ERR_OOM, "no memory for a list of peers");
+        b->gone = gone;
+        b->gone_room = room;
+    }
+    b->gone[b->n_gone++] = *peer;
+    return 0;
+}
+
+static int answer(struct batch *b, const struct out *out, struct err *e)
+{
+    struct buf frame = {0};
+    int rc;
+
+    TRY(answer_frame(b->coord, b->store, b->output, out, &frame, e));
+    TRY(send_one(b, &out->peer, &frame, e));
+out:
+    buf_done(&frame);
+    return rc;
+}
+
+int batch_finish(struct batch *b, struct err *e)
+{
+    int rc = commit(b, e);
+
+    if (rc == ERR_IO)
+        return 1;
+    TRY(rc);
+    TRY(index_lines(b, e));
+    index_repair(b);
+    for (size_t i = 0; i < b->outbox.n; i++) {
+        const struct out *out = &b->outbox.items[i];
+
+        if (out->type == OUT_SEND)
+            TRY(send_one(b, &out->peer, &out->frame, e));
+        else if (out->type == OUT_ANSWER)
+            TRY(answer(b, out, e));
+        else if (out->type == OUT_LOG)
+            b->log(b->user, out->level, out->event, out->text);
+        else if (out->type == OUT_SHEET)
+            TRY(b->draw(b->user, out->job, e));
+    }
+    outbox_clear(&b->outbox);
+out:
+    return rc;
+}
+
+int batch_gone(struct batch *b, int64_t now_ms, struct err *e)
+{
+    int rc = 0;
+
+    while (b->n_gone) {
+        struct event event = {.type = EVENT_UNREACHABLE, .peer = b->gone[--b->n_gone]};
+
+        TRY(reactor_on(b->coord, &event, now_ms, &b->outbox, e));
+    }
+out:
+    return rc;
+}
+
+void batch_done(struct batch *b)
+{
+    outbox_done(&b->outbox);
+    free(b->gone);
+    free(b->torn);
+    *b = (struct batch){0};
+}

@@ -1,0 +1,280 @@
+#include "coordinator/coord.h"
+
+#include "coordinator/outbox.h"
+
+static int64_t or_default(int64_t value, int64_t otherwise)
+{
+    return value > 0 ? value : otherwise;
+}
+
+int coord_init(struct coord *c, const struct coord_limits *limits, const char *out_dir,
+               struct err *e)
+{
+    *c = (struct coord){.limits = *limits, .next_number = 1, .next_session = 1};
+    c->limits.heartbeat_ms = or_default(limits->heartbeat_ms, 2000);
+    c->limits.silence_ms = or_default(limits->silence_ms, 15000);
+    c->limits.grace_ms = or_default(limits->grace_ms, 6000);
+    c->limits.stall_ms = or_default(limits->stall_ms, 60000);
+    c->limits.load_ms = or_default(limits->load_ms, 600000);
+    if (!c->limits.stuck_bytes)
+        c->limits.stuck_bytes = 256u << 20;
+    c->n_buckets = 1024;
+    c->buckets = calloc(c->n_buckets, sizeof *c->buckets);
+    c->out_dir = strdup(out_dir);
+    if (!c->buckets || !c->out_dir) {
+        coord_done(c);
+        return err_set(e, ERR_OOM, "no memory for the coordinator's state");
+    }
+    return 0;
+}
+
+static void job_entry_free(struct job_entry *j)
+{
+    for (size_t i = 0; i < j->n_failures; i++) {
+        free(j->failures[i].code);
+        free(j->failures[i].text);
+    }
+    bits_done(&j->settled);
+    job_free(j->job);
+    free(j->name);
+    free(j->folder);
+    free(j->sheet);
+    free(j->wait_reason);
+    free(j);
+}
+
+void coord_done(struct coord *c)
+{
+    for (size_t i = 0; i < c->n_buckets && c->buckets; i++)
+        while (c->buckets[i])
+            coord_task_remove(c, c->buckets[i]);
+    while (c->n_workers)
+        coord_worker_remove(c, c->workers[c->n_workers - 1]);
+    for (size_t i = 0; i < c->n_jobs; i++)
+        job_entry_free(c->jobs[i]);
+    while (c->stuck) {
+        struct delivery *next = c->stuck->next;
+
+        delivery_free(c->stuck);
+        c->stuck = next;
+    }
+    free(c->jobs);
+    free(c->workers);
+    free(c->buckets);
+    free(c->out_dir);
+    *c = (struct coord){0};
+}
+
+static int job_insert(struct coord *c, struct job_entry *j, struct err *e)
+{
+    if (c->n_jobs == c->jobs_room) {
+        size_t room = c->jobs_room ? c->jobs_room * 2 : 16;
+        struct job_entry **jobs = realloc(c->jobs, room * sizeof *jobs);
+
+        if (!jobs)
+            return err_set(e, ERR_OOM, "no memory for another job");
+        c->jobs = jobs;
+        c->jobs_room = room;
+    }
+    c->jobs[c->n_jobs++] = j;
+    if (j->number >= c->next_number)
+        c->next_number = j->number + 1;
+    return 0;
+}
+
+static int job_entry_add(struct coord *c, uint64_t number, const char *hash, const char *name,
+                         struct job_entry **ret_entry, struct err *e)
+{
+    struct job_entry *j = calloc(1, sizeof *j);
+    int rc;
+
+    if (!j)
+        return err_set(e, ERR_OOM, "no memory for another job");
+    j->number = number;
+    snprintf(j->hash, sizeof j->hash, "%s", hash);
+    j->name = strdup(name);
+    if (!j->name) {
+        rc = err_set(e, ERR_OOM, "no memory for another job");
+        goto out;
+    }
+    TRY(job_insert(c, j, e));
+    *ret_entry = j;
+    j = NULL;
+out:
+    if (j)
+        job_entry_free(j);
+    return rc;
+}
+
+int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_entry **ret_entry,
+                  struct err *e)
+{
+    int rc = job_entry_add(c, number, job_hash(job), job_name(job), ret_entry, e);
+
+    if (rc == 0) {
+        (*ret_entry)->job = job;
+        (*ret_entry)->tasks = job_count(job);
+    }
+    return rc;
+}
+
+int coord_job_add_settled(struct coord *c, uint64_t number, const char *hash, const char *name,
+                          struct job_entry **ret_entry, struct err *e)
+{
+    return job_entry_add(c, number, hash, name, ret_entry, e);
+}
+
+void coord_job_remove(struct coord *c, struct job_entry *j)
+{
+    coord_job_tasks_remove(c, j);
+    for (size_t i = 0; i < c->n_jobs; i++) {
+        if (c->jobs[i] != j)
+            continue;
+        memmove(c->jobs + i, c->jobs + i + 1, (c->n_jobs - i - 1) * sizeof *c->jobs);
+        c->n_jobs--;
+        break;
+    }
+    job_entry_free(j);
+}
+
+struct job_entry *coord_job(const struct coord *c, uint64_t number)
+{
+    for (size_t i = c->n_jobs; i-- > 0;)
+        if (c->jobs[i]->number == number)
+            return c->jobs[i];
+    return NULL;
+}
+
+struct job_entry *coord_job_by_hash(const struct coord *c, const char *hash)
+{
+    for (size_t i = c->n_jobs; i-- > 0;)
+        if (strcmp(c->jobs[i]->hash, hash) == 0)
+            return c->jobs[i];
+    return NULL;
+}
+
+static struct job_entry *job_by_name(const struct coord *c, const char *name)
+{
+    for (size_t i = c->n_jobs; i-- > 0;)
+        if (strcmp(c->jobs[i]->name, name) == 0)
+            return c->jobs[i];
+    return NULL;
+}
+
+static int ambiguous(const struct coord *c, const char *prefix, struct err *e)
+{
+    struct buf list = {0};
+    size_t n = strlen(prefix);
+    int shown = 0, rc;
+
+    for (size_t i = 0; i < c->n_jobs; i++) {
+        if (strncmp(c->jobs[i]->hash, prefix, n) != 0)
+            continue;
+        if (shown++ < 8)
+            buf_printf(&list, "%s%.12s (%s)", shown > 1 ? ", " : "", c->jobs[i]->hash,
+                       c->jobs[i]->name);
+    }
+    rc = err_set(e, ERR_ARG, "'%s' names %d jobs: %s%s", prefix, shown, buf_text(&list),
+                 shown > 8 ? ", ..." : "");
+    buf_done(&list);
+    return rc;
+}
+
+int coord_job_find(const struct coord *c, const char *typed, struct job_entry **ret_entry,
+                   struct err *e)
+{
+    struct job_entry *found = job_by_name(c, typed);
+    size_t n = strlen(typed), matches = 0;
+
+    if (!found && n >= 4 && n < HASH_HEX_SIZE) {
+        for (size_t i = 0; i < c->n_jobs; i++) {
+            if (strncmp(c->jobs[i]->hash, typed, n) != 0)
+                continue;
+            found = c->jobs[i];
+            matches++;
+        }
+    }
+    if (matches > 1)
+        return ambiguous(c, typed, e);
+    if (!found)
+        return err_set(e, ERR_MISSING,
+                       "no job '%.100s' (a job's name, its hash, or at least 4 digits of it)",
+                       typed);
+    *ret_entry = found;
+    return 0;
+}
+
+int job_settle(struct job_entry *j, uint64_t index, struct err *e)
+{
+    uint64_t span = job_span(j->job), floor, next;
+    int rc = bits_add(&j->settled, index, e);
+
+    if (rc != 0)
+        return rc;
+    floor = j->settled.floor;
+    while ((next = job_next(j->job, floor)) < span && bits_has(&j->settled, next))
+        floor = next + 1;
+    bits_raise(&j->settled, next);
+    return 0;
+}
+
+int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,
+                     const char *text, struct err *e)
+{
+    struct failure_note note = {.index = index, .attempts = attempts};
+    size_t at = j->n_failures;
+
+    while (at > 0 && j->failures[at - 1].index > index)
+        at--;
+    if (at == COORD_FAILURES_SHOWN)
+        return 0;
+    note.code = strdup(code);
+    note.text = strdup(text);
+    if (!note.code || !note.text) {
+        free(note.code);
+        free(note.text);
+        return err_set(e, ERR_OOM, "no memory for a failure");
+    }
+    if (j->n_failures == COORD_FAILURES_SHOWN) {
+        j->n_failures--;
+        free(j->failures[j->n_failures].code);
+        free(j->failures[j->n_failures].text);
+    }
+    memmove(j->failures + at + 1, j->failures + at, (j->n_failures - at) * sizeof note);
+    j->failures[at] = note;
+    j->n_failures++;
+    return 0;
+}
+
+int job_wait(struct job_entry *j, int64_t until_ms, const char *reason, struct err *e)
+{
+    free(j->wait_reason);
+    j->wait_reason = reason ? strdup(reason) : NULL;
+    j->wait_until_ms = reason ? until_ms : 0;
+    if (reason && !j->wait_reason)
+        return err_set(e, ERR_OOM, "no memory for a reason");
+    return 0;
+}
+
+void text_cut(char *ret_text, size_t size, const char *text)
+{
+    size_t n = strlen(text);
+
+    if (n >= size) {
+        n = size - 1;
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+            n--;
+    }
+    memcpy(ret_text, text, n);
+    ret_text[n] = 0;
+}
+
+const char *job_phase_name(enum job_phase phase)
+{
+    static const char *const names[JOB_PHASE_COUNT] = {
+        [JOB_OPENING] = "queued", [JOB_RUNNING] = "running", [JOB_FINISHING] = "finishing",
+        [JOB_DONE] = "done",      [JOB_FAILED] = "failed",   [JOB_CANCELLED] = "cancelled",
+    };
+
+    return names[phase];
+}

@@ -1,0 +1,254 @@
+/*
+ * What the coordinator knows: jobs, the tasks in flight, workers. Plain state with look-ups and
+ * bookkeeping; decisions are reactor.h's, and nothing here does input or output.
+ *
+ * Memory follows workers, tasks in flight and unfinished bundles, never tasks queued or done: an
+ * untouched task has no entry, a settled one is a bit at most. Use from one thread.
+ *
+ *     struct coord c;
+ *     coord_init(&c, &(struct coord_limits){0}, "/srv/out");
+ *     ...
+ *     coord_done(&c);
+ */
+#ifndef COORDINATOR_COORD_H
+#define COORDINATOR_COORD_H
+
+#include "coordinator/bits.h"
+#include "coordinator/record.h"
+#include "jobs/job.h"
+#include "proto/link.h"
+#include "proto/msg.h"
+
+#define COORD_FAILURES_SHOWN 20 /* first failures of a job, kept for status */
+#define COORD_RUNS_MAX       4  /* attempts of one task that workers may hold at a time */
+#define COORD_LOSSES_MAX     3  /* workers that a task may lose before it is quarantined */
+#define COORD_TRIES_MAX      3  /* attempts of a retryable failure */
+#define COORD_REFUSED_MAX    16 /* workers remembered as having failed a task */
+#define COORD_CLIENTS_MAX    1024
+#define COORD_LOST_SHOWN     32 /* lost workers kept for `workers` */
+#define COORD_SPEEDS_MAX     8  /* (model, size) pairs whose step time a worker remembers */
+#define COORD_RECENT         32 /* finish times that a job's rate is taken from */
+
+struct coord_limits {
+    int64_t heartbeat_ms; /* told to peers: send something at least this often; default 2000 */
+    int64_t silence_ms;   /* a peer silent for this long is gone; default 15000 */
+    int64_t grace_ms;     /* after a restart, wait for workers to claim what they hold; 6000 */
+    int64_t stall_ms;     /* a started attempt without progress, at the least; 60000 */
+    int64_t load_ms;      /* an attempt that has not started (its model loads); 600000 */
+    size_t stuck_bytes;   /* pictures kept in memory while the disk refuses them; 256 MiB */
+};
+
+enum job_phase {
+    JOB_OPENING, /* accepted, its folder is being made */
+    JOB_RUNNING,
+    JOB_FINISHING, /* all settled, the sheet is being drawn */
+    JOB_DONE,
+    JOB_FAILED, /* all settled, some as failures */
+    JOB_CANCELLED,
+    JOB_PHASE_COUNT
+};
+
+struct failure_note {
+    uint64_t index;
+    uint32_t attempts;
+    char *code, *text; /* owned */
+};
+
+struct job_entry {
+    uint64_t number; /* in order of submission, from 1; the store's key */
+    char hash[HASH_HEX_SIZE];
+    char *name;      /* owned */
+    char *folder;    /* relative to the output folder: index.jsonl, sheet.png, job.json; owned */
+    char *sheet;     /* absolute path of the contact sheet, or NULL; owned */
+    struct job *job; /* owned; NULL once settled and swept */
+    enum job_phase phase;
+    struct bits settled;
+    uint64_t cursor; /* no task below it is still untouched */
+    uint64_t tasks, done, failed, running;
+    struct failure_note failures[COORD_FAILURES_SHOWN]; /* of the lowest indices known */
+    size_t n_failures;
+    int64_t submitted_ms, finished_ms; /* wall clock, ms since 1970; finished 0 while it runs */
+    int64_t recent_ms[COORD_RECENT];   /* ring of finish times */
+    uint64_t n_recent;                 /* pictures since this coordinator started */
+    int64_t wait_until_ms;             /* no lease before; 0: none */
+    char *wait_reason;                 /* why it waits, NULL if it does not; owned */
+    bool sweep;                        /* free `job` at the next tick */
+    /* who waits for the answer to submit */
+    struct peer client;
+    uint64_t request;
+    bool known;
+};
+
+/* One attempt that some worker may be working on. */
+struct run {
+    uint32_t attempt;
+    uint64_t session; /* of the worker; 0: given before a restart and not claimed yet */
+    int64_t since_ms; /* leased at */
+    int64_t until_ms; /* unclaimed: dropped then */
+    uint32_t step, steps;
+    bool started;  /* progress was seen */
+    bool finished; /* a result came while another's was being written */
+};
+
+enum task_phase {
+    TASK_READY,   /* waits for a worker */
+    TASK_PROBING, /* its output path is looked at */
+    TASK_RUNNING,
+    TASK_WRITING, /* a result is being made durable */
+};
+
+/* A task that was given out and is not settled. */
+struct task_entry {
+    struct task_entry *chain;           /* of the hash table */
+    struct task_entry *previous, *next; /* of the ready list */
+    struct job_entry *job;
+    uint64_t index;
+    enum task_phase phase;
+    uint32_t attempts;                   /* numbers given out so far */
+    uint32_t tries;                      /* attempts that ended in a failure of their own */
+    uint32_t losses;                     /* workers lost while they worked on it */
+    uint64_t lost[COORD_LOSSES_MAX];     /* their sessions */
+    uint64_t refused[COORD_REFUSED_MAX]; /* sessions of workers that failed it, a ring */
+    uint32_t n_refused;
+    bool only_elsewhere;         /* the last failure would come again on that worker */
+    char *fail_code, *fail_text; /* of the last failed attempt, NULL if none; owned */
+    int64_t not_before_ms;       /* back-off */
+    uint64_t probe_session;      /* worker that gets it if the path is free */
+    uint64_t speed_key;          /* names (model, size); 0 unknown */
+    struct run runs[COORD_RUNS_MAX];
+    size_t n_runs;
+};
+
+struct speed {
+    uint64_t key;
+    double step_ms; /* running mean */
+};
+
+struct worker {
+    struct peer peer;
+    uint64_t session;                              /* unique per hello of a new process, from 1 */
+    char *name, *device, *device_class, *software; /* owned */
+    uint64_t memory_bytes;
+    uint32_t threads;
+    uint32_t credits; /* leases it would take now */
+    bool lost;        /* kept only to be shown */
+    bool stated;      /* `ready` was seen since its last hello */
+    int64_t joined_ms, heard_ms, sent_ms;
+    int64_t active_ms; /* last progress, result or failure */
+    uint64_t done, failed;
+    struct task_entry **tasks; /* whose runs it holds, oldest first; owned array */
+    size_t n_tasks, room;
+    struct speed speeds[COORD_SPEEDS_MAX];
+    size_t n_speeds;
+};
+
+struct client {
+    struct peer peer;
+    int64_t heard_ms;
+};
+
+struct delivery;
+
+struct coord {
+    struct coord_limits limits;
+    char *out_dir;           /* absolute; owned */
+    int64_t wall_offset_ms;  /* wall clock = now_ms + this; set by main before events */
+    struct job_entry **jobs; /* ascending by number; owned */
+    size_t n_jobs, jobs_room;
+    uint64_t next_number;
+    struct task_entry **buckets; /* hash table of tasks in flight */
+    size_t n_buckets, n_tasks;
+    struct task_entry *ready_first, *ready_last;
+    struct worker **workers; /* owned, lost ones included */
+    size_t n_workers, workers_room;
+    uint64_t next_session;
+    struct client clients[COORD_CLIENTS_MAX];
+    size_t n_clients;
+    struct delivery *stuck; /* results that the disk refused, a list; owned */
+    size_t stuck_bytes;
+    int64_t retry_ms;       /* when the stuck ones are tried again */
+    int64_t retry_delay_ms; /* doubles while the disk refuses */
+    int64_t noise_ms;       /* last log line about noise from strangers */
+    uint64_t noise;         /* such messages since */
+    /* counted for monitoring, since the coordinator started */
+    struct {
+        uint64_t leases, accepted, duplicates, unknown, failed, lost, stalled, revoked, refused;
+        uint64_t adopted;
+    } count;
+};
+
+/* Fields of `limits` that are 0 take their default. out_dir is copied. */
+int coord_init(struct coord *c, const struct coord_limits *limits, const char *out_dir,
+               struct err *e);
+void coord_done(struct coord *c);
+
+/* An entry owned by c, phase JOB_OPENING. Takes ownership of job only on success. */
+int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_entry **ret_entry,
+                  struct err *e);
+/* A job that is over: only its row is known. */
+int coord_job_add_settled(struct coord *c, uint64_t number, const char *hash, const char *name,
+                          struct job_entry **ret_entry, struct err *e);
+void coord_job_remove(struct coord *c, struct job_entry *j);
+struct job_entry *coord_job(const struct coord *c, uint64_t number);
+struct job_entry *coord_job_by_hash(const struct coord *c, const char *hash);
+
+/*
+ * What a user typed: 64 digits, a unique prefix of at least 4, or a name (the latest job of it).
+ * ERR_MISSING: no such job; ERR_ARG: an ambiguous prefix, with the candidates.
+ */
+int coord_job_find(const struct coord *c, const char *typed, struct job_entry **ret_entry,
+                   struct err *e);
+
+/* Marks the task settled and moves the floor over what is settled or excluded. */
+int job_settle(struct job_entry *j, uint64_t index, struct err *e);
+int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,
+                     const char *text, struct err *e);
+/* Why the job waits; NULL: it does not. */
+int job_wait(struct job_entry *j, int64_t until_ms, const char *reason, struct err *e);
+
+/* The entry of a task in flight, or NULL. */
+struct task_entry *coord_task(const struct coord *c, const struct job_entry *j, uint64_t index);
+int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
+                   struct task_entry **ret_task, struct err *e);
+void coord_task_remove(struct coord *c, struct task_entry *t);
+void coord_job_tasks_remove(struct coord *c, const struct job_entry *j);
+
+/* Changes the phase, keeping the ready list and the job's count of running tasks. */
+void task_to(struct coord *c, struct task_entry *t, enum task_phase phase);
+
+struct worker *coord_worker(const struct coord *c, const struct peer *peer); /* not a lost one */
+struct worker *coord_session(const struct coord *c, uint64_t session);       /* not a lost one */
+int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_hello *hello,
+                     struct worker **ret_worker, struct err *e);
+void coord_worker_remove(struct coord *c, struct worker *w);
+
+/* Remembers that w holds this attempt. false: the task has no room for another run. */
+int run_add(struct task_entry *t, uint32_t attempt, struct worker *w, int64_t now_ms,
+            struct run **ret_run, struct err *e);
+struct run *run_of(struct task_entry *t, const struct worker *w);
+struct run *run_numbered(struct task_entry *t, uint32_t attempt);
+/* Forgets one run, in the task and in the worker's list. */
+void run_remove(struct coord *c, struct task_entry *t, struct run *r);
+
+bool task_refused_by(const struct task_entry *t, uint64_t session);
+void task_refuse(struct task_entry *t, uint64_t session);
+
+/* A step of the task named by key took step_ms on this worker. */
+void speed_learn(struct worker *w, uint64_t key, double step_ms);
+double speed_step_ms(const struct worker *w, uint64_t key); /* 0: unknown */
+
+/* Hello was said and the peer is still counted. */
+struct client *coord_client(struct coord *c, const struct peer *peer);
+/* The longest silent one makes room. */
+struct client *coord_client_add(struct coord *c, const struct peer *peer, int64_t now_ms);
+void coord_client_remove(struct coord *c, struct client *client);
+
+/* At most size - 1 bytes, cut between characters of UTF-8, so that it may go on the wire. */
+void text_cut(char *ret_text, size_t size, const char *text);
+
+bool peer_equal(const struct peer *a, const struct peer *b);
+
+/* "running"; static. Opening shows as "queued". */
+const char *job_phase_name(enum job_phase phase);
+
+#endif

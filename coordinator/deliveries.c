@@ -1,0 +1,170 @@
+/* Results on their way to the disk: attempts.h. */
+#include "coordinator/attempts.h"
+
+#define RETRY_DELAY_MS     2000 /* first pause when the disk refuses; doubles */
+#define RETRY_DELAY_MAX_MS 30000
+
+static int delivery_new(const struct task_entry *t, const struct worker *w,
+                        const struct msg_result *m, struct delivery **ret_delivery, struct err *e)
+{
+    struct delivery *d = calloc(1, sizeof *d);
+    struct buf path = {0}, text = {0};
+    struct task task = {0};
+    int rc = 0;
+
+    if (!d) {
+        rc = err_set(e, ERR_OOM, "no memory for a result");
+        goto out;
+    }
+    d->job = t->job->number;
+    d->index = t->index;
+    d->attempt = m->ref.attempt;
+    d->peer = w->peer;
+    d->session = w->session;
+    d->png = malloc(m->png_size ? m->png_size : 1);
+    d->png_size = m->png_size;
+    d->black = m->black;
+    TRY(job_path(t->job->job, t->index, &path, e));
+    TRY(job_task(t->job->job, t->index, &task, e));
+    task_to_json(&task, &text);
+    TRY(record_picture(&d->record, buf_text(&path), w->name, m->device_class, m->precision, e));
+    d->path = buf_detach(&path);
+    d->task = buf_detach(&text);
+    if (!d->png || !d->path || !d->task) {
+        rc = err_set(e, ERR_OOM, "no memory for a result of %zu bytes", m->png_size);
+        goto out;
+    }
+    memcpy(d->png, m->png, m->png_size);
+    d->record.index = t->index;
+    d->record.attempt = m->ref.attempt;
+    memcpy(d->record.sha256, m->sha256, HASH_HEX_SIZE);
+    d->record.bytes = m->png_size;
+    d->record.load_seconds = m->load_seconds;
+    d->record.render_seconds = m->render_seconds;
+    *ret_delivery = d;
+    d = NULL;
+out:
+    task_done(&task);
+    buf_done(&path);
+    buf_done(&text);
+    delivery_free(d);
+    return rc;
+}
+
+int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int64_t now_ms,
+              struct outbox *o, struct err *e)
+{
+    struct delivery *d = NULL;
+    struct task_entry *t;
+    const char *verdict;
+    struct run *r;
+    struct out *out;
+    int rc;
+
+    w->active_ms = now_ms;
+    t = task_named(c, &m->ref, &verdict);
+    if (!t)
+        return attempt_dismiss(c, w, &m->ref, verdict, o, e);
+    r = run_numbered(t, m->ref.attempt);
+    if (t->phase == TASK_WRITING) { /* answered when the first one is durable */
+        if (r && r->session == w->session)
+            r->finished = true;
+        return 0;
+    }
+    TRY(delivery_new(t, w, m, &d, e));
+    TRY(outbox_add(o, OUT_WRITE, &out, e));
+    out->delivery = d;
+    if (r)
+        run_remove(c, t, r);
+    task_to(c, t, TASK_WRITING);
+out:
+    return rc;
+}
+
+/* The disk refused: the picture waits here, and its job with it, while there is room. */
+static int delivery_hold(struct coord *c, struct delivery *d, struct job_entry *j,
+                         struct task_entry *t, const struct err *why, int64_t now_ms,
+                         struct outbox *o, struct err *e)
+{
+    struct worker *w = coord_session(c, d->session);
+    bool news = !j->wait_reason || strcmp(j->wait_reason, why->text) != 0;
+    int rc = 0;
+
+    if (c->retry_ms <= now_ms) {
+        c->retry_delay_ms = c->retry_delay_ms ? c->retry_delay_ms * 2 : RETRY_DELAY_MS;
+        if (c->retry_delay_ms > RETRY_DELAY_MAX_MS)
+            c->retry_delay_ms = RETRY_DELAY_MAX_MS;
+        c->retry_ms = now_ms + c->retry_delay_ms;
+    }
+    if (news)
+        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=%s", j->hash,
+                       j->name, why->text));
+    TRY(job_wait(j, c->retry_ms + 1000, why->text, e));
+    if (c->stuck_bytes + d->png_size <= c->limits.stuck_bytes) {
+        c->stuck_bytes += d->png_size;
+        d->next = c->stuck;
+        c->stuck = d;
+        return 0;
+    }
+    if (w)
+        TRY(send_revoke(c, o, w, t, d->attempt, e));
+    t->not_before_ms = c->retry_ms;
+    task_to(c, t, t->n_runs ? TASK_RUNNING : TASK_READY);
+out:
+    delivery_free(d);
+    return rc;
+}
+
+static int delivery_refused(struct coord *c, struct delivery *d, struct task_entry *t,
+                            const struct err *why, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct worker *w = coord_session(c, d->session);
+    struct msg_failed failed = {.code = err_name(why->code), .text = why->text, .retryable = true};
+    int rc = 0;
+
+    failed.ref.attempt = d->attempt;
+    TRY(send_ack(o, &d->peer, t->job->hash, t->index, d->attempt, "unknown", e));
+    if (why->code == ERR_CONFLICT) {
+        TRY(task_fail(c, t, w, err_name(ERR_INPUT), why->text, now_ms, o, e));
+        goto out;
+    }
+    task_to(c, t, TASK_RUNNING);
+    if (w)
+        TRY(attempt_failed(c, t, w, &failed, now_ms, o, e));
+    else
+        task_free_if_idle(c, t);
+out:
+    return rc;
+}
+
+int on_written(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+               struct err *e)
+{
+    struct delivery *d = event->delivery;
+    struct job_entry *j = coord_job(c, d->job);
+    struct task_entry *t = j && j->phase == JOB_RUNNING ? coord_task(c, j, d->index) : NULL;
+    struct worker *w = coord_session(c, d->session);
+    int rc = 0;
+
+    if (!t || t->phase != TASK_WRITING)
+        goto out; /* cancelled meanwhile */
+    if (event->failure.code == ERR_CONFLICT || event->failure.code == ERR_OUTPUT) {
+        TRY(delivery_refused(c, d, t, &event->failure, now_ms, o, e));
+        goto out;
+    }
+    if (event->failure.code != 0)
+        return delivery_hold(c, d, j, t, &event->failure, now_ms, o, e);
+    if (d->black)
+        TRY(outbox_log(o, LOG_WARN, e, "black_picture", "job=%.12s index=%llu path=%s", j->hash,
+                       (unsigned long long)d->index, d->path));
+    c->retry_delay_ms = 0;
+    TRY(job_wait(j, 0, NULL, e));
+    c->count.accepted++;
+    if (w)
+        w->done++;
+    TRY(task_settle(c, j, &d->record, now_ms, o, e));
+    TRY(send_ack(o, &d->peer, j->hash, d->index, d->attempt, "accepted", e));
+out:
+    delivery_free(d);
+    return rc;
+}

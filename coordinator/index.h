@@ -1,0 +1,22 @@
+/*
+ * index.jsonl of a job's folder: one line of JSON per picture, for people and their scripts. It is
+ * derived: lines are appended after their rows are durable, and the file is made anew from the
+ * store when it does not agree with it.
+ */
+#ifndef COORDINATOR_INDEX_H
+#define COORDINATOR_INDEX_H
+
+#include "coordinator/output.h"
+#include "coordinator/store.h"
+
+/* Appends the line of one picture. */
+int index_line(const struct job *job, const struct record *record, struct buf *ret_text,
+               struct err *e);
+
+int index_append(struct output *o, const char *folder, const struct buf *lines, struct err *e);
+
+/* Makes FOLDER/index.jsonl anew unless its lines are whole and as many as the store's pictures.
+ * job: the store's number. */
+int index_check(struct output *o, struct store *s, uint64_t job, const char *folder, struct err *e);
+
+#endif

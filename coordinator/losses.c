@@ -1,0 +1,286 @@
+/* What workers hold, and what is lost with them: attempts.h. */
+#include "coordinator/attempts.h"
+#include "coordinator/sched.h"
+
+#define CROSSING_MS 10000 /* a lease and a `ready` may pass each other on the wire for this long   \
+                           */
+
+static bool held(const struct msg_ready *m, const struct task_entry *t, const struct run *r)
+{
+    for (size_t i = 0; i < m->n_held; i++)
+        if (m->held[i].index == t->index && m->held[i].attempt == r->attempt &&
+            strcmp(m->held[i].job, t->job->hash) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * A run went away without a result: free again. session: who is to blame for it, 0 nobody. Three
+ * lost workers quarantine the task.
+ */
+static int run_lost(struct coord *c, struct task_entry *t, struct run *r, uint64_t session,
+                    int64_t now_ms, struct outbox *o, struct err *e)
+{
+    char text[160];
+    int rc;
+
+    run_remove(c, t, r);
+    c->count.lost++;
+    if (session && t->losses < COORD_LOSSES_MAX)
+        t->lost[t->losses++] = session;
+    if (session && t->losses >= COORD_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
+        snprintf(text, sizeof text,
+                 "quarantined: %u workers were lost while they worked on this task", t->losses);
+        return task_fail(c, t, NULL, err_name(ERR_LOST), text, now_ms, o, e);
+    }
+    task_free_if_idle(c, t);
+    TRY(task_persist(o, t, NULL, e));
+out:
+    return rc;
+}
+
+/* The task that a worker works on: one that has started, else the oldest it holds. */
+static struct task_entry *task_at_work(const struct worker *w)
+{
+    for (size_t i = 0; i < w->n_tasks; i++)
+        if (run_of(w->tasks[i], w)->started)
+            return w->tasks[i];
+    return w->n_tasks ? w->tasks[0] : NULL;
+}
+
+/* Leases that the worker does not know of. Returns in ret_crossing those that may be on the way. */
+static int leases_missed(struct coord *c, struct worker *w, const struct msg_ready *m,
+                         int64_t now_ms, uint32_t *ret_crossing, struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    *ret_crossing = 0;
+    for (size_t i = w->n_tasks; i-- > 0;) {
+        struct task_entry *t = w->tasks[i];
+        struct run *r = run_of(t, w);
+        /* A new process under the same address died with what it had started. */
+        uint64_t blamed = !w->stated && r->started ? c->next_session++ : 0;
+
+        if (held(m, t, r))
+            continue;
+        if (w->stated && now_ms - r->since_ms <= CROSSING_MS)
+            ++*ret_crossing;
+        else
+            TRY(run_lost(c, t, r, blamed, now_ms, o, e));
+    }
+out:
+    return rc;
+}
+
+static void forgive(struct task_entry *t, uint64_t session)
+{
+    for (uint32_t i = 0; i < t->losses; i++) {
+        if (t->lost[i] != session)
+            continue;
+        t->lost[i] = t->lost[--t->losses];
+        return;
+    }
+}
+
+static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *ref, int64_t now_ms,
+                 struct outbox *o, struct err *e)
+{
+    struct task_entry *t;
+    const char *verdict;
+    struct run *r;
+    int rc = 0;
+
+    t = task_named(c, ref, &verdict);
+    if (!t) {
+        struct msg revoke = {.type = MSG_REVOKE, .revoke = {.ref = *ref}};
+
+        TRY(outbox_send(o, &w->peer, &revoke, e));
+        TRY(send_ack(o, &w->peer, ref->job, ref->index, ref->attempt, verdict, e));
+        goto out;
+    }
+    r = run_numbered(t, ref->attempt);
+    if ((r && r->session == w->session) || t->phase == TASK_WRITING)
+        goto out;
+    if (r)
+        run_remove(c, t, r);
+    TRY(run_add(t, ref->attempt, w, now_ms, &r, e));
+    if (!r) {
+        TRY(send_revoke(c, o, w, t, ref->attempt, e));
+        goto out;
+    }
+    c->count.adopted++;
+    forgive(t, w->session);
+    if (t->phase == TASK_READY)
+        task_to(c, t, TASK_RUNNING);
+    TRY(task_persist(o, t, w, e));
+out:
+    return rc;
+}
+
+int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64_t now_ms,
+             struct outbox *o, struct err *e)
+{
+    uint32_t crossing;
+    int rc;
+
+    TRY(leases_missed(c, w, m, now_ms, &crossing, o, e));
+    for (size_t i = 0; i < m->n_held; i++)
+        TRY(adopt(c, w, &m->held[i], now_ms, o, e));
+    w->credits = m->credits > crossing ? m->credits - crossing : 0;
+    if (w->credits > MSG_PAGE_MAX)
+        w->credits = MSG_PAGE_MAX;
+    w->stated = true;
+out:
+    return rc;
+}
+
+/* Lost workers are shown for a while: the oldest makes room. */
+static void worker_retire(struct coord *c, struct worker *w)
+{
+    struct worker *oldest = NULL;
+    size_t n = 0;
+
+    w->lost = true;
+    w->credits = 0;
+    for (size_t i = 0; i < c->n_workers; i++) {
+        if (!c->workers[i]->lost)
+            continue;
+        n++;
+        if (!oldest || c->workers[i]->heard_ms < oldest->heard_ms)
+            oldest = c->workers[i];
+    }
+    if (n > COORD_LOST_SHOWN)
+        coord_worker_remove(c, oldest);
+}
+
+int worker_lose(struct coord *c, struct worker *w, bool blame, const char *why, int64_t now_ms,
+                struct outbox *o, struct err *e)
+{
+    const struct task_entry *at_work = blame ? task_at_work(w) : NULL;
+    int rc = 0;
+
+    TRY(outbox_log(o, blame ? LOG_WARN : LOG_INFO, e, "worker_lost",
+                   "name=%s why=%s leases=%zu done=%llu failed=%llu", w->name, why, w->n_tasks,
+                   (unsigned long long)w->done, (unsigned long long)w->failed));
+    while (w->n_tasks) {
+        struct task_entry *t = w->tasks[w->n_tasks - 1];
+
+        TRY(run_lost(c, t, run_of(t, w), t == at_work ? w->session : 0, now_ms, o, e));
+    }
+    if (blame)
+        worker_retire(c, w);
+    else
+        coord_worker_remove(c, w);
+out:
+    return rc;
+}
+
+static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct outbox *o,
+                       struct err *e)
+{
+    struct task_entry *t = task_at_work(w);
+    struct run *r = t ? run_of(t, w) : NULL;
+    struct msg_failed failed = {.code = err_name(ERR_TIMEOUT), .retryable = true};
+    int64_t quiet_ms, limit_ms = c->limits.load_ms;
+    char text[160];
+    int rc = 0;
+
+    if (!r)
+        return 0;
+    quiet_ms = now_ms - (w->active_ms > r->since_ms ? w->active_ms : r->since_ms);
+    if (r->started) {
+        double learned_ms = 10 * speed_step_ms(w, t->speed_key);
+
+        limit_ms =
+            learned_ms > (double)c->limits.stall_ms ? (int64_t)learned_ms : c->limits.stall_ms;
+    }
+    if (quiet_ms <= limit_ms)
+        return 0;
+    snprintf(text, sizeof text, "no progress for %lld s at step %u of %u",
+             (long long)(quiet_ms / 1000), r->step, r->steps);
+    failed.text = text;
+    failed.ref.attempt = r->attempt;
+    c->count.stalled++;
+    w->active_ms = now_ms;
+    TRY(send_revoke(c, o, w, t, r->attempt, e));
+    run_remove(c, t, r);
+    if (t->phase == TASK_RUNNING && t->n_runs == 0)
+        TRY(attempt_failed(c, t, w, &failed, now_ms, o, e));
+out:
+    return rc;
+}
+
+/* Attempts from before a restart that no worker claimed in time. */
+static void unclaimed_drop(struct coord *c, int64_t now_ms)
+{
+    for (size_t i = 0; i < c->n_buckets; i++) {
+        for (struct task_entry *t = c->buckets[i]; t; t = t->chain) {
+            for (size_t k = t->n_runs; k-- > 0;)
+                if (t->runs[k].session == 0 && t->runs[k].until_ms <= now_ms)
+                    run_remove(c, t, &t->runs[k]);
+            task_free_if_idle(c, t);
+        }
+    }
+}
+
+/* Tasks that no connected worker can do: they waited for one that is gone. */
+static int hopeless_fail(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct task_entry *next;
+    int rc = 0;
+
+    for (struct task_entry *t = c->ready_first; t; t = next) {
+        bool connected = false;
+
+        next = t->next;
+        if (!t->only_elsewhere)
+            continue;
+        for (size_t i = 0; i < c->n_workers; i++)
+            connected |= !c->workers[i]->lost;
+        if (connected && !sched_elsewhere(c, t, 0))
+            TRY(task_fail(c, t, NULL, t->fail_code, t->fail_text, now_ms, o, e));
+    }
+out:
+    return rc;
+}
+
+static int stuck_retry(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    if (now_ms < c->retry_ms)
+        return 0;
+    while (c->stuck) {
+        struct delivery *d = c->stuck;
+        struct out *out;
+
+        TRY(outbox_add(o, OUT_WRITE, &out, e));
+        c->stuck = d->next;
+        c->stuck_bytes -= d->png_size;
+        d->next = NULL;
+        out->delivery = d;
+    }
+out:
+    return rc;
+}
+
+int attempts_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = c->n_workers; i-- > 0;) {
+        struct worker *w = c->workers[i];
+
+        if (w->lost)
+            continue;
+        if (now_ms - w->heard_ms > c->limits.silence_ms)
+            TRY(worker_lose(c, w, true, "silent", now_ms, o, e));
+        else
+            TRY(stall_check(c, w, now_ms, o, e));
+    }
+    unclaimed_drop(c, now_ms);
+    TRY(hopeless_fail(c, now_ms, o, e));
+    TRY(stuck_retry(c, now_ms, o, e));
+out:
+    return rc;
+}

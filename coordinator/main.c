@@ -1,0 +1,420 @@
+/* litho-coordinator: options, signals, wiring, and the loop around the reactor. */
+#include "coordinator/batch.h"
+#include "coordinator/drawing.h"
+#include "coordinator/gauges.h"
+#include "coordinator/index.h"
+#include "coordinator/state_dir.h"
+#include "monitoring/http.h"
+#include "proto/clock.h"
+#include "proto/log.h"
+#include "proto/version.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define BATCH_MESSAGES 64           /* messages of one transaction */
+#define BATCH_BYTES    (128u << 20) /* of frames; a batch ends beyond */
+#define TICK_MS        250
+#define REFUSED_MS     1000 /* between two tries of a commit that the disk refuses */
+#define GAUGES_MS      1000
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+    const char *listen, *state, *out, *metrics;
+};
+
+struct server {
+    struct coord coord;
+    struct store *store;
+    struct output *output;
+    struct link *link;
+    struct drawing *drawing;
+    struct gauges *gauges;
+    struct http *http;
+    struct batch batch;
+    int signals; /* descriptor */
+    bool stop;
+    int64_t ticked_ms, gauged_ms;
+};
+
+static const char usage[] =
+    "usage: litho-coordinator --listen ENDPOINT --state DIR --out DIR [options]\n"
+    "\n"
+    "Takes jobs from `litho submit`, leases their tasks to workers, and collects the pictures.\n"
+    "\n"
+    "  --listen ENDPOINT      tcp://127.0.0.1:PORT (port 0: any free one) or ipc://PATH\n"
+    "  --state DIR            what outlives a restart: database, lock, bound endpoint\n"
+    "  --out DIR              where pictures go\n"
+    "  --metrics ADDR:PORT    serve /metrics and /healthz there, loopback only\n"
+    "  --log-level LEVEL      debug, info (default), warn or error\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit codes: 0 stopped by a signal, 1 failure, 2 wrong options.\n";
+
+static int on_send(void *user, const struct peer *peer, const struct buf *frame, struct err *e)
+{
+    struct server *s = user;
+
+    return link_send(s->link, peer, frame->data, frame->size, e);
+}
+
+static void on_log(void *user, enum log_level level, const char *event, const char *text)
+{
+    (void)user;
+    log_line(level, event, "%s", text);
+}
+
+static int on_draw(void *user, uint64_t job, struct err *e)
+{
+    struct server *s = user;
+    const struct job_entry *j = coord_job(&s->coord, job);
+
+    return j ? drawing_start(s->drawing, j, output_dir(s->output), e) : 0;
+}
+
+static void on_recorded(void *user, const struct record *record)
+{
+    struct server *s = user;
+
+    gauges_record(s->gauges, record);
+}
+
+struct restoring {
+    struct server *server;
+    int64_t now_ms;
+};
+
+static int restore_job(void *user, struct restored *r, struct err *e)
+{
+    struct restoring *restoring = user;
+
+    if (r->job)
+        log_info("job_restored", "job=%.12s name=%s done=%llu failed=%llu tasks=%llu", r->hash,
+                 r->name, (unsigned long long)r->done, (unsigned long long)r->failed,
+                 (unsigned long long)r->tasks);
+    return reactor_restore(&restoring->server->coord, r, restoring->now_ms, e);
+}
+
+/* Each job's index.jsonl must agree with the store. It is derived: a failure only warns. */
+static void check_indices(struct server *s)
+{
+    struct err why;
+
+    for (size_t i = 0; i < s->coord.n_jobs; i++) {
+        const struct job_entry *j = s->coord.jobs[i];
+
+        if (index_check(s->output, s->store, j->number, j->folder, &why) != 0)
+            log_warn("index_not_written", "job=%.12s why=%s", j->hash, why.text);
+    }
+}
+
+static int signals_open(int *ret_fd, struct err *e)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+        (*ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+        return err_errno(e, "signals");
+    return 0;
+}
+
+static int endpoint_publish(const struct server *s, const struct options *options, struct err *e)
+{
+    struct buf line = {0};
+    int rc;
+
+    buf_printf(&line, "%s\n", link_endpoint(s->link));
+    TRY(buf_check(&line, e));
+    TRY(state_file_write(options->state, "endpoint", buf_text(&line), e));
+    log_info("listening", "endpoint=%s state=%s out=%s", link_endpoint(s->link), options->state,
+             output_dir(s->output));
+out:
+    buf_done(&line);
+    return rc;
+}
+
+static void endpoint_withdraw(const struct options *options)
+{
+    struct buf path = {0};
+
+    buf_printf(&path, "%s/endpoint", options->state);
+    unlink(buf_text(&path));
+    buf_done(&path);
+}
+
+static int server_open(struct server *s, const struct options *options, struct err *e)
+{
+    struct restoring restoring = {.server = s, .now_ms = clock_monotonic_ms()};
+    const char *network;
+    int rc;
+
+    *s = (struct server){.signals = -1};
+    TRY(signals_open(&s->signals, e));
+    TRY(store_open(options->state, &s->store, e));
+    endpoint_withdraw(options);
+    if ((network = store_network(options->state)))
+        log_warn("state_on_network",
+                 "state=%s type=%s: locks and syncs may not hold there; use a local disk",
+                 options->state, network);
+    TRY(output_open(options->out, &s->output, e));
+    TRY(coord_init(&s->coord, &(struct coord_limits){0}, output_dir(s->output), e));
+    TRY(drawing_open(&s->drawing, e));
+    TRY(gauges_new(&s->gauges, e));
+    TRY(store_restore(s->store, restore_job, &restoring, e));
+    check_indices(s);
+    s->batch = (struct batch){
+        .coord = &s->coord,
+        .store = s->store,
+        .output = s->output,
+        .user = s,
+        .send = on_send,
+        .log = on_log,
+        .draw = on_draw,
+        .recorded = on_recorded,
+    };
+    if (options->metrics) {
+        TRY(http_open(options->metrics, &s->http, e));
+        log_info("metrics", "endpoint=http://%s/metrics", http_address(s->http));
+    }
+    TRY(link_listen(options->listen, &s->link, e));
+    TRY(endpoint_publish(s, options, e));
+out:
+    return rc;
+}
+
+static void server_close(struct server *s)
+{
+    http_close(s->http);
+    drawing_close(s->drawing);
+    link_close(s->link, 500);
+    batch_done(&s->batch);
+    coord_done(&s->coord);
+    gauges_free(s->gauges);
+    output_close(s->output);
+    store_close(s->store);
+    if (s->signals >= 0)
+        close(s->signals);
+}
+
+static int receive_one(struct server *s, struct buf *frame, int64_t now_ms, bool *ret_any,
+                       struct err *e)
+{
+    struct event event = {.type = EVENT_MESSAGE};
+    struct msg m = {0};
+    int got = link_receive(s->link, &event.peer, frame, e), rc;
+
+    *ret_any = got == 1;
+    if (got != 1)
+        return got;
+    if (msg_decode(frame->data, frame->size, &m, &event.failure) != 0)
+        event.type = EVENT_GARBAGE;
+    else
+        event.msg = &m;
+    rc = reactor_on(&s->coord, &event, now_ms, &s->batch.outbox, e);
+    msg_done(&m);
+    return rc;
+}
+
+/* ret_drained: no message waits any more. */
+static int receive(struct server *s, int64_t now_ms, bool *ret_drained, struct err *e)
+{
+    struct buf frame = {0};
+    size_t bytes = 0;
+    bool any = true;
+    int rc = 0;
+
+    for (int n = 0; any && n < BATCH_MESSAGES && bytes < BATCH_BYTES; n++) {
+        TRY(receive_one(s, &frame, now_ms, &any, e));
+        bytes += any ? frame.size : 0;
+    }
+    *ret_drained = !any;
+out:
+    buf_done(&frame);
+    return rc;
+}
+
+static void signals_read(struct server *s)
+{
+    struct signalfd_siginfo info;
+
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        log_info("stopping", "signal=%s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+        s->stop = true;
+    }
+}
+
+/* The disk refuses the commit: nothing else happens until it takes it, or we are told to stop. */
+static int commit_insist(struct server *s, int rc, struct err *e)
+{
+    struct pollfd fd = {.fd = s->signals, .events = POLLIN};
+
+    if (rc == 1)
+        log_error("store_refused", "why=%s", e->text);
+    while (rc == 1 && !s->stop) {
+        poll(&fd, 1, REFUSED_MS);
+        signals_read(s);
+        rc = batch_finish(&s->batch, e);
+        if (rc == 0)
+            log_info("store_works_again", "%s", "");
+    }
+    return rc;
+}
+
+static int drawn(struct server *s, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_DRAWN};
+    struct drawn result;
+    int rc = 0;
+
+    while (rc == 0 && drawing_next(s->drawing, &result)) {
+        event.job = result.job;
+        event.failure = result.failure;
+        event.text = result.path;
+        rc = reactor_on(&s->coord, &event, now_ms, &s->batch.outbox, e);
+    }
+    return rc;
+}
+
+static int turn(struct server *s, struct err *e)
+{
+    int64_t now_ms, begun_ms;
+    bool drained;
+    int rc;
+
+    now_ms = clock_monotonic_ms();
+    s->coord.wall_offset_ms = clock_wall_ms() - now_ms;
+    TRY(receive(s, now_ms, &drained, e));
+    TRY(drawn(s, now_ms, e));
+    TRY(batch_gone(&s->batch, now_ms, e));
+    /* Only once all waiting messages are read may silence count against a peer. */
+    if (drained && now_ms - s->ticked_ms >= TICK_MS) {
+        TRY(reactor_on(&s->coord, &(struct event){.type = EVENT_TICK}, now_ms, &s->batch.outbox,
+                       e));
+        s->ticked_ms = now_ms;
+    }
+    begun_ms = clock_monotonic_ms();
+    TRY(commit_insist(s, batch_run(&s->batch, now_ms, e), e));
+    gauges_batch(s->gauges, clock_monotonic_ms() - begun_ms);
+    if (s->http && now_ms - s->gauged_ms >= GAUGES_MS) {
+        TRY(gauges_publish(s->gauges, &s->coord, now_ms, s->http, e));
+        s->gauged_ms = now_ms;
+    }
+out:
+    return rc;
+}
+
+static int server_run(struct server *s, struct err *e)
+{
+    int rc = 0;
+
+    while (!s->stop) {
+        struct pollfd fds[2] = {{.fd = s->signals, .events = POLLIN},
+                                {.fd = drawing_fd(s->drawing), .events = POLLIN}};
+
+        rc = link_wait(s->link, fds, 2, TICK_MS, e);
+        if (rc < 0)
+            return rc;
+        if (fds[0].revents)
+            signals_read(s);
+        rc = turn(s, e);
+        if (rc == 1)
+            return err_set(e, ERR_IO, "stopped while the state folder refused a commit: %s",
+                           e->text);
+        if (rc != 0)
+            return rc;
+    }
+    return rc;
+}
+
+static int wrong_usage(const char *text)
+{
+    fprintf(stderr, "litho-coordinator: %s\n%s", text, usage);
+    return EXIT_USAGE;
+}
+
+static bool set_level(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            log_set_level((enum log_level)i);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* -1: go on; else the exit code. */
+static int parse(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"listen", required_argument, NULL, 'l'},    {"state", required_argument, NULL, 's'},
+        {"out", required_argument, NULL, 'o'},       {"metrics", required_argument, NULL, 'm'},
+        {"log-level", required_argument, NULL, 'L'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},         {0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'l':
+            o->listen = optarg;
+            break;
+        case 's':
+            o->state = optarg;
+            break;
+        case 'o':
+            o->out = optarg;
+            break;
+        case 'm':
+            o->metrics = optarg;
+            break;
+        case 'L':
+            if (!set_level(optarg))
+                return wrong_usage("--log-level must be debug, info, warn or error");
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        case 'V':
+            puts("litho-coordinator " LITHO_VERSION);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc)
+        return wrong_usage("takes no arguments beside options");
+    if (!o->listen || !o->state || !o->out)
+        return wrong_usage("--listen, --state and --out are needed");
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {0};
+    struct server server;
+    struct err e = {0};
+    int code = parse(argc, argv, &options), rc;
+
+    if (code >= 0)
+        return code;
+    rc = server_open(&server, &options, &e);
+    if (rc == 0)
+        rc = server_run(&server, &e);
+    if (rc != 0)
+        log_error("failed", "code=%s why=%s", err_name(rc), e.text);
+    if (server.link)
+        endpoint_withdraw(&options);
+    server_close(&server);
+    return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,404 @@
+#include "coordinator/output.h"
+
+#include "coordinator/folders.h"
+#include "coordinator/state_dir.h"
+#include "proto/json.h"
+#include "proto/png.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What every whole PNG file ends with. */
+static const unsigned char png_end[12] = {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82};
+static const unsigned char png_start[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+
+struct output {
+    char *dir; /* absolute */
+    int root;
+    struct folders folders;
+};
+
+static int try_writing(struct output *o, struct err *e)
+{
+    const char *name = ".litho-try.part";
+    int fd = openat(o->root, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+
+    if (fd < 0)
+        return err_errno(e, o->dir);
+    close(fd);
+    unlinkat(o->root, name, 0);
+    return 0;
+}
+
+int output_open(const char *out_dir, struct output **ret_output, struct err *e)
+{
+    struct output *o = calloc(1, sizeof *o);
+    int rc;
+
+    if (!o)
+        return err_set(e, ERR_OOM, "no memory for the output folder");
+    o->root = -1;
+    TRY(folder_make(out_dir, e));
+    o->dir = realpath(out_dir, NULL);
+    if (!o->dir)
+        TRY(err_errno(e, out_dir));
+    o->root = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (o->root < 0)
+        TRY(err_errno(e, o->dir));
+    o->folders.root = o->root;
+    TRY(try_writing(o, e));
+    *ret_output = o;
+    o = NULL;
+out:
+    if (rc != 0 && e && rc != ERR_OOM)
+        err_set(e, rc, "the output folder cannot be used: %s", e->text);
+    output_close(o);
+    return rc;
+}
+
+void output_close(struct output *o)
+{
+    if (!o)
+        return;
+    for (int i = 0; i < o->folders.n; i++) {
+        close(o->folders.open[i].fd);
+        free(o->folders.open[i].path);
+    }
+    if (o->root >= 0)
+        close(o->root);
+    free(o->dir);
+    free(o);
+}
+
+const char *output_dir(const struct output *o)
+{
+    return o->dir;
+}
+
+int output_sync(struct output *o, struct err *e)
+{
+    return folders_sync(&o->folders, e);
+}
+
+/* Reads an open file whole. ERR_CONFLICT: it is no regular file, or too large. */
+static int read_all(int fd, const char *path, size_t limit, struct buf *ret_bytes, struct err *e)
+{
+    char block[65536];
+    struct stat st;
+    ssize_t n;
+
+    if (fstat(fd, &st) != 0)
+        return err_errno(e, path);
+    if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > limit)
+        return err_set(e, ERR_CONFLICT, "'%s' is no file of at most %zu bytes", path, limit);
+    while ((n = read(fd, block, sizeof block)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(e, path);
+        buf_append(ret_bytes, block, (size_t)n);
+        if (ret_bytes->size > limit)
+            return err_set(e, ERR_CONFLICT, "'%s' is larger than %zu bytes", path, limit);
+    }
+    return buf_check(ret_bytes, e);
+}
+
+int output_read(struct output *o, const char *path, size_t limit, struct buf *ret_bytes,
+                struct err *e)
+{
+    struct folder *folder;
+    const char *name;
+    int fd = -1, rc;
+
+    TRY(folders_of(&o->folders, path, false, &folder, &name, e));
+    fd = openat(folder->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        TRY(errno == ELOOP ? err_set(e, ERR_CONFLICT, "'%s' is a symbolic link", path)
+                           : err_errno(e, path));
+    TRY(read_all(fd, path, limit, ret_bytes, e));
+out:
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+bool output_has(struct output *o, const char *path)
+{
+    struct folder *folder;
+    const char *name;
+    struct stat st;
+    int rc = folders_of(&o->folders, path, false, &folder, &name, NULL);
+
+    if (rc != 0)
+        return rc != ERR_MISSING;
+    return fstatat(folder->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
+static bool png_is_whole(const void *file, size_t size)
+{
+    return size >= sizeof png_start + sizeof png_end &&
+           memcmp(file, png_start, sizeof png_start) == 0 &&
+           memcmp((const char *)file + size - sizeof png_end, png_end, sizeof png_end) == 0;
+}
+
+/* The `litho` chunk of a whole picture; NULL if it has none that can be read. */
+static json_t *litho_chunk(const struct buf *file)
+{
+    struct buf text = {0};
+    json_t *root = NULL;
+
+    if (png_is_whole(file->data, file->size) &&
+        png_text_get(file->data, file->size, "litho", &text, NULL) == 0 &&
+        json_read("litho", buf_text(&text), text.size, &root, NULL) != 0)
+        root = NULL;
+    buf_done(&text);
+    return root;
+}
+
+static bool task_equal(const json_t *chunk, const char *task)
+{
+    struct buf canonical = {0};
+    bool equal;
+
+    json_canonical(json_object_get(chunk, "task"), &canonical);
+    equal = !canonical.failed && strcmp(buf_text(&canonical), task) == 0;
+    buf_done(&canonical);
+    return equal;
+}
+
+static const char *text_or_empty(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+/*
+ * The file at `path`, if it is a picture of that task: its hash, size and class. ERR_CONFLICT: it
+ * is something else. bytes: the file's, already read.
+ */
+static int describe(const char *path, const struct buf *bytes, const char *task,
+                    struct record *ret_found, struct err *e)
+{
+    json_t *chunk = litho_chunk(bytes);
+    int rc = 0;
+
+    if (!chunk || !task_equal(chunk, task))
+        TRY(err_set(e, ERR_CONFLICT,
+                    "'%s' is in the output folder already and is %s: move it away, or change "
+                    "output.path or the job's name",
+                    path, chunk ? "a picture of another task" : "no picture of this program"));
+    TRY(hash_bytes(bytes->data, bytes->size, ret_found->sha256, e));
+    TRY(record_picture(ret_found, path, "", text_or_empty(chunk, "device_class"),
+                       text_or_empty(chunk, "precision"), e));
+    ret_found->bytes = bytes->size;
+out:
+    json_decref(chunk);
+    return rc;
+}
+
+enum probe_answer output_probe(struct output *o, const char *path, const char *task,
+                               struct record *ret_found, struct err *e)
+{
+    struct buf bytes = {0};
+    int rc;
+
+    *ret_found = (struct record){0};
+    TRY(output_read(o, path, MSG_FRAME_MAX, &bytes, e));
+    TRY(describe(path, &bytes, task, ret_found, e));
+out:
+    buf_done(&bytes);
+    if (rc == 0)
+        return PROBE_OURS;
+    record_done(ret_found);
+    return rc == ERR_MISSING                     ? PROBE_FREE
+           : rc == ERR_CONFLICT || rc == ERR_ARG ? PROBE_FOREIGN
+                                                 : PROBE_BLOCKED;
+}
+
+static int write_all(int fd, const void *data, size_t size, const char *path, struct err *e)
+{
+    const char *p = data;
+
+    while (size > 0) {
+        ssize_t n = write(fd, p, size);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(e, path);
+        p += n;
+        size -= (size_t)n;
+    }
+    return fsync(fd) != 0 ? err_errno(e, path) : 0;
+}
+
+/* Gives a temporary file its name. ERR_CONFLICT: the name is taken. */
+static int rename_new(int folder, const char *temporary, const char *name, const char *path,
+                      struct err *e)
+{
+    if (renameat2(folder, temporary, folder, name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EINVAL || errno == ENOSYS) { /* a file system without it: link keeps the promise */
+        if (linkat(folder, temporary, folder, name, 0) == 0) {
+            unlinkat(folder, temporary, 0);
+            return 0;
+        }
+    }
+    return errno == EEXIST ? err_set(e, ERR_CONFLICT, "'%s' exists", path) : err_errno(e, path);
+}
+
+/*
+ * Writes a file whole or not at all. tag makes the temporary name; the same file gets the same one
+ * again, so that what a crash left is overwritten.
+ */
+static int commit_file(struct output *o, const char *path, const char *tag, const void *data,
+                       size_t size, bool replace, struct err *e)
+{
+    struct folder *folder = NULL;
+    const char *name;
+    char temporary[64];
+    int fd = -1, rc;
+
+    snprintf(temporary, sizeof temporary, ".litho-%.16s.part", tag);
+    TRY(folders_of(&o->folders, path, true, &folder, &name, e));
+    fd = openat(folder->fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0)
+        TRY(err_errno(e, path));
+    TRY(write_all(fd, data, size, path, e));
+    if (!replace)
+        TRY(rename_new(folder->fd, temporary, name, path, e));
+    else if (renameat(folder->fd, temporary, folder->fd, name) != 0)
+        TRY(err_errno(e, path));
+    folder->dirty = true;
+out:
+    if (rc != 0 && fd >= 0)
+        unlinkat(folder->fd, temporary, 0);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* Whatever the system answered but ERR_CONFLICT, ERR_OUTPUT and ERR_OOM is a disk that refuses. */
+static int as_disk(int rc, struct err *e)
+{
+    if (rc == 0 || rc == ERR_CONFLICT || rc == ERR_OUTPUT || rc == ERR_OOM || rc == ERR_IO)
+        return rc;
+    return e ? err_set(e, ERR_IO, "%s", e->text) : ERR_IO;
+}
+
+/* The name is taken: by our own picture of before a crash, by an equal task's, or by a stranger. */
+static int adopt(struct output *o, struct delivery *d, struct err *e)
+{
+    struct record found = {0};
+    struct buf bytes = {0};
+    int rc;
+
+    TRY(output_read(o, d->path, MSG_FRAME_MAX, &bytes, e));
+    if (bytes.size == d->png_size && memcmp(bytes.data, d->png, d->png_size) == 0)
+        goto out;
+    TRY(describe(d->path, &bytes, d->task, &found, e));
+    memcpy(d->record.sha256, found.sha256, sizeof d->record.sha256);
+    d->record.bytes = found.bytes;
+    TRY(record_picture(&d->record, d->path, d->record.worker, found.device_class, found.precision,
+                       e));
+out:
+    record_done(&found);
+    buf_done(&bytes);
+    return rc;
+}
+
+int output_write(struct output *o, struct delivery *d, struct err *e)
+{
+    char hex[HASH_HEX_SIZE];
+    int rc;
+
+    TRY(hash_bytes(d->png, d->png_size, hex, e));
+    if (strcmp(hex, d->record.sha256) != 0)
+        return err_set(e, ERR_OUTPUT, "the picture's bytes do not have the hash %.12s sent with it",
+                       d->record.sha256);
+    if (!png_is_whole(d->png, d->png_size))
+        return err_set(e, ERR_OUTPUT, "the result of %zu bytes is no PNG file", d->png_size);
+    rc = commit_file(o, d->path, hex, d->png, d->png_size, false, e);
+    if (rc == ERR_CONFLICT && output_has(o, d->path))
+        rc = adopt(o, d, e);
+out:
+    return as_disk(rc, e);
+}
+
+static int job_folder_claim(struct output *o, const char *folder, const struct job *job,
+                            struct err *e)
+{
+    struct buf path = {0}, there = {0};
+    size_t size;
+    const char *bundle = job_bundle(job, &size);
+    int rc;
+
+    buf_printf(&path, "%s/job.json", folder);
+    TRY(buf_check(&path, e));
+    rc = output_read(o, buf_text(&path), JOB_BUNDLE_MAX, &there, e);
+    if (rc == ERR_MISSING)
+        rc = commit_file(o, buf_text(&path), job_hash(job), bundle, size, false, e);
+    else if (rc == 0 && (there.size != size || memcmp(there.data, bundle, size) != 0))
+        rc = err_set(e, ERR_CONFLICT, "the folder '%s' belongs to another job", folder);
+out:
+    buf_done(&path);
+    buf_done(&there);
+    return rc;
+}
+
+int output_open_job(struct output *o, const char *name, const struct job *job, char **ret_folder,
+                    struct err *e)
+{
+    int rc = ERR_CONFLICT;
+
+    *ret_folder = NULL;
+    for (int digits = name ? 0 : 8; digits <= 16 && rc == ERR_CONFLICT; digits += 8) {
+        struct buf folder = {0};
+
+        buf_puts(&folder, job_name(job));
+        if (digits)
+            buf_printf(&folder, "-%.*s", digits, job_hash(job));
+        rc = buf_check(&folder, e);
+        if (rc == 0)
+            rc = job_folder_claim(o, buf_text(&folder), job, e);
+        if (rc == 0 && !(*ret_folder = buf_detach(&folder)))
+            rc = err_set(e, ERR_OOM, "no memory for a job's folder");
+        buf_done(&folder);
+    }
+    return rc;
+}
+
+int output_append(struct output *o, const char *path, const struct buf *text, struct err *e)
+{
+    struct folder *folder;
+    const char *name, *p = buf_text(text);
+    size_t left = text->size;
+    int fd = -1, rc;
+
+    TRY(folders_of(&o->folders, path, true, &folder, &name, e));
+    fd = openat(folder->fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0)
+        TRY(err_errno(e, path));
+    while (left > 0) {
+        ssize_t n = write(fd, p, left);
+
+        if (n < 0 && errno != EINTR)
+            TRY(err_errno(e, path));
+        if (n > 0) {
+            p += n;
+            left -= (size_t)n;
+        }
+    }
+out:
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int output_replace(struct output *o, const char *path, const struct buf *bytes, struct err *e)
+{
+    return commit_file(o, path, "rewrite", buf_text(bytes), bytes->size, true, e);
+}

@@ -1,0 +1,64 @@
+/*
+ * The output folder: pictures, and each job's folder. Nothing outside it is ever written, symbolic
+ * links below it are not followed, and no file of another job is overwritten.
+ *
+ * A picture is written to a temporary file in its folder, synced, and renamed without replacing.
+ * The folders are synced once per batch by output_sync, before the rows are committed. One thread.
+ *
+ *     TRY(output_open("out", &out, e));
+ *     rc = output_write(out, delivery, e);     // per picture
+ *     TRY(output_sync(out, e));                // per batch
+ *     output_close(out);
+ */
+#ifndef COORDINATOR_OUTPUT_H
+#define COORDINATOR_OUTPUT_H
+
+#include "coordinator/outbox.h"
+#include "coordinator/reactor.h"
+
+struct output;
+
+/* Makes the folder. ERR_IO: it cannot be made or written. */
+int output_open(const char *out_dir, struct output **ret_output, struct err *e);
+void output_close(struct output *o);
+
+/* Absolute, without a final slash. Borrowed. */
+const char *output_dir(const struct output *o);
+
+/*
+ * Is `path` (relative, JOB_PATH_MAX) free for a picture of the task? PROBE_OURS: a whole picture
+ * whose `litho` chunk has an equal task is there; ret_found gets its hash, size, class, precision
+ * (caller: record_done). PROBE_FOREIGN and PROBE_BLOCKED: e says why.
+ */
+enum probe_answer output_probe(struct output *o, const char *path, const char *task,
+                               struct record *ret_found, struct err *e);
+
+/*
+ * Checks the picture's hash, then commits it under d->path. A file there is adopted if its bytes or
+ * its task are equal; d->record then describes that file. ERR_OUTPUT: the bytes are not what
+ * their hash says or no PNG; ERR_CONFLICT: another file is there; ERR_IO: the disk refused.
+ */
+int output_write(struct output *o, struct delivery *d, struct err *e);
+
+/* Makes this batch's new names durable. */
+int output_sync(struct output *o, struct err *e);
+
+/*
+ * Makes a job's folder and puts the bundle there as job.json. The name is `name`, or with a part of
+ * the hash if name is NULL or taken by another job. ret_folder: relative, caller frees.
+ */
+int output_open_job(struct output *o, const char *name, const struct job *job, char **ret_folder,
+                    struct err *e);
+
+/* A regular file below the folder, at most limit bytes. */
+int output_read(struct output *o, const char *path, size_t limit, struct buf *ret_bytes,
+                struct err *e);
+
+/* False only if the file is certainly not there. */
+bool output_has(struct output *o, const char *path);
+
+/* Appends to (or with `replace` writes anew, whole or not at all) a file of a job's folder. */
+int output_append(struct output *o, const char *path, const struct buf *text, struct err *e);
+int output_replace(struct output *o, const char *path, const struct buf *bytes, struct err *e);
+
+#endif

@@ -1,0 +1,355 @@
+#include "coordinator/reactor.h"
+
+#include "coordinator/attempts.h"
+#include "coordinator/requests.h"
+#include "coordinator/sched.h"
+#include "proto/version.h"
+
+#define NOISE_LOG_MS   10000  /* strangers' mistakes are logged at most this often */
+#define CLIENT_IDLE_MS 600000 /* a silent client is forgotten; it may say hello again */
+
+/* A message nobody should have sent: answered, and logged now and then. */
+static int noise(struct coord *c, const struct peer *peer, const struct err *why, int64_t now_ms,
+                 struct outbox *o, struct err *e)
+{
+    const struct worker *w = coord_worker(c, peer);
+    int rc;
+
+    c->count.refused++;
+    c->noise++;
+    if (c->noise_ms == 0 || now_ms - c->noise_ms >= NOISE_LOG_MS) {
+        TRY(outbox_log(o, LOG_WARN, e, "message_refused", "from=%s count=%llu why=%.500s",
+                       w ? w->name : "stranger", (unsigned long long)c->noise, why->text));
+        c->noise_ms = now_ms;
+        c->noise = 0;
+    }
+    TRY(send_error(o, peer, 0, why, e));
+out:
+    return rc;
+}
+
+static int refuse(struct coord *c, const struct peer *peer, int code, const char *text,
+                  int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct err why;
+
+    err_set(&why, code, "%s", text);
+    return noise(c, peer, &why, now_ms, o, e);
+}
+
+static int welcome(const struct coord *c, const struct peer *peer, const struct msg_hello *hello,
+                   struct outbox *o, struct err *e)
+{
+    struct msg m = {.type = MSG_WELCOME};
+
+    m.welcome.protocol = hello->protocol < PROTOCOL_VERSION ? hello->protocol : PROTOCOL_VERSION;
+    m.welcome.software = "litho " LITHO_VERSION;
+    m.welcome.heartbeat_ms = (uint32_t)c->limits.heartbeat_ms;
+    m.welcome.silence_ms = (uint32_t)c->limits.silence_ms;
+    m.welcome.frame_max = MSG_FRAME_MAX;
+    return outbox_send(o, peer, &m, e);
+}
+
+static int worker_greet(struct coord *c, const struct peer *peer, const struct msg_hello *hello,
+                        int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct worker *w = coord_worker(c, peer);
+    int rc = 0;
+
+    if (!w) {
+        TRY(coord_worker_add(c, peer, hello, &w, e));
+        w->joined_ms = now_ms;
+        w->active_ms = now_ms;
+        TRY(outbox_log(o, LOG_INFO, e, "worker_joined", "name=%s class=%s device=%s software=%s",
+                       w->name, w->device_class, w->device, w->software));
+    }
+    /* Until it has said what it holds, it gets nothing. */
+    w->stated = false;
+    w->credits = 0;
+    w->heard_ms = now_ms;
+    w->sent_ms = now_ms;
+    TRY(welcome(c, peer, hello, o, e));
+out:
+    return rc;
+}
+
+static int on_hello(struct coord *c, const struct peer *peer, const struct msg_hello *hello,
+                    int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct worker *w = coord_worker(c, peer);
+    char text[200];
+    int rc = 0;
+
+    if (hello->protocol < PROTOCOL_VERSION_MIN || hello->protocol_min > PROTOCOL_VERSION ||
+        hello->protocol_min > hello->protocol) {
+        snprintf(text, sizeof text,
+                 "this coordinator speaks protocol %d to %d, you speak %u to %u: use the same "
+                 "version of the software on both sides",
+                 PROTOCOL_VERSION_MIN, PROTOCOL_VERSION, hello->protocol_min, hello->protocol);
+        return refuse(c, peer, ERR_CONFLICT, text, now_ms, o, e);
+    }
+    if (strcmp(hello->role, "worker") == 0) {
+        if (!hello->name[0] || !hello->device_class[0])
+            return refuse(c, peer, ERR_INPUT, "hello of a worker without name or device_class",
+                          now_ms, o, e);
+        return worker_greet(c, peer, hello, now_ms, o, e);
+    }
+    if (strcmp(hello->role, "client") != 0)
+        return refuse(c, peer, ERR_INPUT, "hello: role must be worker or client", now_ms, o, e);
+    if (w)
+        TRY(worker_lose(c, w, true, "became a client", now_ms, o, e));
+    coord_client_add(c, peer, now_ms);
+    TRY(welcome(c, peer, hello, o, e));
+out:
+    return rc;
+}
+
+static int on_bye(struct coord *c, const struct peer *peer, int64_t now_ms, struct outbox *o,
+                  struct err *e)
+{
+    struct worker *w = coord_worker(c, peer);
+    struct client *client = coord_client(c, peer);
+
+    if (client)
+        coord_client_remove(c, client);
+    return w ? worker_lose(c, w, false, "bye", now_ms, o, e) : 0;
+}
+
+static int on_worker_message(struct coord *c, struct worker *w, const struct msg *m, int64_t now_ms,
+                             struct outbox *o, struct err *e)
+{
+    switch (m->type) {
+    case MSG_READY:
+        return on_ready(c, w, &m->ready, now_ms, o, e);
+    case MSG_PROGRESS:
+        return on_progress(c, w, &m->progress, now_ms, o, e);
+    case MSG_RESULT:
+        return on_result(c, w, &m->result, now_ms, o, e);
+    case MSG_FAILED:
+        return on_failed(c, w, &m->failed, now_ms, o, e);
+    default:
+        return err_set(e, ERR_INTERNAL, "no worker sends '%s'", msg_type_name(m->type));
+    }
+}
+
+static int on_message(struct coord *c, const struct peer *peer, const struct msg *m, int64_t now_ms,
+                      struct outbox *o, struct err *e)
+{
+    struct msg pong = {.type = MSG_PONG};
+    struct worker *w = coord_worker(c, peer);
+    struct client *client = coord_client(c, peer);
+
+    if (w)
+        w->heard_ms = now_ms;
+    if (client)
+        client->heard_ms = now_ms;
+    if (m->type == MSG_HELLO)
+        return on_hello(c, peer, &m->hello, now_ms, o, e);
+    if (m->type == MSG_BYE)
+        return on_bye(c, peer, now_ms, o, e);
+    if (!w && !client)
+        return refuse(c, peer, ERR_CONFLICT, "say hello first", now_ms, o, e);
+    switch (m->type) {
+    case MSG_PING:
+        return outbox_send(o, peer, &pong, e);
+    case MSG_PONG:
+        return 0;
+    case MSG_READY:
+    case MSG_PROGRESS:
+    case MSG_RESULT:
+    case MSG_FAILED:
+        if (!w)
+            return refuse(c, peer, ERR_INPUT, "only workers send this", now_ms, o, e);
+        return on_worker_message(c, w, m, now_ms, o, e);
+    case MSG_SUBMIT:
+    case MSG_LIST:
+    case MSG_STATUS:
+    case MSG_CANCEL:
+    case MSG_WORKERS:
+    case MSG_RECORDS:
+    case MSG_FETCH:
+        return on_request(c, peer, m, now_ms, o, e);
+    default:
+        return refuse(c, peer, ERR_INPUT, "only coordinators send this", now_ms, o, e);
+    }
+}
+
+static int heartbeat(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct msg ping = {.type = MSG_PING};
+    int rc = 0;
+
+    for (size_t i = 0; i < c->n_workers; i++) {
+        struct worker *w = c->workers[i];
+
+        if (w->lost || now_ms - w->sent_ms < c->limits.heartbeat_ms)
+            continue;
+        TRY(outbox_send(o, &w->peer, &ping, e));
+        w->sent_ms = now_ms;
+    }
+out:
+    return rc;
+}
+
+static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    int rc;
+
+    for (size_t i = c->n_clients; i-- > 0;)
+        if (now_ms - c->clients[i].heard_ms > CLIENT_IDLE_MS)
+            coord_client_remove(c, &c->clients[i]);
+    for (size_t i = 0; i < c->n_jobs; i++) {
+        struct job_entry *j = c->jobs[i];
+
+        if (j->sweep) {
+            job_free(j->job);
+            j->job = NULL;
+            bits_done(&j->settled);
+            j->sweep = false;
+        }
+        TRY(job_finish_if_over(c, j, now_ms, o, e));
+    }
+    TRY(attempts_tick(c, now_ms, o, e));
+    TRY(heartbeat(c, now_ms, o, e));
+out:
+    return rc;
+}
+
+static int on_unreachable(struct coord *c, const struct peer *peer, int64_t now_ms,
+                          struct outbox *o, struct err *e)
+{
+    struct worker *w = coord_worker(c, peer);
+    struct client *client = coord_client(c, peer);
+
+    if (client)
+        coord_client_remove(c, client);
+    return w ? worker_lose(c, w, true, "unreachable", now_ms, o, e) : 0;
+}
+
+static int on_drawn(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+                    struct err *e)
+{
+    struct job_entry *j = coord_job(c, event->job);
+    int rc = 0;
+
+    if (!j || j->phase != JOB_FINISHING)
+        return 0;
+    if (event->failure.code != 0) {
+        TRY(outbox_log(o, LOG_WARN, e, "no_sheet", "job=%.12s name=%s why=%s", j->hash, j->name,
+                       event->failure.text));
+    } else if (event->text[0]) {
+        free(j->sheet);
+        j->sheet = strdup(event->text);
+        if (!j->sheet) {
+            rc = err_set(e, ERR_OOM, "no memory for a path");
+            goto out;
+        }
+    }
+    j->phase = j->failed ? JOB_FAILED : JOB_DONE;
+    j->finished_ms = now_ms + c->wall_offset_ms;
+    j->sweep = true;
+    TRY(outbox_log(o, j->failed ? LOG_WARN : LOG_INFO, e, "job_over",
+                   "job=%.12s name=%s done=%llu failed=%llu", j->hash, j->name,
+                   (unsigned long long)j->done, (unsigned long long)j->failed));
+    TRY(job_persist(o, j, e));
+out:
+    return rc;
+}
+
+int reactor_on(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+               struct err *e)
+{
+    switch (event->type) {
+    case EVENT_MESSAGE:
+        return on_message(c, &event->peer, event->msg, now_ms, o, e);
+    case EVENT_GARBAGE:
+        return noise(c, &event->peer, &event->failure, now_ms, o, e);
+    case EVENT_UNREACHABLE:
+        return on_unreachable(c, &event->peer, now_ms, o, e);
+    case EVENT_TICK:
+        return on_tick(c, now_ms, o, e);
+    case EVENT_OPENED:
+        return on_opened(c, event, now_ms, o, e);
+    case EVENT_PROBED:
+        return on_probed(c, event, now_ms, o, e);
+    case EVENT_WRITTEN:
+        return on_written(c, event, now_ms, o, e);
+    case EVENT_RESTORED:
+        return on_restored(c, event, now_ms, o, e);
+    case EVENT_DRAWN:
+        return on_drawn(c, event, now_ms, o, e);
+    }
+    return err_set(e, ERR_INTERNAL, "event %d", (int)event->type);
+}
+
+static int restore_fields(struct job_entry *j, const struct restored *r, struct err *e)
+{
+    int rc = 0;
+
+    j->folder = strdup(r->folder);
+    j->sheet = r->sheet && r->sheet[0] ? strdup(r->sheet) : NULL;
+    if (!j->folder || (r->sheet && r->sheet[0] && !j->sheet))
+        return err_set(e, ERR_OOM, "no memory for a job");
+    j->tasks = r->tasks;
+    j->done = r->done;
+    j->failed = r->failed;
+    j->submitted_ms = r->submitted_ms;
+    j->finished_ms = r->finished_ms;
+    for (size_t i = 0; i < r->n_failures; i++)
+        TRY(job_note_failure(j, r->failures[i].index, r->failures[i].attempts, r->failures[i].code,
+                             r->failures[i].text, e));
+out:
+    return rc;
+}
+
+/* Tasks in flight as the store knows them: a given one may still be claimed by its worker. */
+static int restore_attempts(struct coord *c, struct job_entry *j, const struct restored *r,
+                            int64_t now_ms, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < r->n_attempts; i++) {
+        const struct restored_attempt *a = &r->attempts[i];
+        struct task_entry *t;
+        struct run *run;
+
+        if (a->index >= job_span(j->job) || job_excluded(j->job, a->index) ||
+            bits_has(&j->settled, a->index))
+            continue;
+        TRY(coord_task_add(c, j, a->index, &t, e));
+        t->attempts = a->attempts;
+        t->tries = a->tries;
+        t->losses = a->losses < COORD_LOSSES_MAX ? a->losses : COORD_LOSSES_MAX - 1;
+        if (!a->given)
+            continue;
+        TRY(run_add(t, a->attempts, NULL, now_ms, &run, e));
+        run->until_ms = now_ms + c->limits.grace_ms;
+        task_to(c, t, TASK_RUNNING);
+    }
+out:
+    return rc;
+}
+
+int reactor_restore(struct coord *c, struct restored *r, int64_t now_ms, struct err *e)
+{
+    struct job_entry *j;
+    int rc;
+
+    if (r->job) {
+        TRY(coord_job_add(c, r->number, r->job, &j, e));
+        r->job = NULL;
+        j->settled = r->settled;
+        r->settled = (struct bits){0};
+        j->phase = JOB_RUNNING;
+    } else {
+        TRY(coord_job_add_settled(c, r->number, r->hash, r->name, &j, e));
+        j->phase = strcmp(r->state, job_phase_name(JOB_DONE)) == 0        ? JOB_DONE
+                   : strcmp(r->state, job_phase_name(JOB_CANCELLED)) == 0 ? JOB_CANCELLED
+                                                                          : JOB_FAILED;
+    }
+    TRY(restore_fields(j, r, e));
+    if (j->job)
+        TRY(restore_attempts(c, j, r, now_ms, e));
+out:
+    return rc;
+}

@@ -1,0 +1,308 @@
+/* Jobs read back from the store: store.h. */
+#include "coordinator/store_inner.h"
+
+static void restored_done(struct restored *r)
+{
+    for (size_t i = 0; i < r->n_failures; i++) {
+        free(r->failures[i].code);
+        free(r->failures[i].text);
+    }
+    free(r->failures);
+    free(r->attempts);
+    bits_done(&r->settled);
+    job_free(r->job);
+}
+
+static int take_record(void *user, const struct record *record, struct err *e)
+{
+    struct restored *r = user;
+    struct failure_note *note;
+    /* Job and bits live in `r`; the entry's bookkeeping of settled tasks is shared with coord. */
+    struct job_entry entry = {.job = r->job, .settled = r->settled};
+    int rc;
+
+    if (record->index >= job_span(r->job) || job_excluded(r->job, record->index))
+        return err_set(e, ERR_INPUT,
+                       "job %.12s: the store has a record of task %llu, which the "
+                       "job does not have",
+                       r->hash, (unsigned long long)record->index);
+    rc = job_settle(&entry, record->index, e);
+    r->settled = entry.settled;
+    if (rc != 0)
+        return rc;
+    if (!record->failed) {
+        r->done++;
+        return 0;
+    }
+    r->failed++;
+    if (r->n_failures == COORD_FAILURES_SHOWN)
+        return 0;
+    note = &r->failures[r->n_failures];
+    note->index = record->index;
+    note->attempts = record->attempt;
+    note->code = strdup(record->code);
+    note->text = strdup(record->text);
+    r->n_failures++;
+    return note->code && note->text ? 0 : err_set(e, ERR_OOM, "no memory for a failure");
+}
+
+static int take_attempts(struct store *s, struct restored *r, struct err *e)
+{
+    struct sql q = {0};
+    size_t room = 0;
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT task_index, attempts, tries, losses, worker <> '' FROM attempts "
+                    "WHERE job = ? ORDER BY task_index",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)r->number);
+    for (;;) {
+        TRY(sql_step(&q, &row, e));
+        if (!row)
+            break;
+        if (r->n_attempts == room) {
+            struct restored_attempt *more;
+
+            room = room ? room * 2 : 64;
+            more = realloc(r->attempts, room * sizeof *more);
+            if (!more)
+                TRY(err_set(e, ERR_OOM, "no memory for attempts"));
+            r->attempts = more;
+        }
+        r->attempts[r->n_attempts++] = (struct restored_attempt){
+            .index = (uint64_t)sql_get_int(&q, 0),
+            .attempts = (uint32_t)sql_get_int(&q, 1),
+            .tries = (uint32_t)sql_get_int(&q, 2),
+            .losses = (uint32_t)sql_get_int(&q, 3),
+            .given = sql_get_int(&q, 4) != 0,
+        };
+    }
+out:
+    sql_reset(&q);
+    return rc;
+}
+
+/* Everything of a job that is not over. */
+static int load_whole(struct store *s, struct restored *r, struct err *e)
+{
+    int rc;
+
+    r->done = r->failed = 0;
+    r->failures = calloc(COORD_FAILURES_SHOWN, sizeof *r->failures);
+    if (!r->failures)
+        return err_set(e, ERR_OOM, "no memory for failures");
+    TRY(store_job(s, r->number, &r->job, e));
+    if (strcmp(job_hash(r->job), r->hash) != 0)
+        TRY(err_set(e, ERR_INPUT, "job %.12s: the store's bundle is damaged", r->hash));
+    TRY(store_records(s, r->number, 0, take_record, r, e));
+    TRY(take_attempts(s, r, e));
+out:
+    return rc;
+}
+
+/* A job's row; the strings are copied into text. */
+struct job_row {
+    struct restored r;
+    char *name, *folder, *sheet, *state;
+};
+
+static void job_row_done(struct job_row *row)
+{
+    free(row->name);
+    free(row->folder);
+    free(row->sheet);
+    free(row->state);
+    restored_done(&row->r);
+    *row = (struct job_row){0};
+}
+
+/* The first job whose number is at least `from`; ret_found false at the end. */
+static int job_row_read(struct store *s, uint64_t from, struct job_row *row, bool *ret_found,
+                        struct err *e)
+{
+    struct sql q = {0};
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT number, hash, name, folder, state, tasks, done, failed, submitted_ms, "
+                    "finished_ms, sheet FROM jobs WHERE number >= ? ORDER BY number LIMIT 1",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)from);
+    TRY(sql_step(&q, ret_found, e));
+    if (!*ret_found)
+        goto out;
+    row->name = strdup(sql_get_text(&q, 2));
+    row->folder = strdup(sql_get_text(&q, 3));
+    row->state = strdup(sql_get_text(&q, 4));
+    row->sheet = strdup(sql_get_text(&q, 10));
+    if (!row->name || !row->folder || !row->state || !row->sheet)
+        TRY(err_set(e, ERR_OOM, "no memory for a job's row"));
+    row->r = (struct restored){
+        .number = (uint64_t)sql_get_int(&q, 0),
+        .name = row->name,
+        .folder = row->folder,
+        .state = row->state,
+        .sheet = row->sheet,
+        .tasks = (uint64_t)sql_get_int(&q, 5),
+        .done = (uint64_t)sql_get_int(&q, 6),
+        .failed = (uint64_t)sql_get_int(&q, 7),
+        .submitted_ms = sql_get_int(&q, 8),
+        .finished_ms = sql_get_int(&q, 9),
+    };
+    snprintf(row->r.hash, sizeof row->r.hash, "%s", sql_get_text(&q, 1));
+out:
+    sql_reset(&q);
+    return rc;
+}
+
+static bool is_over(const char *state)
+{
+    return strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 ||
+           strcmp(state, "cancelled") == 0;
+}
+
+int store_restore(struct store *s, int (*f)(void *user, struct restored *r, struct err *e),
+                  void *user, struct err *e)
+{
+    struct job_row row = {0};
+    uint64_t from = 0;
+    bool found;
+    int rc;
+
+    for (;;) {
+        TRY(job_row_read(s, from, &row, &found, e));
+        if (!found)
+            break;
+        from = row.r.number + 1;
+        if (!is_over(row.state))
+            TRY(load_whole(s, &row.r, e));
+        TRY(f(user, &row.r, e));
+        job_row_done(&row);
+    }
+out:
+    job_row_done(&row);
+    return rc;
+}
+
+struct missing {
+    bool (*missing)(void *user, const char *path);
+    void *user;
+    uint64_t *indices; /* to be done again; owned */
+    size_t n, room;
+};
+
+static int note_missing(void *user, const struct record *record, struct err *e)
+{
+    struct missing *m = user;
+
+    if (!record->failed && !m->missing(m->user, record->path))
+        return 0;
+    if (m->n == m->room) {
+        size_t room = m->room ? m->room * 2 : 64;
+        uint64_t *more = realloc(m->indices, room * sizeof *more);
+
+        if (!more)
+            return err_set(e, ERR_OOM, "no memory for missing pictures");
+        m->indices = more;
+        m->room = room;
+    }
+    m->indices[m->n++] = record->index;
+    return 0;
+}
+
+static int records_delete(struct store *s, uint64_t job, const struct missing *m, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(store_begin(s, e));
+    for (size_t i = 0; i < m->n; i++) {
+        TRY(sql_prepare(s->db, &s->statements,
+                        "DELETE FROM records WHERE job = ? AND task_index = ?", &q, e));
+        sql_bind_int(&q, (int64_t)job);
+        sql_bind_int(&q, (int64_t)m->indices[i]);
+        TRY(sql_finish(&q, e));
+    }
+    TRY(sql_prepare(s->db, &s->statements, "UPDATE jobs SET state = 'running' WHERE number = ?", &q,
+                    e));
+    sql_bind_int(&q, (int64_t)job);
+    TRY(sql_finish(&q, e));
+    TRY(store_commit(s, e));
+out:
+    if (rc != 0)
+        store_rollback(s);
+    return rc;
+}
+
+int store_reopen(struct store *s, uint64_t job, bool (*missing)(void *user, const char *path),
+                 int (*f)(void *user, struct restored *r, struct err *e), void *user, struct err *e)
+{
+    struct missing m = {.missing = missing, .user = user};
+    struct job_row row = {0};
+    bool found;
+    int rc;
+
+    TRY(store_records(s, job, 0, note_missing, &m, e));
+    TRY(job_row_read(s, job, &row, &found, e));
+    if (!found || row.r.number != job)
+        TRY(err_set(e, ERR_MISSING, "no job %llu in the store", (unsigned long long)job));
+    if (m.n > 0)
+        TRY(records_delete(s, job, &m, e));
+    TRY(load_whole(s, &row.r, e));
+    TRY(f(user, &row.r, e));
+out:
+    free(m.indices);
+    job_row_done(&row);
+    return rc;
+}
+
+static int peek(sqlite3 *db, const char *hash, uint64_t *ret_done, uint64_t *ret_failed,
+                struct err *e)
+{
+    struct sql_cache cache = {0};
+    struct sql q;
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(db, &cache,
+                    "SELECT (SELECT COUNT(*) FROM records WHERE job = number AND failed = 0), "
+                    "(SELECT COUNT(*) FROM records WHERE job = number AND failed = 1) "
+                    "FROM jobs WHERE hash = ?",
+                    &q, e));
+    sql_bind_text(&q, hash);
+    TRY(sql_step(&q, &row, e));
+    if (!row)
+        TRY(err_set(e, ERR_MISSING, "job %.12s is not in the state", hash));
+    *ret_done = (uint64_t)sql_get_int(&q, 0);
+    *ret_failed = (uint64_t)sql_get_int(&q, 1);
+out:
+    sql_cache_done(&cache);
+    return rc;
+}
+
+int store_peek(const char *state_dir, const char *job_hash, uint64_t *ret_done,
+               uint64_t *ret_failed, struct err *e)
+{
+    struct buf path = {0};
+    sqlite3 *db = NULL;
+    int rc;
+
+    buf_printf(&path, "%s/litho.db", state_dir);
+    TRY(buf_check(&path, e));
+    if (sqlite3_open_v2(buf_text(&path), &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
+        bool missing = (sqlite3_errcode(db) & 0xff) == SQLITE_CANTOPEN;
+
+        rc = sql_err(db, e);
+        if (missing)
+            rc = err_set(e, ERR_MISSING, "no state in %s", state_dir);
+        goto out;
+    }
+    sqlite3_busy_timeout(db, 2000);
+    TRY(peek(db, job_hash, ret_done, ret_failed, e));
+out:
+    sqlite3_close(db);
+    buf_done(&path);
+    return rc;
+}

@@ -1,0 +1,333 @@
+#include "coordinator/store.h"
+
+#include "coordinator/schema.h"
+#include "coordinator/state_dir.h"
+#include "coordinator/store_inner.h"
+
+#define COMMIT_BUSY_MS 5000 /* a reader of another process may hold the file for a moment */
+
+static int migrate(sqlite3 *db, struct err *e)
+{
+    int64_t version;
+    char line[64];
+    int rc;
+
+    TRY(sql_int(db, "PRAGMA user_version", &version, e));
+    if (version > schema_version)
+        return err_set(e, ERR_CONFLICT,
+                       "the state was written by a newer version of this program (schema %lld, "
+                       "this one knows %d)",
+                       (long long)version, schema_version);
+    for (int64_t i = version; i < schema_version; i++) {
+        TRY(sql_run(db, "BEGIN IMMEDIATE", e));
+        TRY(sql_run(db, schema_migrations[i], e));
+        snprintf(line, sizeof line, "PRAGMA user_version = %lld", (long long)i + 1);
+        TRY(sql_run(db, line, e));
+        TRY(sql_run(db, "COMMIT", e));
+    }
+out:
+    return rc;
+}
+
+static int database_open(const char *state_dir, sqlite3 **ret_db, struct err *e)
+{
+    struct buf path = {0};
+    int rc;
+
+    buf_printf(&path, "%s/litho.db", state_dir);
+    TRY(buf_check(&path, e));
+    if (sqlite3_open_v2(buf_text(&path), ret_db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                        NULL) != SQLITE_OK) {
+        rc = sql_err(*ret_db, e);
+        goto out;
+    }
+    sqlite3_extended_result_codes(*ret_db, 1);
+    sqlite3_busy_timeout(*ret_db, COMMIT_BUSY_MS);
+    TRY(sql_run(*ret_db, "PRAGMA journal_mode = WAL", e));
+    TRY(sql_run(*ret_db, "PRAGMA synchronous = FULL", e));
+    TRY(sql_run(*ret_db, "PRAGMA foreign_keys = ON", e));
+    TRY(migrate(*ret_db, e));
+out:
+    buf_done(&path);
+    return rc;
+}
+
+int store_open(const char *state_dir, struct store **ret_store, struct err *e)
+{
+    struct store *s = calloc(1, sizeof *s);
+    int rc;
+
+    if (!s)
+        return err_set(e, ERR_OOM, "no memory for the store");
+    s->lock = -1;
+    TRY(state_lock(state_dir, &s->lock, e));
+    TRY(database_open(state_dir, &s->db, e));
+    *ret_store = s;
+    s = NULL;
+out:
+    store_close(s);
+    return rc;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    sql_cache_done(&s->statements);
+    sqlite3_close(s->db);
+    state_unlock(s->lock);
+    free(s);
+}
+
+int store_begin(struct store *s, struct err *e)
+{
+    return sql_run(s->db, "BEGIN IMMEDIATE", e);
+}
+
+int store_commit(struct store *s, struct err *e)
+{
+    return sql_run(s->db, "COMMIT", e);
+}
+
+void store_rollback(struct store *s)
+{
+    /* Fails only when SQLite has rolled back by itself, as it does on a full disk. */
+    sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static int apply_job(struct store *s, const struct store_row *row, struct err *e)
+{
+    size_t size;
+    const char *bundle = job_bundle(row->bundle, &size);
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "INSERT INTO jobs (number, hash, name, folder, state, tasks, submitted_ms, "
+                    "bundle) VALUES (?, ?, ?, ?, 'running', ?, ?, ?)",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_text(&q, job_hash(row->bundle));
+    sql_bind_text(&q, job_name(row->bundle));
+    sql_bind_text(&q, row->folder);
+    sql_bind_int(&q, (int64_t)job_count(row->bundle));
+    sql_bind_int(&q, row->submitted_ms);
+    sql_bind_blob(&q, bundle, size);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+static int apply_state(struct store *s, const struct store_row *row, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "UPDATE jobs SET state = ?, done = ?, failed = ?, finished_ms = ?, sheet = ? "
+                    "WHERE number = ?",
+                    &q, e));
+    sql_bind_text(&q, row->state);
+    sql_bind_int(&q, (int64_t)row->done);
+    sql_bind_int(&q, (int64_t)row->failed);
+    sql_bind_int(&q, row->finished_ms);
+    sql_bind_text(&q, row->sheet ? row->sheet : "");
+    sql_bind_int(&q, (int64_t)row->job);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+static int apply_attempt(struct store *s, const struct store_row *row, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "INSERT OR REPLACE INTO attempts (job, task_index, attempts, tries, losses, "
+                    "worker) VALUES (?, ?, ?, ?, ?, ?)",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_int(&q, (int64_t)row->index);
+    sql_bind_int(&q, row->attempts);
+    sql_bind_int(&q, row->tries);
+    sql_bind_int(&q, row->losses);
+    sql_bind_text(&q, row->worker);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+static int apply_record(struct store *s, const struct store_row *row, struct err *e)
+{
+    const struct record *r = &row->record;
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "INSERT INTO records (job, task_index, failed, attempt, path, sha256, bytes, "
+                    "worker, device_class, precision, load_seconds, render_seconds, finished_ms, "
+                    "code, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_int(&q, (int64_t)r->index);
+    sql_bind_int(&q, r->failed);
+    sql_bind_int(&q, r->attempt);
+    sql_bind_text(&q, r->path);
+    sql_bind_text(&q, r->sha256);
+    sql_bind_int(&q, (int64_t)r->bytes);
+    sql_bind_text(&q, r->worker);
+    sql_bind_text(&q, r->device_class);
+    sql_bind_text(&q, r->precision);
+    sql_bind_real(&q, r->load_seconds);
+    sql_bind_real(&q, r->render_seconds);
+    sql_bind_int(&q, r->finished_ms);
+    sql_bind_text(&q, r->code);
+    sql_bind_text(&q, r->text);
+    TRY(sql_finish(&q, e));
+    TRY(sql_prepare(s->db, &s->statements, "DELETE FROM attempts WHERE job = ? AND task_index = ?",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_int(&q, (int64_t)r->index);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+int store_apply(struct store *s, const struct store_row *row, struct err *e)
+{
+    switch (row->op) {
+    case STORE_JOB:
+        return apply_job(s, row, e);
+    case STORE_STATE:
+        return apply_state(s, row, e);
+    case STORE_ATTEMPT:
+        return apply_attempt(s, row, e);
+    case STORE_RECORD:
+        return apply_record(s, row, e);
+    }
+    return err_set(e, ERR_INTERNAL, "row of kind %d", (int)row->op);
+}
+
+/* Columns of a record, in this order. Strings are SQLite's until the next step. */
+#define RECORD_COLUMNS                                                                             \
+    "task_index, failed, attempt, path, sha256, bytes, worker, device_class, precision, "          \
+    "load_seconds, render_seconds, finished_ms, code, text"
+
+static void record_read(struct sql *q, struct record *r)
+{
+    *r = (struct record){
+        .index = (uint64_t)sql_get_int(q, 0),
+        .failed = sql_get_int(q, 1) != 0,
+        .attempt = (uint32_t)sql_get_int(q, 2),
+        .path = (char *)sql_get_text(q, 3),
+        .bytes = (uint64_t)sql_get_int(q, 5),
+        .worker = (char *)sql_get_text(q, 6),
+        .device_class = (char *)sql_get_text(q, 7),
+        .precision = (char *)sql_get_text(q, 8),
+        .load_seconds = sql_get_real(q, 9),
+        .render_seconds = sql_get_real(q, 10),
+        .finished_ms = sql_get_int(q, 11),
+        .code = (char *)sql_get_text(q, 12),
+        .text = (char *)sql_get_text(q, 13),
+    };
+    snprintf(r->sha256, sizeof r->sha256, "%s", sql_get_text(q, 4));
+}
+
+int store_records(struct store *s, uint64_t job, uint64_t from,
+                  int (*f)(void *user, const struct record *r, struct err *e), void *user,
+                  struct err *e)
+{
+    struct record r;
+    struct sql q = {0};
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT " RECORD_COLUMNS " FROM records WHERE job = ? AND task_index >= ? "
+                    "ORDER BY task_index",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)job);
+    sql_bind_int(&q, (int64_t)from);
+    for (;;) {
+        TRY(sql_step(&q, &row, e));
+        if (!row)
+            break;
+        record_read(&q, &r);
+        TRY(f(user, &r, e));
+    }
+out:
+    sql_reset(&q);
+    return rc;
+}
+
+struct one_record {
+    uint64_t index;
+    struct record *ret;
+};
+
+/* Stops at the first row, found or not. */
+static int one_record_take(void *user, const struct record *r, struct err *e)
+{
+    struct one_record *one = user;
+    int rc;
+
+    if (r->index != one->index)
+        return 1;
+    *one->ret = *r;
+    one->ret->path = one->ret->worker = one->ret->device_class = NULL;
+    one->ret->precision = one->ret->code = one->ret->text = NULL;
+    rc = r->failed ? record_failure(one->ret, r->worker, r->code, r->text, e)
+                   : record_picture(one->ret, r->path, r->worker, r->device_class, r->precision, e);
+    if (rc != 0)
+        record_done(one->ret);
+    return rc ? rc : 2;
+}
+
+int store_record(struct store *s, uint64_t job, uint64_t index, struct record *ret_record,
+                 struct err *e)
+{
+    struct one_record one = {.index = index, .ret = ret_record};
+    int rc = store_records(s, job, index, one_record_take, &one, e);
+
+    if (rc == 2)
+        return 0;
+    if (rc < 0)
+        return rc;
+    return err_set(e, ERR_MISSING, "task %llu is not done yet", (unsigned long long)index);
+}
+
+int store_count_done(struct store *s, uint64_t job, uint64_t *ret_n, struct err *e)
+{
+    struct sql q = {0};
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT COUNT(*) FROM records WHERE job = ? AND failed = 0", &q, e));
+    sql_bind_int(&q, (int64_t)job);
+    TRY(sql_step(&q, &row, e));
+    *ret_n = row ? (uint64_t)sql_get_int(&q, 0) : 0;
+out:
+    sql_reset(&q);
+    return rc;
+}
+
+int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e)
+{
+    struct sql q = {0};
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements, "SELECT bundle FROM jobs WHERE number = ?", &q, e));
+    sql_bind_int(&q, (int64_t)job);
+    TRY(sql_step(&q, &row, e));
+    if (!row) {
+        rc = err_set(e, ERR_MISSING, "no job %llu in the store", (unsigned long long)job);
+        goto out;
+    }
+    TRY(job_load(sql_get_blob(&q, 0), sql_get_size(&q, 0), ret_job, e));
+out:
+    sql_reset(&q);
+    return rc;
+}

@@ -1,0 +1,79 @@
+/*
+ * What outlives the coordinator: STATE/litho.db, and the lock that keeps a second coordinator out.
+ * Behind it: SQLite, WAL, synchronous=FULL, so a commit that returned survives a power cut.
+ *
+ * One thread, but store_peek, which any process may call at any time.
+ *
+ *     TRY(store_open("/var/lib/litho", &s, e));
+ *     TRY(store_begin(s, e));
+ *     TRY(store_apply(s, &row, e));
+ *     TRY(store_commit(s, e));
+ *     store_close(s);
+ */
+#ifndef COORDINATOR_STORE_H
+#define COORDINATOR_STORE_H
+
+#include "coordinator/outbox.h"
+#include "coordinator/reactor.h"
+
+struct store;
+
+/*
+ * Makes the folder if it is missing, locks it, migrates the database. ERR_CONFLICT: another
+ * coordinator has the folder (the text names its pid), or the database is of a newer version.
+ */
+int store_open(const char *state_dir, struct store **ret_store, struct err *e);
+void store_close(struct store *s);
+
+/* "nfs" and the like if the folder lies on a network file system, where locks and syncs are not to
+ * be trusted; else NULL. Static. */
+const char *store_network(const char *state_dir);
+
+/*
+ * One transaction per batch. ERR_IO: the disk refused (full, or an I/O error); nothing was written
+ * and the same batch may be tried again after store_rollback. Others are final.
+ */
+int store_begin(struct store *s, struct err *e);
+int store_apply(struct store *s, const struct store_row *row, struct err *e);
+int store_commit(struct store *s, struct err *e);
+void store_rollback(struct store *s);
+
+/*
+ * Calls f for each job in order of submission; stops at its first error. Jobs that are not over
+ * come loaded, with their settled tasks, failures and attempts. What f takes over, it sets to NULL.
+ */
+int store_restore(struct store *s, int (*f)(void *user, struct restored *r, struct err *e),
+                  void *user, struct err *e);
+
+/*
+ * Reads one job that is over as if it were not: failures and pictures for which `missing` says true
+ * are deleted, so that they are done again. Runs in a transaction of its own. Then calls f.
+ */
+int store_reopen(struct store *s, uint64_t job, bool (*missing)(void *user, const char *path),
+                 int (*f)(void *user, struct restored *r, struct err *e), void *user,
+                 struct err *e);
+
+/* Records from index `from` on, ascending, until f returns nonzero (its value is returned) or the
+ * end. The record is borrowed during the call. */
+int store_records(struct store *s, uint64_t job, uint64_t from,
+                  int (*f)(void *user, const struct record *r, struct err *e), void *user,
+                  struct err *e);
+
+/* One record, owned by the caller. ERR_MISSING: the task is not settled. */
+int store_record(struct store *s, uint64_t job, uint64_t index, struct record *ret_record,
+                 struct err *e);
+
+/* Pictures recorded for a job. */
+int store_count_done(struct store *s, uint64_t job, uint64_t *ret_n, struct err *e);
+
+/* The bundle of a job, loaded. */
+int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e);
+
+/*
+ * For other programs, read-only and without the lock: how far a job is. ERR_MISSING: no such state
+ * folder, or the job is not in it.
+ */
+int store_peek(const char *state_dir, const char *job_hash, uint64_t *ret_done,
+               uint64_t *ret_failed, struct err *e);
+
+#endif

@@ -1,0 +1,149 @@
+/* Workers and clients by their addresses: coord.h. */
+#include "coordinator/coord.h"
+
+bool peer_equal(const struct peer *a, const struct peer *b)
+{
+    return a->size == b->size && memcmp(a->id, b->id, a->size) == 0;
+}
+
+struct worker *coord_worker(const struct coord *c, const struct peer *peer)
+{
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (!c->workers[i]->lost && peer_equal(&c->workers[i]->peer, peer))
+            return c->workers[i];
+    return NULL;
+}
+
+struct worker *coord_session(const struct coord *c, uint64_t session)
+{
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (!c->workers[i]->lost && c->workers[i]->session == session)
+            return c->workers[i];
+    return NULL;
+}
+
+static void worker_free(struct worker *w)
+{
+    free(w->name);
+    free(w->device);
+    free(w->device_class);
+    free(w->software);
+    free(w->tasks);
+    free(w);
+}
+
+static int worker_insert(struct coord *c, struct worker *w, struct err *e)
+{
+    if (c->n_workers == c->workers_room) {
+        size_t room = c->workers_room ? c->workers_room * 2 : 16;
+        struct worker **workers = realloc(c->workers, room * sizeof *workers);
+
+        if (!workers)
+            return err_set(e, ERR_OOM, "no memory for another worker");
+        c->workers = workers;
+        c->workers_room = room;
+    }
+    c->workers[c->n_workers++] = w;
+    return 0;
+}
+
+int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_hello *hello,
+                     struct worker **ret_worker, struct err *e)
+{
+    struct worker *w = calloc(1, sizeof *w);
+    int rc = 0;
+
+    if (!w)
+        return err_set(e, ERR_OOM, "no memory for another worker");
+    w->peer = *peer;
+    w->session = c->next_session++;
+    w->name = strdup(hello->name);
+    w->device = strdup(hello->device);
+    w->device_class = strdup(hello->device_class);
+    w->software = strdup(hello->software);
+    w->memory_bytes = hello->memory_bytes;
+    w->threads = hello->threads;
+    if (!w->name || !w->device || !w->device_class || !w->software) {
+        rc = err_set(e, ERR_OOM, "no memory for another worker");
+        goto out;
+    }
+    TRY(worker_insert(c, w, e));
+    *ret_worker = w;
+    w = NULL;
+out:
+    if (w)
+        worker_free(w);
+    return rc;
+}
+
+void coord_worker_remove(struct coord *c, struct worker *w)
+{
+    for (size_t i = 0; i < c->n_workers; i++) {
+        if (c->workers[i] != w)
+            continue;
+        memmove(c->workers + i, c->workers + i + 1, (c->n_workers - i - 1) * sizeof *c->workers);
+        c->n_workers--;
+        break;
+    }
+    worker_free(w);
+}
+
+struct client *coord_client(struct coord *c, const struct peer *peer)
+{
+    for (size_t i = 0; i < c->n_clients; i++)
+        if (peer_equal(&c->clients[i].peer, peer))
+            return &c->clients[i];
+    return NULL;
+}
+
+struct client *coord_client_add(struct coord *c, const struct peer *peer, int64_t now_ms)
+{
+    struct client *place = coord_client(c, peer);
+
+    if (!place && c->n_clients < COORD_CLIENTS_MAX)
+        place = &c->clients[c->n_clients++];
+    if (!place) {
+        place = &c->clients[0];
+        for (size_t i = 1; i < c->n_clients; i++)
+            if (c->clients[i].heard_ms < place->heard_ms)
+                place = &c->clients[i];
+    }
+    *place = (struct client){.peer = *peer, .heard_ms = now_ms};
+    return place;
+}
+
+void coord_client_remove(struct coord *c, struct client *client)
+{
+    *client = c->clients[--c->n_clients];
+}
+
+static struct speed *speed_find(const struct worker *w, uint64_t key)
+{
+    for (size_t i = 0; i < w->n_speeds; i++)
+        if (w->speeds[i].key == key)
+            return (struct speed *)&w->speeds[i];
+    return NULL;
+}
+
+void speed_learn(struct worker *w, uint64_t key, double step_ms)
+{
+    struct speed *s = speed_find(w, key);
+
+    if (!s && w->n_speeds < COORD_SPEEDS_MAX) {
+        s = &w->speeds[w->n_speeds++];
+    } else if (!s) {
+        memmove(w->speeds, w->speeds + 1, (COORD_SPEEDS_MAX - 1) * sizeof *w->speeds);
+        s = &w->speeds[COORD_SPEEDS_MAX - 1];
+    } else {
+        s->step_ms += 0.2 * (step_ms - s->step_ms);
+        return;
+    }
+    *s = (struct speed){.key = key, .step_ms = step_ms};
+}
+
+double speed_step_ms(const struct worker *w, uint64_t key)
+{
+    const struct speed *s = speed_find(w, key);
+
+    return s ? s->step_ms : 0;
+}
