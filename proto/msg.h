@@ -45,7 +45,7 @@
  * session, such as a worker's after the coordinator restarted: the peer says hello again. Any other
  * error with request 0 is a refusal, which the same hello would only meet again.
  */
-#define MSG_HELLO_FIRST "hello first"
+#define MSG_HELLO_FIRST "say hello first"
 
 /* type, name on the wire, direction: W worker, C client, S coordinator */
 #define MSG_TABLE(X)                                                                               \

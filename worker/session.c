@@ -79,6 +79,13 @@ void session_free(struct session *s)
     free(s);
 }
 
+/* Every event starts so: the actions of the one before are taken. */
+static void begin(struct session *s)
+{
+    assert(s->taken == s->n_actions);
+    s->taken = s->n_actions = 0;
+}
+
 /* An empty action at the end of the list. */
 static int add_action(struct session *s, enum session_what what, struct session_action **ret_a,
                       struct err *e)
@@ -379,7 +386,7 @@ int session_message(struct session *s, const struct msg *m, int64_t now_ms, stru
     const struct msg pong = {.type = MSG_PONG};
     int rc = 0;
 
-    assert(s->n_actions == 0);
+    begin(s);
     if (s->state == STATE_NEW || s->state == STATE_OVER)
         return 0;
     s->heard_ms = now_ms;
@@ -426,7 +433,7 @@ int session_tick(struct session *s, int64_t now_ms, struct err *e)
     const struct msg ping = {.type = MSG_PING};
     int rc = 0;
 
-    assert(s->n_actions == 0);
+    begin(s);
     switch (s->state) {
     case STATE_NEW:
         s->heard_ms = now_ms;
@@ -453,7 +460,7 @@ out:
 
 int session_unsent(struct session *s, int64_t now_ms, struct err *e)
 {
-    assert(s->n_actions == 0);
+    begin(s);
     if (s->state != STATE_OPEN)
         return 0;
     return reconnect(s, now_ms, ERR_IO, "a message could not be sent", e);
@@ -466,7 +473,7 @@ int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t n
     struct msg m = {.type = MSG_PROGRESS};
 
     (void)now_ms;
-    assert(s->n_actions == 0);
+    begin(s);
     if (!h || h->state == HELD_DROPPED || s->state != STATE_OPEN)
         return 0;
     m.progress = (struct msg_progress){.ref = h->ref, .step = step, .steps = steps};
@@ -496,7 +503,7 @@ int session_finished(struct session *s, struct picture *p, int64_t now_ms, struc
     struct held *h;
     int rc = 0;
 
-    assert(s->n_actions == 0);
+    begin(s);
     h = report(s, HELD_RENDERED);
     if (h) {
         h->picture = *p;
@@ -515,7 +522,7 @@ int session_failed(struct session *s, const struct err *why, int64_t now_ms, str
     struct held *h;
     int rc = 0;
 
-    assert(s->n_actions == 0);
+    begin(s);
     h = report(s, HELD_FAILED);
     if (h) {
         h->error = *why;
@@ -534,7 +541,7 @@ int session_stop(struct session *s, struct err *e)
     struct held *h = running(s);
     int rc = 0;
 
-    assert(s->n_actions == 0);
+    begin(s);
     if (h && h->state == HELD_RUNNING) {
         h->state = HELD_DROPPED;
         TRY(add_action(s, SESSION_CANCEL, &a, e));
