@@ -424,8 +424,9 @@ static void revoked_render_that_still_finishes_is_thrown_away(void **state)
     session_free(s);
 }
 
-static void ack_of_another_attempt_frees_nothing(void **state)
+static void ack_of_another_attempt_or_job_frees_nothing(void **state)
 {
+    struct msg other = {.type = MSG_ACK, .ack = {.ref = ref(1, 2), .verdict = "accepted"}};
     struct session *s = opened(1);
 
     (void)state;
@@ -435,6 +436,9 @@ static void ack_of_another_attempt_frees_nothing(void **state)
     sends(s, MSG_RESULT);
     sends(s, MSG_READY);
     hear_ref(s, MSG_ACK, 1, 1);
+    assert_int_equal(session_held(s), 1);
+    other.ack.ref.job[0] = 'f';
+    hear(s, &other, T0);
     assert_int_equal(session_held(s), 1);
     hear_ref(s, MSG_ACK, 1, 2);
     assert_int_equal(session_held(s), 0);
@@ -645,7 +649,7 @@ int main(void)
         cmocka_unit_test(revoke_of_a_waiting_lease_frees_its_place),
         cmocka_unit_test(revoke_of_the_running_lease_cancels_and_reports_nothing),
         cmocka_unit_test(revoked_render_that_still_finishes_is_thrown_away),
-        cmocka_unit_test(ack_of_another_attempt_frees_nothing),
+        cmocka_unit_test(ack_of_another_attempt_or_job_frees_nothing),
         cmocka_unit_test(forgotten_result_is_sent_again),
         cmocka_unit_test(too_many_results_hold_back_the_credits),
         cmocka_unit_test(leases_beyond_all_bounds_are_not_taken),
