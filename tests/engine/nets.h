@@ -23,10 +23,9 @@
             fail_msg("%s", e_.text);                                                               \
     } while (0)
 
-static const char *const backend_names[] = {"ref", "cpu"};
 #define N_BACKENDS 2
 
-static struct ops *backend_open(int i)
+static inline struct ops *backend_open(int i)
 {
     struct ops *o = NULL;
 

@@ -1,0 +1,172 @@
+/*
+ * For tests of whole models: copies of a recorded model folder with one thing changed. A copy is
+ * symbolic links to the original's files, but for the file that the test rewrites.
+ */
+#ifndef TESTS_ENGINE_FOLDERS_H
+#define TESTS_ENGINE_FOLDERS_H
+
+#include "engine/model.h"
+#include "proto/buf.h"
+#include "proto/json.h"
+#include "tests/engine/nets.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FOLDER_SIZE 512
+
+static inline void write_file(const char *path, const void *data, size_t size)
+{
+    FILE *f;
+
+    unlink(path); /* it may be a link to the original */
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
+static inline void read_file(const char *path, struct buf *ret_data)
+{
+    assert_ok(buf_read_file(ret_data, path, 64u << 20, e));
+}
+
+/* BINARY_DIR/models-test/NAME: links to every file of GOLDEN_DIR/models/MODEL. */
+static inline void folder_make(char ret_folder[FOLDER_SIZE], const char *model, const char *name)
+{
+    static const char *const subfolders[] = {"",           "/scheduler", "/text_encoder",
+                                             "/tokenizer", "/unet",      "/vae"};
+    char path[2 * FOLDER_SIZE], from[2 * FOLDER_SIZE];
+
+    mkdir(BINARY_DIR "/models-test", 0777);
+    /* One folder per process: tests may run side by side. */
+    snprintf(ret_folder, FOLDER_SIZE, BINARY_DIR "/models-test/%s-%ld", name, (long)getpid());
+    for (size_t i = 0; i < sizeof subfolders / sizeof *subfolders; i++) {
+        snprintf(path, sizeof path, "%s%s", ret_folder, subfolders[i]);
+        assert_true(mkdir(path, 0777) == 0 || errno == EEXIST);
+    }
+    for (const struct model_part *p = model_parts(); p->path != NULL; p++) {
+        snprintf(path, sizeof path, "%s/%s", ret_folder, p->path);
+        snprintf(from, sizeof from, GOLDEN_DIR "/models/%s/%s", model, p->path);
+        unlink(path);
+        assert_int_equal(symlink(from, path), 0);
+    }
+}
+
+static inline void folder_remove(const char *folder)
+{
+    static const char *const subfolders[] = {"/scheduler", "/text_encoder", "/tokenizer",
+                                             "/unet",      "/vae",          ""};
+    char path[2 * FOLDER_SIZE];
+
+    for (const struct model_part *p = model_parts(); p->path != NULL; p++) {
+        snprintf(path, sizeof path, "%s/%s", folder, p->path);
+        unlink(path);
+    }
+    for (size_t i = 0; i < sizeof subfolders / sizeof *subfolders; i++) {
+        snprintf(path, sizeof path, "%s%s", folder, subfolders[i]);
+        assert_int_equal(rmdir(path), 0);
+    }
+}
+
+/* Sets key of a JSON file to value (JSON text); NULL removes it. */
+static inline void folder_set(const char *folder, const char *file, const char *key,
+                              const char *value)
+{
+    char path[2 * FOLDER_SIZE], *text;
+    json_t *root = NULL;
+
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_ok(json_read_file(path, &root, e));
+    if (value == NULL)
+        assert_int_equal(json_object_del(root, key), 0);
+    else
+        assert_int_equal(json_object_set_new(root, key, json_loads(value, JSON_DECODE_ANY, NULL)),
+                         0);
+    text = json_dumps(root, 0);
+    assert_non_null(text);
+    write_file(path, text, strlen(text));
+    free(text);
+    json_decref(root);
+}
+
+/* How folder_rewrite writes a safetensors file again. */
+struct rewrite {
+    /* New name of a tensor in ret_name; NULL: as it was. */
+    void (*rename)(const char *name, char ret_name[256]);
+    bool float32;     /* numbers as float32, else as they are */
+    bool convolution; /* [out, in] as [out, in, 1, 1] where the new name differs */
+};
+
+static inline void folder_rewrite(const char *folder, const char *file, const struct rewrite *how)
+{
+    struct buf data = {0}, all = {0};
+    json_t *header = json_object();
+    struct weights *w = NULL;
+    char path[2 * FOLDER_SIZE], name[256], *text;
+    uint64_t size;
+
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_ok(weights_open(path, &w, e));
+    for (size_t i = 0; i < weights_count(w); i++) {
+        json_t *shape = json_array(), *entry;
+        size_t begin = data.size, n;
+        struct tensor t;
+        float *values;
+
+        assert_true(weights_find(w, weights_name(w, i), &t));
+        n = (size_t)tensor_count(&t);
+        snprintf(name, sizeof name, "%s", weights_name(w, i));
+        if (how->rename != NULL)
+            how->rename(weights_name(w, i), name);
+        for (int j = 0; j < t.rank; j++)
+            json_array_append_new(shape, json_integer(t.shape[j]));
+        if (how->convolution && t.rank == 2 && strcmp(name, weights_name(w, i)) != 0) {
+            json_array_append_new(shape, json_integer(1));
+            json_array_append_new(shape, json_integer(1));
+        }
+        values = malloc(n * sizeof *values);
+        assert_non_null(values);
+        tensor_to_f32(&t, values);
+        if (how->float32)
+            buf_append(&data, values, n * sizeof *values);
+        else
+            buf_append(&data, t.data, n * dtype_size(t.dtype));
+        free(values);
+        entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", how->float32 ? "F32" : "F16", "shape",
+                          shape, "data_offsets", (json_int_t)begin, (json_int_t)data.size);
+        assert_non_null(entry);
+        json_object_set_new(header, name, entry);
+    }
+    text = json_dumps(header, 0);
+    assert_non_null(text);
+    size = strlen(text);
+    buf_append(&all, &size, sizeof size);
+    buf_append(&all, text, size);
+    buf_append(&all, data.data, data.size);
+    assert_ok(buf_check(&all, e));
+    write_file(path, all.data, all.size);
+    free(text);
+    weights_close(w);
+    json_decref(header);
+    buf_done(&data);
+    buf_done(&all);
+}
+
+/* Where tensor NAME's bytes begin in a safetensors file's bytes. */
+static inline size_t tensor_place(const struct buf *file, const char *name)
+{
+    json_t *header = NULL;
+    uint64_t size;
+    size_t at;
+
+    memcpy(&size, file->data, sizeof size);
+    assert_ok(json_read("header", file->data + sizeof size, size, &header, e));
+    at = (size_t)json_integer_value(
+        json_array_get(json_object_get(json_object_get(header, name), "data_offsets"), 0));
+    json_decref(header);
+    return sizeof size + size + at;
+}
+
+#endif
