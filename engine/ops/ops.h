@@ -31,7 +31,7 @@ enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
 
 struct ops {
     const char *name;         /* "ref", "cpu" */
-    const char *device_class; /* "ref", "cpu-avx512": what the bytes depend on, without precision */
+    const char *device_class; /* "ref", "cpu": what the bytes depend on, without precision */
     bool planning;
     struct arena *arena; /* scratch of the ops; set by the caller before the first op */
 
@@ -103,10 +103,14 @@ struct ops {
 /* Plain C, one thread: the oracle that the other backends are compared with. */
 int ops_ref_new(struct ops **ret_o, struct err *e);
 
-/* oneDNN and own kernels. threads: 1.. ; results do not depend on it. */
+/*
+ * Own kernels: AVX-512, AVX2 or plain C, whichever is the fastest here. threads: 1..1024. Bytes do
+ * not depend on threads, nor on which of the three it is: all add in the same order and fuse the
+ * same products.
+ */
 int ops_cpu_new(int threads, struct ops **ret_o, struct err *e);
 
-/* The device class that ops_cpu_new() has on this machine: "cpu-avx2", "cpu-avx512", ... Static. */
+/* The device class of ops_cpu_new() on any machine, "cpu". Static. */
 const char *ops_cpu_class(void);
 
 #endif

@@ -144,7 +144,7 @@ int cpu_attention(struct ops *o, float *y, const float *q, const float *k, const
         .heads = heads,
         .dim = head_dim,
         .dim_panels = (head_dim + PANEL - 1) / PANEL,
-        .scale = scale,
+        .scale = scale * 1.44269504089f, /* softmax works to the base 2 */
         .causal = causal,
         .key_panels = (tk + PANEL - 1) / PANEL,
     };

@@ -49,9 +49,10 @@ struct kernels {
                        float eps);
 
     /*
-     * One block of keys of one softmax row. On entry scores[n] are logits; on return they are
-     * exp(logit - top), zeros up to the next multiple of 16. top and total carry over blocks
-     * (begin with -INFINITY and 0). Returns what sums of earlier blocks must be multiplied with.
+     * One block of keys of one softmax row, to the base 2. On entry scores[n] are logits; on
+     * return they are 2^(logit - top), zeros up to the next multiple of 16, to where scores must
+     * reach. top and total carry over blocks (begin with -INFINITY and 0). Returns what sums of
+     * earlier blocks must be multiplied with.
      */
     float (*softmax)(float *scores, size_t n, float *top, float *total);
 

@@ -134,12 +134,38 @@ static void geglu(float *y, const float *a, const float *b, size_t c)
     }
 }
 
+/* Eight doubles; the compiler has the registers for them, and sums them lane by lane. */
+typedef double d8 __attribute__((vector_size(64)));
+typedef float f8 __attribute__((vector_size(32)));
+
+#define D8_LOAD(to, p)                                                                             \
+    do {                                                                                           \
+        f8 floats;                                                                                 \
+        memcpy(&floats, p, sizeof floats);                                                         \
+        (to) = __builtin_convertvector(floats, d8);                                                \
+    } while (0)
+
 /* Squares of floats are exact in double, so it does not matter whether a compiler fuses here. */
 static void column_sums(double *sum, double *squares, const float *x, size_t rows, size_t c)
 {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < c; i++) {
-            double value = x[r * c + i];
+    size_t i = 0;
+
+    for (; i + 8 <= c; i += 8) {
+        d8 s, q, value;
+
+        memcpy(&s, sum + i, sizeof s);
+        memcpy(&q, squares + i, sizeof q);
+        for (size_t r = 0; r < rows; r++) {
+            D8_LOAD(value, x + r * c + i);
+            s += value;
+            q += value * value;
+        }
+        memcpy(sum + i, &s, sizeof s);
+        memcpy(squares + i, &q, sizeof q);
+    }
+    for (; i < c; i++)
+        for (size_t r = 0; r < rows; r++) {
+            double value = (double)x[r * c + i];
 
             sum[i] += value;
             squares[i] += value * value;
@@ -177,28 +203,38 @@ static double sum_of_lanes(double *lanes)
     return lanes[0];
 }
 
+/* Sixteen running sums of (x - mean), or of its squares. */
+SIMD double lane_sums(const float *x, size_t c, double mean, const bool square)
+{
+    d8 low = {0}, high = {0}, centre = mean - (d8){0}, value;
+    double lanes[LANES];
+    size_t i;
+
+    for (i = 0; i + LANES <= c; i += LANES) {
+        D8_LOAD(value, x + i);
+        value -= centre;
+        low += square ? value * value : value;
+        D8_LOAD(value, x + i + 8);
+        value -= centre;
+        high += square ? value * value : value;
+    }
+    memcpy(lanes, &low, sizeof low);
+    memcpy(lanes + 8, &high, sizeof high);
+    for (size_t l = 0; i + l < c; l++)
+        lanes[l] += square ? (x[i + l] - mean) * (x[i + l] - mean) : x[i + l] - mean;
+    return sum_of_lanes(lanes);
+}
+
 static void layer_norm(float *y, const float *x, size_t c, const float *gamma, const float *beta,
                        float eps)
 {
-    double sums[LANES] = {0}, squares[LANES] = {0}, mean, scale_by;
+    double mean = lane_sums(x, c, 0, false) / (double)c, scale_by;
     v16 factor, shift;
-    size_t i;
 
-    for (i = 0; i + LANES <= c; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            sums[l] += x[i + l];
-    for (size_t l = 0; i + l < c; l++)
-        sums[l] += x[i + l];
-    mean = sum_of_lanes(sums) / (double)c;
-    for (i = 0; i + LANES <= c; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            squares[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    for (size_t l = 0; i + l < c; l++)
-        squares[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    scale_by = 1 / sqrt(sum_of_lanes(squares) / (double)c + (double)eps);
+    scale_by = 1 / sqrt(lane_sums(x, c, mean, true) / (double)c + (double)eps);
     factor = v_set((float)scale_by);
     shift = v_set((float)(-mean * scale_by));
-    for (i = 0; i < c; i += LANES) {
+    for (size_t i = 0; i < c; i += LANES) {
         int n = lanes_left(c, i);
         v16 value = v_fma(v_load_n(x + i, n), factor, shift);
 
@@ -208,29 +244,32 @@ static void layer_norm(float *y, const float *x, size_t c, const float *gamma, c
 
 static float softmax(float *scores, size_t n, float *top, float *total)
 {
-    v16 high = v_set(-INFINITY), sum = v_set(0);
-    float new_top, keep;
+    size_t whole = n / LANES * LANES;
+    int left = (int)(n - whole);
+    v16 high = v_set(-INFINITY), sum = v_set(0), e;
+    float new_top, keep = 0;
 
-    for (size_t i = 0; i < n; i += LANES) {
-        int left = lanes_left(n, i);
-
-        high = v_max(high, v_first(v_load_n(scores + i, left), v_set(-INFINITY), left));
-    }
+    for (size_t i = 0; i < whole; i += LANES)
+        high = v_max(high, v_load(scores + i));
+    if (left)
+        high = v_max(high, v_first(v_load(scores + whole), v_set(-INFINITY), left));
     new_top = v_top(high);
     new_top = *top > new_top ? *top : new_top;
-    for (size_t i = 0; i < n; i += LANES) {
-        int left = lanes_left(n, i);
-        v16 e = v_exp(v_sub(v_load(scores + i), v_set(new_top)));
-
-        e = v_first(e, v_set(0), left);
+    for (size_t i = 0; i < whole; i += LANES) {
+        e = v_exp2(v_sub(v_load(scores + i), v_set(new_top)));
         v_store(scores + i, e);
         sum = v_add(sum, e);
     }
-    keep = 0;
+    if (left) {
+        e = v_exp2(v_sub(v_load(scores + whole), v_set(new_top)));
+        e = v_first(e, v_set(0), left);
+        v_store(scores + whole, e);
+        sum = v_add(sum, e);
+    }
     if (*total > 0) {
         float lanes[LANES];
 
-        v_store(lanes, v_exp(v_set(*top - new_top)));
+        v_store(lanes, v_exp2(v_set(*top - new_top)));
         keep = lanes[0];
     }
     *total = fmaf(*total, keep, v_sum(sum));

@@ -110,12 +110,10 @@ SIMD v16 v_round(v16 a)
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-/* 2^n for whole n in -126..127 */
-SIMD v16 v_power_of_2(v16 n)
+/* a * 2^n for whole n in -126..127 */
+SIMD v16 v_times_power_of_2(v16 a, v16 n)
 {
-    __m512i bits = _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23);
-
-    return _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(0x3f800000)));
+    return _mm512_scalef_ps(a, n);
 }
 
 SIMD __m256 v_halves(v16 a, int upper)
@@ -236,9 +234,9 @@ SIMD __m256 v_power_of_2_half(__m256 n)
     return _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(0x3f800000)));
 }
 
-SIMD v16 v_power_of_2(v16 n)
+SIMD v16 v_times_power_of_2(v16 a, v16 n)
 {
-    return (v16){v_power_of_2_half(n.a), v_power_of_2_half(n.b)};
+    return v_mul(a, (v16){v_power_of_2_half(n.a), v_power_of_2_half(n.b)});
 }
 
 SIMD __m256 v_halves(v16 a, int upper)
@@ -355,16 +353,18 @@ SIMD v16 v_round(v16 a)
     return a;
 }
 
-SIMD v16 v_power_of_2(v16 n)
+SIMD v16 v_times_power_of_2(v16 a, v16 n)
 {
     EACH_LANE
     {
-        int32_t bits = n.x[i] >= -127 && n.x[i] <= 128 ? (int32_t)n.x[i] : 0; /* NaN: any */
+        int32_t bits = n.x[i] >= -126 && n.x[i] <= 127 ? (int32_t)n.x[i] : 0; /* NaN: any */
+        float power;
 
         bits = (bits + 127) * (1 << 23);
-        memcpy(&n.x[i], &bits, sizeof bits);
+        memcpy(&power, &bits, sizeof power);
+        a.x[i] *= power;
     }
-    return n;
+    return a;
 }
 
 #endif
@@ -386,16 +386,21 @@ SIMD float v_sum(v16 a)
 #endif
 }
 
-/* The largest lane. */
+/* The largest lane, in the same tree. */
 SIMD float v_top(v16 a)
 {
-    float lanes[LANES], top;
+#if defined(SIMD_AVX512) || defined(SIMD_AVX2)
+    __m256 m8 = _mm256_max_ps(v_halves(a, 0), v_halves(a, 1));
+    __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(m8), _mm256_extractf128_ps(m8, 1));
+    __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
 
-    v_store(lanes, a);
-    top = lanes[0];
-    for (int i = 1; i < LANES; i++)
-        top = lanes[i] > top ? lanes[i] : top;
-    return top;
+    return _mm_cvtss_f32(_mm_max_ss(m2, _mm_shuffle_ps(m2, m2, 1)));
+#else
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            a.x[i] = a.x[i] > a.x[i + n] ? a.x[i] : a.x[i + n];
+    return a.x[0];
+#endif
 }
 
 #endif
