@@ -189,20 +189,25 @@ static uint64_t *request_of(struct msg *m)
     }
 }
 
-/*
- * What a received message means for the request: 1 it is the answer, 0 it is not, negative: it
- * refuses. An error without a number means that the coordinator does not know us (any more).
- */
+/* After its restart, or a long silence of ours, the coordinator does not know us any more. */
+static bool forgotten(const struct msg *m)
+{
+    return m->type == MSG_ERROR && m->error.request == 0 &&
+           strcmp(m->error.text, "say hello first") == 0;
+}
+
+/* What a received message means for the request: 1 it is the answer, 0 it is not, negative: it
+ * refuses, or ends the session. */
 static int judge(struct client *c, struct msg *m, enum msg_type wanted, struct err *e)
 {
     uint64_t *number = request_of(m);
 
-    if (m->type == MSG_ERROR && m->error.request == 0) {
-        if (err_from_name(m->error.code) == ERR_CONFLICT)
-            return refusal(&m->error, e);
+    if (forgotten(m)) {
         c->welcome = false;
         return 0;
     }
+    if (m->type == MSG_ERROR && m->error.request == 0)
+        return refusal(&m->error, e);
     if (number == NULL || *number != c->request)
         return 0; /* the late answer of a request that was repeated */
     if (m->type == MSG_ERROR)

@@ -93,23 +93,37 @@ static void append_cut(struct buf *out, const char *text, int columns)
     }
 }
 
-static void print_axis(const struct plan *p, size_t axis, int name_columns)
+/* The first values; "; " between them if one has a comma of its own. */
+static void axis_values(const struct plan *p, size_t axis, struct buf *ret_text)
 {
     uint64_t length = job_axis_length(p->job, axis);
+    struct buf values[VALUES_SHOWN] = {0};
+    const char *separator = ", ";
+    size_t n = length < VALUES_SHOWN ? (size_t)length : VALUES_SHOWN;
+
+    for (size_t i = 0; i < n; i++) {
+        job_axis_value(p->job, axis, i, &values[i]);
+        if (strchr(buf_text(&values[i]), ',') != NULL)
+            separator = "; ";
+    }
+    for (size_t i = 0; i < n; i++) {
+        buf_puts(ret_text, i > 0 ? separator : "");
+        append_cut(ret_text, buf_text(&values[i]), VALUE_COLUMNS);
+        buf_done(&values[i]);
+    }
+    if (length > n)
+        buf_printf(ret_text, "%s...", separator);
+}
+
+static void print_axis(const struct plan *p, size_t axis, int name_columns)
+{
+    const char *name = job_axis_name(p->job, axis);
     struct buf count = {0}, values = {0};
 
-    for (uint64_t at = 0; at < length && at < VALUES_SHOWN; at++) {
-        struct buf value = {0};
-        job_axis_value(p->job, axis, at, &value);
-        buf_puts(&values, at > 0 ? ", " : "");
-        append_cut(&values, buf_text(&value), VALUE_COLUMNS);
-        buf_done(&value);
-    }
-    if (length > VALUES_SHOWN)
-        buf_puts(&values, ", ...");
-    amount_count(length, &count);
+    amount_count(job_axis_length(p->job, axis), &count);
+    axis_values(p, axis, &values);
     label(p, axis == 0 ? "axes" : "");
-    fprintf(p->cli->out.file, "%-*s  %*s  %s\n", name_columns, job_axis_name(p->job, axis), 6,
+    fprintf(p->cli->out.file, "%s%*s  %6s  %s\n", name, name_columns - text_columns(name), "",
             buf_text(&count), buf_text(&values));
     buf_done(&count);
     buf_done(&values);
@@ -117,6 +131,8 @@ static void print_axis(const struct plan *p, size_t axis, int name_columns)
 
 static void print_axes(const struct plan *p)
 {
+    struct buf span = {0};
+    double product = 1; /* exact as far as it is compared */
     int columns = 0;
 
     for (size_t i = 0; i < job_axis_count(p->job); i++)
@@ -124,6 +140,14 @@ static void print_axes(const struct plan *p)
             columns = text_columns(job_axis_name(p->job, i));
     for (size_t i = 0; i < job_axis_count(p->job); i++)
         print_axis(p, i, columns);
+    for (size_t i = 0; i < job_axis_count(p->job); i++)
+        product *= (double)job_axis_length(p->job, i);
+    if (product == (double)job_span(p->job))
+        return;
+    amount_count(job_span(p->job), &span);
+    label(p, "zipped");
+    fprintf(p->cli->out.file, "some axes move together: %s combinations\n", buf_text(&span));
+    buf_done(&span);
 }
 
 static void print_models(struct plan *p)

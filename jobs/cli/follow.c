@@ -6,9 +6,7 @@
 
 #include <string.h>
 
-#define LOOK_FIRST_MS 40  /* short jobs should not wait for us */
-#define LOOK_MS       200 /* between looks, later */
-#define LOOK_FIRST_N  50
+#define LOOK_MS       200  /* between looks: PROTOCOL.md allows five a second */
 #define JSON_LINES_MS 1000 /* between JSON lines while only numbers change */
 
 struct show {
@@ -68,7 +66,7 @@ int follow_job(const struct follow *f, struct msg *ret_final, struct err *e)
     int rc = 0;
 
     *ret_final = (struct msg){0};
-    for (int n = 0; !settled; n++) {
+    while (!settled) {
         request = (struct msg){.type = MSG_STATUS, .status = {.job = f->job}};
         rc = client_ask(f->client, &request, MSG_JOB, &answer, e);
         if (rc == ERR_TIMEOUT && f->patient) {
@@ -84,7 +82,7 @@ int follow_job(const struct follow *f, struct msg *ret_final, struct err *e)
         else
             msg_done(&answer);
         if (!settled)
-            TRY(client_pause(f->client, n < LOOK_FIRST_N ? LOOK_FIRST_MS : LOOK_MS, e));
+            TRY(client_pause(f->client, LOOK_MS, e));
     }
 out:
     progress_end(&show.view);

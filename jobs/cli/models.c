@@ -84,7 +84,7 @@ int models_find(const char *model, const char *models, struct buf *ret_folder, s
         return buf_check(ret_folder, e);
     }
     if (models != NULL)
-        found = look_in_list(models, model, ret_folder, &places);
+        found = look(models, strlen(models), model, ret_folder, &places);
     else if (environment != NULL && environment[0] != '\0')
         found = look_in_list(environment, model, ret_folder, &places);
     else

@@ -70,11 +70,20 @@ int view_exit_code(const struct job_summary *s)
     return strcmp(s->state, "done") == 0 && s->done == s->tasks ? EXIT_DONE : EXIT_FAILED;
 }
 
+/* A failure of no attempt tells why the job waits: a full disk, say. */
+static bool is_reason(const struct failure *f)
+{
+    return f->attempts == 0;
+}
+
 /* What to say while no number moves. */
 static const char *phase_of(const struct msg_job *m)
 {
     const struct job_summary *s = &m->summary;
 
+    for (size_t i = 0; i < m->n_failures; i++)
+        if (is_reason(&m->failures[i]))
+            return m->failures[i].text;
     if (strcmp(s->state, "finishing") == 0)
         return "drawing the sheet";
     if (s->pending + s->running == 0)
@@ -121,6 +130,8 @@ void view_failures(const struct terminal *t, const struct msg_job *m)
             style(t, STYLE_OFF));
     for (size_t i = 0; i < m->n_failures; i++) {
         const struct failure *f = &m->failures[i];
+        if (is_reason(f))
+            continue;
         fprintf(t->file, "  task %llu, %s after %u attempt%s: ", (unsigned long long)f->index,
                 f->code, f->attempts, f->attempts == 1 ? "" : "s");
         print_clean(t->file, f->text);

@@ -19,7 +19,7 @@ struct played {
     struct client_options options;
     /* what the coordinator does */
     const char *refuse_hello; /* code of the error that answers hello, or NULL */
-    int forget;               /* requests answered with a nameless error, as after a restart */
+    int forget;               /* requests answered with a "say hello first", as after a restart */
     int ignore;               /* requests never answered */
     bool late_first;          /* an answer to an older request comes first */
     bool wrong_type;
@@ -41,9 +41,9 @@ static void send_to(struct played *p, const struct peer *peer, struct msg *m)
 }
 
 static void send_error(struct played *p, const struct peer *peer, uint64_t request,
-                       const char *code)
+                       const char *code, const char *text)
 {
-    struct msg m = {.type = MSG_ERROR, .error = {request, code, "the reason"}};
+    struct msg m = {.type = MSG_ERROR, .error = {request, code, text}};
 
     send_to(p, peer, &m);
 }
@@ -59,7 +59,7 @@ static void answer_hello(struct played *p, const struct peer *peer)
 
     p->hellos++;
     if (p->refuse_hello != NULL)
-        send_error(p, peer, 0, p->refuse_hello);
+        send_error(p, peer, 0, p->refuse_hello, "speaks 2..3");
     else
         send_to(p, peer, &m);
 }
@@ -77,11 +77,11 @@ static void answer_list(struct played *p, const struct peer *peer, uint64_t requ
     }
     if (p->forget > 0) {
         p->forget--;
-        send_error(p, peer, 0, "bad_argument");
+        send_error(p, peer, 0, "conflict", "say hello first");
         return;
     }
     if (p->refuse != NULL) {
-        send_error(p, peer, request, p->refuse);
+        send_error(p, peer, request, p->refuse, "the reason");
         return;
     }
     if (p->ping)
@@ -255,6 +255,7 @@ static void other_protocol_version_ends_the_opening(void **state)
 
     p->refuse_hello = "conflict";
     assert_int_equal(client_open(&p->options, &client, &e), ERR_CONFLICT);
+    assert_string_equal(e.text, "speaks 2..3");
 }
 
 static void nobody_there_is_a_timeout_that_names_endpoint_and_cure(void **state)
