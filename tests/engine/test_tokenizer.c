@@ -1,5 +1,6 @@
 /* CLIP's tokenizer: 157 recorded strings, the recorded rows of the models, and broken folders. */
 #include "engine/tokenizer.h"
+#include "engine/weights.h"
 #include "proto/json.h"
 
 #include <setjmp.h>
@@ -117,6 +118,58 @@ static void all_157_recorded_strings_give_transformers_ids(void **state)
                    json_array_size(ids));
     }
     json_decref(cases);
+}
+
+/* The recorded rows of one model: its tokenizer folder, padded and cut. */
+static void check_model(const char *model)
+{
+    static const char *const prompts[] = {
+        "a red apple on a wooden table",
+        "cute sticker of a fox, soft studio light",
+        "",
+        "a castle at night, 4k, highly detailed, cinematic",
+        "Watercolor LANDSCAPE with a mountain & a lake; no text!",
+        "it's the city's oldest street, 1984",
+        "na\xc3\xafve caf\xc3\xa9 \xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x8d\x95",
+        NULL, /* "a " 120 times */
+    };
+    char path[512], long_prompt[241];
+    struct tokenizer *t;
+    struct weights *w;
+    struct tensor ids;
+    struct err e;
+
+    for (int i = 0; i < 240; i++)
+        long_prompt[i] = i % 2 ? ' ' : 'a';
+    long_prompt[240] = '\0';
+    snprintf(path, sizeof path, "%s/models/%s/tokenizer", GOLDEN_DIR, model);
+    if (tokenizer_open(path, &t, &e) != 0)
+        fail_msg("%s", e.text);
+    snprintf(path, sizeof path, "%s/networks/%s/text.safetensors", GOLDEN_DIR, model);
+    if (weights_open(path, &w, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_true(weights_find(w, "ids", &ids));
+    assert_true(ids.dtype == DTYPE_I64 && tensor_count(&ids) == 8 * 77);
+    for (int row = 0; row < 8; row++) {
+        int32_t got[77];
+        int64_t want[77];
+        const char *text = prompts[row] ? prompts[row] : long_prompt;
+
+        memcpy(want, (const char *)ids.data + (size_t)row * sizeof want, sizeof want);
+        assert_int_equal(tokenizer_encode_padded(t, text, got, NULL, &e), 0);
+        for (int i = 0; i < 77; i++)
+            if (got[i] != want[i])
+                fail_msg("%s row %d: id %d is %d, not %d", model, row, i, got[i], (int)want[i]);
+    }
+    weights_close(w);
+    tokenizer_free(t);
+}
+
+static void the_models_recorded_rows_come_out(void **state)
+{
+    (void)state;
+    check_model("sd1");
+    check_model("sd2");
 }
 
 static void the_vocabulary_follows_from_the_merges(void **state)
@@ -341,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_157_recorded_strings_give_transformers_ids),
+        cmocka_unit_test(the_models_recorded_rows_come_out),
         cmocka_unit_test(the_vocabulary_follows_from_the_merges),
         cmocka_unit_test(rows_are_padded_to_the_length),
         cmocka_unit_test(long_texts_are_cut_and_the_cut_is_counted),
