@@ -132,6 +132,9 @@ void config_per_level(struct config *c, const char *key, int min, int max, int o
     const json_t *value = member(c, key);
     int n = levels;
 
+    for (int i = 0; i < levels; i++)
+        ret_values[i] = min; /* callers may divide before they look at the failure */
+
     if (json_is_array(value))
         n = config_list(c, key, min, max, ret_values);
     else

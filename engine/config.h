@@ -48,7 +48,7 @@ const char *config_string(struct config *c, const char *key, const char *otherwi
 int config_list(struct config *c, const char *key, int min, int max,
                 int ret_values[CONFIG_LEVELS_MAX]);
 
-/* A number for all levels, or a list with one for each. */
+/* A number for all levels, or a list with one for each. Within bounds even after a failure. */
 void config_per_level(struct config *c, const char *key, int min, int max, int otherwise,
                       int levels, int ret_values[CONFIG_LEVELS_MAX]);
 
