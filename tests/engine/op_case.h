@@ -224,7 +224,7 @@ static inline double op_distance(const float *a, const float *b, int64_t n)
     return size > 0 ? sqrt(difference / size) : difference;
 }
 
-/* Shapes of the small models, odd ones, and what falls between tiles. */
+/* Shapes of the small models, odd ones, what falls between tiles, and some of a large model. */
 static const struct op_case op_cases[] = {
     {LINEAR, {1, 64, 256}, ACT_SILU, true, false},
     {LINEAR, {1, 256, 256}, ACT_NONE, true, false},
@@ -238,6 +238,15 @@ static const struct op_case op_cases[] = {
     {LINEAR, {7, 5, 3}, ACT_GELU, true, false},
     {LINEAR, {3, 300, 1}, ACT_NONE, false, false},
     {LINEAR, {65, 33, 49}, ACT_SILU, true, true},
+    {LINEAR, {16, 320, 2560}, ACT_NONE, true, false}, /* of Stable Diffusion 1.5 */
+    {LINEAR, {9, 1280, 320}, ACT_NONE, true, true},
+    {LINEAR, {5, 5120, 64}, ACT_NONE, true, false},
+    {CONV, {4, 4, 320, 320, 3, 1, 1}, ACT_NONE, true, true},
+    {CONV, {3, 3, 640, 320, 3, 2, 1}, ACT_NONE, true, false},
+    {GROUP_NORM, {1024, 320, 32}, ACT_SILU, false, true},
+    {ATTENTION, {8, 64, 64, 40}, ACT_NONE, false, false},
+    {ATTENTION, {2, 33, 77, 160}, ACT_NONE, false, false},
+    {ATTENTION, {1, 40, 64, 512}, ACT_NONE, false, false},
     {CONV, {16, 16, 4, 64, 3, 1, 1}, ACT_NONE, true, false},
     {CONV, {16, 16, 64, 64, 3, 1, 1}, ACT_NONE, true, true},
     {CONV, {16, 16, 64, 64, 3, 2, 1}, ACT_NONE, false, false},

@@ -9,8 +9,11 @@
 #if defined(SIMD_AVX512)
 #define TILE_ROWS   8
 #define TILE_PANELS 3
-#else
+#elif defined(SIMD_AVX2)
 #define TILE_ROWS   4
+#define TILE_PANELS 1
+#else
+#define TILE_ROWS   1
 #define TILE_PANELS 1
 #endif
 
@@ -59,11 +62,11 @@ SIMD void strip(float *sum, size_t ld, const float *const *rows, size_t at, int 
         tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 4, panels);
         r += 4;
     }
-    if (n_rows - r >= 2) {
+    if (TILE_ROWS > 2 && n_rows - r >= 2) {
         tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 2, panels);
         r += 2;
     }
-    if (n_rows - r >= 1)
+    if (TILE_ROWS > 1 && n_rows - r >= 1)
         tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 1, panels);
 }
 

@@ -15,7 +15,11 @@
 
 #define LANES 16
 
+#if defined(SIMD_AVX512) || defined(SIMD_AVX2)
 #define SIMD static inline __attribute__((always_inline))
+#else
+#define SIMD static inline
+#endif
 
 #if defined(SIMD_AVX512)
 
