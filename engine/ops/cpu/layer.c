@@ -58,35 +58,57 @@ static void layer_done(struct linear *l)
     free(l->zeros);
 }
 
-static int layer_init(struct linear *l, const struct tensor *w, const struct tensor *bias,
-                      struct err *e)
+/* Columns 16 * panel.. of the packed weights, from as many rows of w. */
+static int pack_panel(struct linear *l, const struct tensor *w, int64_t panel)
 {
-    int64_t taps = w->rank == 4 ? w->shape[2] * w->shape[3] : 1;
-    float *rows = NULL;
-    int rc = 0;
+    int64_t taps = l->kh * l->kw, size = l->in * taps, first = panel * PANEL;
+    int64_t n = l->out - first < PANEL ? l->out - first : PANEL;
+    struct tensor part = *w;
+    float *rows = malloc((size_t)(n * size) * sizeof *rows);
+
+    if (!rows)
+        return ERR_OOM;
+    part.shape[0] = n;
+    part.data = (const char *)w->data + (size_t)(first * size) * dtype_size(w->dtype);
+    tensor_to_f32(&part, rows);
+    for (int64_t i = 0; i < l->in; i++)
+        for (int64_t t = 0; t < taps; t++) {
+            float *to = l->w + ((panel * taps + t) * l->in + i) * PANEL;
+
+            for (int64_t o = 0; o < n; o++)
+                to[o] = rows[o * size + i * taps + t];
+        }
+    free(rows);
+    return 0;
+}
+
+static int layer_init(const struct cpu *cpu, struct linear *l, const struct tensor *w,
+                      const struct tensor *bias, struct err *e)
+{
+    int failed = 0, threads;
 
     l->out = w->shape[0];
     l->in = w->shape[1];
     l->kh = w->rank == 4 ? w->shape[2] : 1;
     l->kw = w->rank == 4 ? w->shape[3] : 1;
     l->panels = (l->out + PANEL - 1) / PANEL;
-    rows = malloc((size_t)tensor_count(w) * sizeof *rows);
-    l->w = aligned_floats(l->panels * taps * l->in * PANEL);
+    l->w = aligned_floats(l->panels * l->kh * l->kw * l->in * PANEL);
     l->bias = aligned_floats(l->panels * PANEL);
     l->zeros = aligned_floats(l->in);
-    if (!rows || !l->w || !l->bias || !l->zeros)
-        TRY(err_set(e, ERR_OOM, "no memory for a layer's weights"));
-    tensor_to_f32(w, rows);
-    for (int64_t o = 0; o < l->out; o++)
-        for (int64_t i = 0; i < l->in; i++)
-            for (int64_t t = 0; t < taps; t++)
-                l->w[((o / PANEL * taps + t) * l->in + i) * PANEL + o % PANEL] =
-                    rows[(o * l->in + i) * taps + t];
+    if (!l->w || !l->bias || !l->zeros)
+        return err_set(e, ERR_OOM, "no memory for a layer's weights");
+    threads = cpu_threads(cpu, l->panels, 8.0 * (double)tensor_count(w));
+#pragma omp parallel for schedule(static) num_threads(threads) reduction(min : failed)
+    for (int64_t panel = 0; panel < l->panels; panel++) {
+        int rc = pack_panel(l, w, panel);
+
+        failed = rc < failed ? rc : failed;
+    }
+    if (failed)
+        return err_set(e, failed, "no memory for a layer's weights");
     if (bias)
         tensor_to_f32(bias, l->bias);
-out:
-    free(rows);
-    return rc;
+    return 0;
 }
 
 void cpu_linear_free(struct ops *o, struct linear *l)
@@ -107,7 +129,7 @@ int cpu_linear_new(struct ops *o, const struct tensor *w, const struct tensor *b
     l = calloc(1, sizeof *l);
     if (!l)
         TRY(err_set(e, ERR_OOM, "no memory for a layer"));
-    TRY(layer_init(l, w, bias, e));
+    TRY(layer_init((const struct cpu *)o, l, w, bias, e));
     *ret_l = l;
     l = NULL;
 out:
@@ -133,7 +155,7 @@ int cpu_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bia
     c = calloc(1, sizeof *c);
     if (!c)
         TRY(err_set(e, ERR_OOM, "no memory for a layer"));
-    TRY(layer_init(&c->layer, w, bias, e));
+    TRY(layer_init((const struct cpu *)o, &c->layer, w, bias, e));
     *ret_c = c;
     c = NULL;
 out:
