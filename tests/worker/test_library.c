@@ -1,0 +1,166 @@
+#include "worker/library.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/test_library.XXXXXX";
+static char path[256];
+
+static const char *in(const char *name)
+{
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+/* a/both, b/both and b/only are models; a/empty is a folder without model_index.json. */
+static int make_models(void **state)
+{
+    static const char *const folders[] = {"a", "b", "a/both", "b/both", "b/only", "a/empty"};
+    static const char *const models[] = {"a/both/model_index.json", "b/both/model_index.json",
+                                         "b/only/model_index.json"};
+    FILE *f;
+
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (mkdir(in(folders[i]), 0700) != 0)
+            return -1;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        if (!(f = fopen(in(models[i]), "w")))
+            return -1;
+        fclose(f);
+    }
+    return chdir(folder);
+}
+
+static int remove_models(void **state)
+{
+    static const char *const all[] = {"a/both/model_index.json",
+                                      "b/both/model_index.json",
+                                      "b/only/model_index.json",
+                                      "a/both",
+                                      "b/both",
+                                      "b/only",
+                                      "a/empty",
+                                      "a",
+                                      "b",
+                                      ""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (remove(in(all[i])) != 0)
+            return -1;
+    return 0;
+}
+
+static struct library *two(void)
+{
+    static const char *const directories[] = {"a", "b"};
+    struct library *lib = NULL;
+
+    assert_int_equal(library_open(directories, 2, &lib, NULL), 0);
+    return lib;
+}
+
+static void found_at(const struct library *lib, const char *model, const char *expected)
+{
+    struct buf found = {0};
+    struct err e = {0};
+
+    if (library_find(lib, model, &found, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_string_equal(buf_text(&found), expected);
+    buf_done(&found);
+}
+
+static void not_found(const struct library *lib, const char *model, int code, const char *why)
+{
+    struct buf found = {0};
+    struct err e = {0};
+
+    assert_int_equal(library_find(lib, model, &found, &e), code);
+    if (!strstr(e.text, why))
+        fail_msg("'%s' does not say '%s'", e.text, why);
+    assert_int_equal(found.size, 0);
+    buf_done(&found);
+}
+
+static void first_directory_that_has_the_model_wins(void **state)
+{
+    struct library *lib = two();
+
+    (void)state;
+    found_at(lib, "both", "a/both");
+    found_at(lib, "only", "b/only");
+    library_close(lib);
+}
+
+static void missing_model_says_where_it_looked(void **state)
+{
+    struct library *lib = two();
+
+    (void)state;
+    not_found(lib, "none", ERR_MISSING, "no none/model_index.json in a, b");
+    not_found(lib, "empty", ERR_MISSING, "model 'empty' is not in the model library");
+    library_close(lib);
+}
+
+static void absolute_path_is_itself(void **state)
+{
+    struct library *lib = two();
+    char absolute[256];
+
+    (void)state;
+    snprintf(absolute, sizeof absolute, "%s/b/only", folder);
+    found_at(lib, absolute, absolute);
+    snprintf(absolute, sizeof absolute, "%s/a/empty", folder);
+    not_found(lib, absolute, ERR_MISSING, "no model_index.json");
+    not_found(lib, "/no/such", ERR_MISSING, "No such file");
+    library_close(lib);
+}
+
+static void names_cannot_leave_the_library(void **state)
+{
+    static const char *const bad[] = {"", ".", "..", "../b/only", "a/both", ".hidden"};
+    struct library *lib = two();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        not_found(lib, bad[i], ERR_INPUT, "neither a name");
+    library_close(lib);
+}
+
+static void environment_lists_the_default_directories(void **state)
+{
+    struct library *lib = NULL;
+
+    (void)state;
+    setenv("LITHO_MODELS", ":nowhere::b:a:", 1);
+    assert_int_equal(library_open(NULL, 0, &lib, NULL), 0);
+    found_at(lib, "both", "b/both");
+    not_found(lib, "none", ERR_MISSING, "in nowhere, b, a");
+    library_close(lib);
+    unsetenv("LITHO_MODELS");
+    assert_int_equal(library_open(NULL, 0, &lib, NULL), 0);
+    not_found(lib, "none", ERR_MISSING, "/share/litho/models");
+    library_close(lib);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_directory_that_has_the_model_wins),
+        cmocka_unit_test(missing_model_says_where_it_looked),
+        cmocka_unit_test(absolute_path_is_itself),
+        cmocka_unit_test(names_cannot_leave_the_library),
+        cmocka_unit_test(environment_lists_the_default_directories),
+    };
+
+    return cmocka_run_group_tests_name("library", tests, make_models, remove_models);
+}
