@@ -1,9 +1,9 @@
 /*
  * Pictures as PNG files: 8-bit RGB pixels with text chunks. Behind it: libpng.
  *
- * The bytes are a function of pixels and texts alone (fixed filter and compression level, no time
- * chunk). Text that fits Latin-1 becomes tEXt, other text iTXt (UTF-8, uncompressed), as PIL writes
- * it.
+ * The bytes are a function of pixels, texts and the libpng and zlib in use alone (fixed filter rule
+ * and compression level, no time chunk). Text that fits Latin-1 becomes tEXt, other text iTXt
+ * (UTF-8, uncompressed), as PIL writes it.
  */
 #ifndef PROTO_PNG_H
 #define PROTO_PNG_H
@@ -23,19 +23,24 @@ struct png_text {
 };
 
 /*
- * pixels: [height, width, 3], 8 bits. Appends the file to ret_file. For a drawing tool's 4-channel
- * pictures drop alpha first.
+ * pixels: [height, width, 3], 8 bits; sides 1..PNG_SIDE_MAX. Texts stand before the pixels, in the
+ * order given, each of at most half PNG_TEXT_MAX bytes. Appends the file to ret_file, which on
+ * error is as before. For a drawing tool's 4-channel pictures drop alpha first. ERR_ARG: a bound
+ * does not hold, a text is no UTF-8.
  */
 int png_encode(const uint8_t *pixels, int width, int height, const struct png_text *texts,
                size_t n_texts, struct buf *ret_file, struct err *e);
 
-/* Any valid PNG becomes 8-bit RGB (alpha dropped). ret_pixels: [height, width, 3], caller frees. */
+/*
+ * Any valid PNG becomes 8-bit RGB (alpha dropped). ret_pixels: [height, width, 3], caller frees
+ * with free(3). ERR_INPUT: broken or cut, a side over PNG_SIDE_MAX, or more than 2^27 pixels.
+ */
 int png_decode(const void *file, size_t size, uint8_t **ret_pixels, int *ret_width, int *ret_height,
                struct err *e);
 
 /*
- * Appends the UTF-8 value of the first text chunk (tEXt, zTXt, iTXt) of that key. ERR_MISSING if
- * there is none; ERR_INPUT if the file is no PNG. Reads no pixels.
+ * Appends the UTF-8 value of the first text chunk (tEXt, zTXt, iTXt) of that key that stands before
+ * the pixels. ERR_MISSING if there is none; ERR_INPUT if the file is no PNG. Reads no pixels.
  */
 int png_text_get(const void *file, size_t size, const char *key, struct buf *ret_text,
                  struct err *e);

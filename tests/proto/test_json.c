@@ -54,6 +54,15 @@ static void keys_are_sorted_as_utf_16(void **state)
         "\"\xf0\x9f\x98\x80\":5,\"\xef\xac\xb3\":3}");
 }
 
+static void the_order_of_keys_in_the_file_does_not_matter(void **state)
+{
+    const char *want = "{\"\xf0\x9f\x98\x80\":1,\"\xef\xac\xb3\":2}";
+
+    (void)state;
+    assert_canonical("{\"\\ud83d\\ude00\": 1, \"\\ufb33\": 2}", want);
+    assert_canonical("{\"\\ufb33\": 2, \"\\ud83d\\ude00\": 1}", want);
+}
+
 static void whole_numbers_keep_all_their_digits(void **state)
 {
     (void)state;
@@ -147,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_rfcs_example_becomes_its_canonical_form),
         cmocka_unit_test(keys_are_sorted_as_utf_16),
+        cmocka_unit_test(the_order_of_keys_in_the_file_does_not_matter),
         cmocka_unit_test(whole_numbers_keep_all_their_digits),
         cmocka_unit_test(pythons_infinities_are_null_but_not_inside_text),
         cmocka_unit_test(broken_documents_are_refused_with_their_place),
