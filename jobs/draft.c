@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 /* What people coming from other programs write, and what it is called here. */
 static const char *const other_names[][2] = {
@@ -215,6 +216,7 @@ static int text_value(struct draft *dr, int param, const char *text, struct plac
                       json_t **ret_value, struct err *e)
 {
     struct buf plain = {0};
+    struct stat status;
     bool good = true;
     int rc = 0;
 
@@ -227,6 +229,8 @@ static int text_value(struct draft *dr, int param, const char *text, struct plac
 
         if (!path)
             TRY(err_set(e, ERR_OOM, "out of memory"));
+        if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
+            diagnose_warning(dr->d, at, "no model folder '%s' on this machine", path);
         plain.size = 0;
         buf_puts(&plain, path);
     }

@@ -4,8 +4,11 @@
 #include "jobs/numbers.h"
 #include "jobs/suggest.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <string.h>
+
+#define FILES_MAX 1000 /* of a folder, that a suggestion looks through */
 
 /* A value as it is written: in the manifest, or in a list or CSV file (node is then NULL). */
 struct written {
@@ -263,6 +266,42 @@ static const char *shown_name(struct draft *dr, const struct node *path)
     return copy;
 }
 
+/* ", did you mean 'grounds.txt'?" from the folder in which a file is missing. */
+static void suggest_file(const char *full, struct buf *ret_hint)
+{
+    const char *slash = strrchr(full, '/');
+    struct buf folder = {0};
+    struct dirent *entry;
+    char best[SUGGEST_WORD_MAX + 1] = "";
+    DIR *dir;
+
+    buf_append(&folder, full, (size_t)(slash - full) + 1);
+    dir = opendir(buf_text(&folder));
+    for (int n = 0; dir && n < FILES_MAX && (entry = readdir(dir)); n++) {
+        const char *names[] = {best, entry->d_name};
+        const char *near = suggest_nearest(slash + 1, names + !*best, *best ? 2 : 1);
+
+        if (near == entry->d_name && strlen(near) < sizeof best)
+            snprintf(best, sizeof best, "%s", near);
+    }
+    if (dir)
+        closedir(dir);
+    buf_done(&folder);
+    if (*best)
+        buf_printf(ret_hint, ", did you mean '%s'?", best);
+}
+
+static void tell_unreadable(struct draft *dr, const struct node *path, const char *full,
+                            const struct err *cause)
+{
+    struct buf hint = {0};
+
+    if (cause->code == ERR_MISSING)
+        suggest_file(full, &hint);
+    diagnose(dr->d, path->at, "cannot read the file: %s%s", cause->text, buf_text(&hint));
+    buf_done(&hint);
+}
+
 /* Reads {file: path} or {csv: path}; *ret_table NULL after a mistake. */
 static int read_table(struct draft *dr, const struct node *path, bool csv, struct table **ret_table,
                       struct err *e)
@@ -282,7 +321,7 @@ static int read_table(struct draft *dr, const struct node *path, bool csv, struc
     if (!name || !full)
         return no_memory(e);
     if (buf_read_file(&text, full, MANIFEST_FILE_MAX, &cause) != 0)
-        diagnose(dr->d, path->at, "cannot read the file: %s", cause.text);
+        tell_unreadable(dr, path, full, &cause);
     else if (csv)
         TRY(table_read_csv(&dr->pool, name, buf_text(&text), text.size, dr->d, ret_table, e));
     else

@@ -275,6 +275,15 @@ out:
 
 /* --- the last check --- */
 
+static struct place place_of_param(const struct draft *dr, enum param p)
+{
+    size_t axis, column;
+
+    if (draft_find(dr, param_name(p), &axis, &column))
+        return dr->axes[axis].columns[column].at;
+    return dr->given[p] ? dr->given[p]->at : start_of(dr);
+}
+
 /* The part of the manifest that a message of job_load is about. */
 static struct place blamed(const struct draft *dr, const char *message)
 {
@@ -282,8 +291,8 @@ static struct place blamed(const struct draft *dr, const char *message)
 
     if (strstr(message, "path") && dr->path_node)
         return dr->path_node->at;
-    if (strstr(message, "karras") && dr->given[PARAM_SCHEDULER])
-        return dr->given[PARAM_SCHEDULER]->at;
+    if (strstr(message, "karras"))
+        return place_of_param(dr, PARAM_SCHEDULER);
     for (size_t a = 0; a < dr->n_axes; a++) {
         struct buf quoted = {0};
         bool found;

@@ -86,6 +86,7 @@ out:
 int override_set(struct draft *dr, const char *set, struct err *e)
 {
     const char *equals = strchr(set, '=');
+    size_t errors = dr->d->n_errors;
     struct buf name = {0};
     struct place at = {.column = 1};
     struct node *value;
@@ -101,10 +102,10 @@ int override_set(struct draft *dr, const char *set, struct err *e)
         goto out;
     }
     TRY(yaml_load(&dr->pool, at.file, false, equals + 1, strlen(equals + 1), dr->d, &value, e));
+    if (!value && dr->d->n_errors == errors)
+        diagnose(dr->d, at, "'%.*s' gets no value", (int)(equals - set), set);
     if (value)
         TRY(assign(dr, set, (size_t)(equals - set), value, at, e));
-    else
-        diagnose(dr->d, at, "'%.*s' gets no value", (int)(equals - set), set);
 out:
     buf_done(&name);
     return rc;

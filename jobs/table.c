@@ -70,8 +70,8 @@ static int end_row(struct reader *r, struct err *e)
     struct place at = {t->file, r->row[0].line, 1};
 
     if (r->n_row != t->n_columns) {
-        diagnose(r->d, at, "%zu values where the first row names %zu columns", r->n_row,
-                 t->n_columns);
+        diagnose(r->d, at, "this row has %zu value%s, but the first row names %zu column%s",
+                 r->n_row, r->n_row == 1 ? "" : "s", t->n_columns, t->n_columns == 1 ? "" : "s");
         return 0;
     }
     if (r->n_cells + r->n_row > TABLE_CELLS_MAX) {

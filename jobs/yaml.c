@@ -211,8 +211,11 @@ static int on_alias(struct loader *l, const yaml_event_t *event, struct err *e)
     for (size_t i = l->n_anchors; i-- > 0;) {
         if (strcmp(l->anchors[i].name, name) != 0)
             continue;
-        if (l->anchors[i].open)
-            break;
+        if (l->anchors[i].open) {
+            refuse(l, place_of(l, event->start_mark),
+                   "an alias inside the node that it stands for");
+            return 0;
+        }
         return attach(l, l->anchors[i].node, e);
     }
     diagnose(l->d, place_of(l, event->start_mark), "alias '*%s' has no anchor before it", name);
@@ -351,6 +354,10 @@ int yaml_load(struct pool *pool, const char *file, bool in_file, const char *tex
     int line, column, rc;
 
     *ret_root = NULL;
+    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* libyaml takes it for content */
+        text += 3;
+        size -= 3;
+    }
     if (!text_check(text, size, &line, &column)) {
         diagnose(d, (struct place){file, in_file ? line : 0, column},
                  "not UTF-8 text; save the file as UTF-8");
