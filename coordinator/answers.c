@@ -68,7 +68,7 @@ static int answer_fetch(struct store *s, struct output *o, const struct out *out
     if (record->failed)
         TRY(err_set(e, ERR_MISSING, "task %llu has no picture: %s", (unsigned long long)out->index,
                     record->text));
-    TRY(output_read(o, record->path, MSG_FRAME_MAX - 65536, png, e));
+    TRY(output_read(o, record->path, MSG_PNG_MAX, png, e));
     *m = (struct msg){.type = MSG_PICTURE,
                       .picture = {.request = out->request,
                                   .index = out->index,

@@ -1,6 +1,8 @@
 #include "coordinator/drawing.h"
 
-#include "proto/buf.h"
+#include "coordinator/output.h"
+#include "coordinator/sheet.h"
+#include "proto/png.h"
 
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -11,7 +13,9 @@ struct order {
     struct order *next;
     char *bundle, *folder; /* owned */
     size_t bundle_size;
-    char *out_dir; /* owned */
+    char *out_dir;    /* owned */
+    uint64_t *failed; /* ascending; owned */
+    size_t n_failed;
     struct drawn result;
 };
 
@@ -34,6 +38,7 @@ static void order_free(struct order *order)
     free(order->bundle);
     free(order->folder);
     free(order->out_dir);
+    free(order->failed);
     free(order);
 }
 
@@ -45,14 +50,62 @@ static void append(struct order **list, struct order *order)
     *list = order;
 }
 
-/* The thread's work: everything is its own. */
-static void carry_out(struct order *order)
+static enum sheet_state state_of(void *user, uint64_t index)
 {
-    struct drawn *r = &order->result;
-    struct job *job = NULL;
+    const struct order *order = user;
+    size_t low = 0, high = order->n_failed;
 
-    r->failure.code = job_load(order->bundle, order->bundle_size, &job, &r->failure);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (order->failed[middle] == index)
+            return SHEET_FAILED;
+        if (order->failed[middle] < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return SHEET_DONE;
+}
+
+/* Every picture of a task has a `litho` chunk, no sheet has. */
+static int check_place(struct output *o, const char *path, struct err *e)
+{
+    struct buf there = {0}, chunk = {0};
+    int rc = output_read(o, path, MSG_PNG_MAX, &there, e);
+
+    if (rc == ERR_MISSING)
+        rc = 0;
+    else if (rc == 0 && png_text_get(there.data, there.size, "litho", &chunk, NULL) == 0)
+        rc = err_set(e, ERR_CONFLICT, "'%s' is a picture of the job", path);
+    buf_done(&there);
+    buf_done(&chunk);
+    return rc;
+}
+
+/* The thread's work: everything is its own. */
+static int carry_out(struct order *order, struct err *e)
+{
+    struct output *output = NULL;
+    struct job *job = NULL;
+    struct buf png = {0}, path = {0};
+    int rc;
+
+    TRY(job_load(order->bundle, order->bundle_size, &job, e));
+    TRY(output_open(order->out_dir, &output, e));
+    buf_printf(&path, "%s/sheet.png", order->folder);
+    TRY(buf_check(&path, e));
+    TRY(check_place(output, buf_text(&path), e));
+    TRY(sheet_draw(job, order->out_dir, state_of, order, &png, e));
+    TRY(output_replace(output, buf_text(&path), &png, e));
+    snprintf(order->result.path, sizeof order->result.path, "%s/%s", order->out_dir,
+             buf_text(&path));
+out:
+    output_close(output);
     job_free(job);
+    buf_done(&png);
+    buf_done(&path);
+    return rc;
 }
 
 static void *draw_all(void *user)
@@ -70,7 +123,8 @@ static void *draw_all(void *user)
         }
         d->shared.todo = order->next;
         pthread_mutex_unlock(&d->shared.mutex);
-        carry_out(order);
+        if (carry_out(order, &order->result.failure) == 0)
+            order->result.failure.code = 0;
         pthread_mutex_lock(&d->shared.mutex);
         append(&d->shared.done, order);
         if (write(d->fd, &one, sizeof one) < 0)
@@ -126,7 +180,8 @@ void drawing_close(struct drawing *d)
     free(d);
 }
 
-int drawing_start(struct drawing *d, const struct job_entry *j, const char *out_dir, struct err *e)
+static int order_new(const struct job_entry *j, const char *out_dir, size_t n_failed,
+                     struct order **ret_order, struct err *e)
 {
     struct order *order = calloc(1, sizeof *order);
     const char *bundle;
@@ -137,12 +192,27 @@ int drawing_start(struct drawing *d, const struct job_entry *j, const char *out_
     order->bundle = malloc(order->bundle_size);
     order->folder = strdup(j->folder);
     order->out_dir = strdup(out_dir);
+    order->failed = calloc(n_failed ? n_failed : 1, sizeof *order->failed);
     order->result.job = j->number;
-    if (!order->bundle || !order->folder || !order->out_dir) {
+    if (!order->bundle || !order->folder || !order->out_dir || !order->failed) {
         order_free(order);
         return err_set(e, ERR_OOM, "no memory for a sheet");
     }
     memcpy(order->bundle, bundle, order->bundle_size);
+    *ret_order = order;
+    return 0;
+}
+
+int drawing_start(struct drawing *d, const struct job_entry *j, const char *out_dir,
+                  const uint64_t *failed, size_t n_failed, struct err *e)
+{
+    struct order *order;
+    int rc = order_new(j, out_dir, n_failed, &order, e);
+
+    if (rc != 0)
+        return rc;
+    for (; order->n_failed < n_failed; order->n_failed++)
+        order->failed[order->n_failed] = failed[order->n_failed];
     pthread_mutex_lock(&d->shared.mutex);
     append(&d->shared.todo, order);
     pthread_cond_signal(&d->shared.wake);

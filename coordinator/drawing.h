@@ -23,8 +23,13 @@ int drawing_open(struct drawing **ret_drawing, struct err *e);
 /* Waits for a sheet that is being drawn. NULL is legal. */
 void drawing_close(struct drawing *d);
 
-/* Copies what it needs of the job; out_dir is absolute. */
-int drawing_start(struct drawing *d, const struct job_entry *j, const char *out_dir, struct err *e);
+/*
+ * Copies what it needs of the job. out_dir is absolute; failed: the tasks without a picture, as far
+ * as they are on the sheet, ascending. The sheet goes to FOLDER/sheet.png; a picture of a task that
+ * has this name stays, and there is no sheet.
+ */
+int drawing_start(struct drawing *d, const struct job_entry *j, const char *out_dir,
+                  const uint64_t *failed, size_t n_failed, struct err *e);
 
 /* Readable when a result waits. */
 int drawing_fd(const struct drawing *d);

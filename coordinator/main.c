@@ -68,12 +68,53 @@ static void on_log(void *user, enum log_level level, const char *event, const ch
     log_line(level, event, "%s", text);
 }
 
+static int by_index(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The sheet's cells whose task failed. failed: room for JOB_SHEET_CELLS. */
+static int failed_cells(struct server *s, const struct job_entry *j, uint64_t *failed,
+                        size_t *ret_n, struct err *e)
+{
+    struct job_sheet sheet;
+    int rc = 0;
+
+    *ret_n = 0;
+    if (j->failed == 0 || !job_sheet(j->job, &sheet))
+        return 0;
+    for (uint32_t i = 0; i < sheet.columns * sheet.rows && i < JOB_SHEET_CELLS; i++) {
+        uint64_t index = job_sheet_index(j->job, &sheet, i % sheet.columns, i / sheet.columns);
+        struct record record = {0};
+
+        if (index >= job_span(j->job))
+            continue;
+        TRY(store_record(s->store, j->number, index, &record, e));
+        if (record.failed)
+            failed[(*ret_n)++] = index;
+        record_done(&record);
+    }
+    qsort(failed, *ret_n, sizeof *failed, by_index);
+out:
+    return rc;
+}
+
 static int on_draw(void *user, uint64_t job, struct err *e)
 {
     struct server *s = user;
     const struct job_entry *j = coord_job(&s->coord, job);
+    uint64_t failed[JOB_SHEET_CELLS];
+    size_t n;
+    int rc = 0;
 
-    return j ? drawing_start(s->drawing, j, output_dir(s->output), e) : 0;
+    if (!j)
+        return 0;
+    TRY(failed_cells(s, j, failed, &n, e));
+    TRY(drawing_start(s->drawing, j, output_dir(s->output), failed, n, e));
+out:
+    return rc;
 }
 
 static void on_recorded(void *user, const struct record *record)

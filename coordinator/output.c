@@ -400,5 +400,7 @@ out:
 
 int output_replace(struct output *o, const char *path, const struct buf *bytes, struct err *e)
 {
-    return commit_file(o, path, "rewrite", buf_text(bytes), bytes->size, true, e);
+    const char *slash = strrchr(path, '/');
+
+    return commit_file(o, path, slash ? slash + 1 : path, buf_text(bytes), bytes->size, true, e);
 }

@@ -148,7 +148,7 @@ static int on_message(struct coord *c, const struct peer *peer, const struct msg
     if (m->type == MSG_BYE)
         return on_bye(c, peer, now_ms, o, e);
     if (!w && !client)
-        return refuse(c, peer, ERR_CONFLICT, "say hello first", now_ms, o, e);
+        return refuse(c, peer, ERR_CONFLICT, MSG_HELLO_FIRST, now_ms, o, e);
     switch (m->type) {
     case MSG_PING:
         return outbox_send(o, peer, &pong, e);

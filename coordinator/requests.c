@@ -367,7 +367,7 @@ static int worker_row_fill(const struct coord *c, const struct worker *w, int64_
 static int on_workers(struct coord *c, const struct peer *peer, uint64_t request, int64_t now_ms,
                       struct outbox *o, struct err *e)
 {
-    size_t n = c->n_workers < MSG_PAGE_MAX ? c->n_workers : MSG_PAGE_MAX;
+    size_t n = c->n_workers < MSG_FLEET_MAX ? c->n_workers : MSG_FLEET_MAX;
     struct msg m = {.type = MSG_FLEET, .fleet = {.request = request, .n_workers = n}};
     struct worker_row *rows = calloc(n ? n : 1, sizeof *rows);
     int rc = 0;

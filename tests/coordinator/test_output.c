@@ -1,0 +1,341 @@
+/* The output folder on a real file system. */
+#include "coordinator/index.h"
+#include "coordinator/output.h"
+#include "proto/png.h"
+#include "tests/coordinator/fixture.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static const char task_a[] = "{\"seed\":1}", task_b[] = "{\"seed\":2}";
+
+struct place {
+    char *dir;
+    struct output *o;
+};
+
+static int setup(void **state)
+{
+    struct place *p = calloc(1, sizeof *p);
+
+    p->dir = temporary_folder();
+    MUST(output_open(p->dir, &p->o, e));
+    *state = p;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct place *p = *state;
+
+    output_close(p->o);
+    remove_tree(p->dir);
+    free(p->dir);
+    free(p);
+    return 0;
+}
+
+/* A small picture of one shade whose `litho` chunk names the task. task NULL: no chunk. */
+static void picture(const char *task, uint8_t shade, struct buf *ret)
+{
+    uint8_t pixels[8 * 8 * 3];
+    struct buf chunk = {0};
+    struct png_text text = {.key = "litho"};
+
+    memset(pixels, shade, sizeof pixels);
+    buf_printf(&chunk, "{\"device_class\":\"cpu-x\",\"precision\":\"f32\",\"task\":%s}",
+               task ? task : "");
+    text.text = buf_text(&chunk);
+    MUST(png_encode(pixels, 8, 8, &text, task ? 1 : 0, ret, e));
+    buf_done(&chunk);
+}
+
+static struct delivery *delivery(const char *path, const char *task, uint8_t shade)
+{
+    struct delivery *d = calloc(1, sizeof *d);
+    struct buf png = {0};
+
+    picture(task, shade, &png);
+    d->path = strdup(path);
+    d->task = strdup(task);
+    d->png_size = png.size;
+    MUST(hash_bytes(png.data, png.size, d->record.sha256, e));
+    MUST(record_picture(&d->record, path, "w", "cpu-y", "f32", e));
+    d->record.bytes = png.size;
+    d->png = buf_detach(&png);
+    return d;
+}
+
+static void put_file(const struct place *p, const char *path, const void *data, size_t size)
+{
+    struct buf bytes = {0};
+
+    buf_append(&bytes, data, size);
+    MUST(output_replace(p->o, path, &bytes, e));
+    buf_done(&bytes);
+}
+
+static int write_it(const struct place *p, const char *path, const char *task, uint8_t shade,
+                    struct err *e)
+{
+    struct delivery *d = delivery(path, task, shade);
+    int rc = output_write(p->o, d, e);
+
+    delivery_free(d);
+    return rc;
+}
+
+static int count_files(const char *dir)
+{
+    struct buf command = {0};
+    int n = -1;
+    FILE *f;
+
+    buf_printf(&command, "find '%s' -type f | wc -l", dir);
+    f = popen(buf_text(&command), "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &n), 1);
+    pclose(f);
+    buf_done(&command);
+    return n;
+}
+
+static void a_picture_arrives_whole_under_its_path(void **state)
+{
+    struct place *p = *state;
+    struct buf bytes = {0};
+    struct delivery *d = delivery("job/deep/er/1.png", task_a, 9);
+
+    MUST(output_write(p->o, d, e));
+    MUST(output_sync(p->o, e));
+    MUST(output_read(p->o, "job/deep/er/1.png", 1 << 20, &bytes, e));
+    assert_int_equal(bytes.size, d->png_size);
+    assert_memory_equal(bytes.data, d->png, d->png_size);
+    assert_int_equal(count_files(p->dir), 1);
+    delivery_free(d);
+    buf_done(&bytes);
+}
+
+static void the_same_bytes_again_are_adopted(void **state)
+{
+    struct place *p = *state;
+
+    MUST(write_it(p, "a.png", task_a, 9, e));
+    MUST(write_it(p, "a.png", task_a, 9, e));
+}
+
+static void an_equal_task_of_another_class_is_adopted_as_it_is(void **state)
+{
+    struct place *p = *state;
+    struct delivery *d = delivery("a.png", task_a, 10);
+    struct buf bytes = {0};
+    char hex[HASH_HEX_SIZE];
+
+    MUST(write_it(p, "a.png", task_a, 9, e));
+    MUST(output_write(p->o, d, e));
+    MUST(output_read(p->o, "a.png", 1 << 20, &bytes, e));
+    MUST(hash_bytes(bytes.data, bytes.size, hex, e));
+    assert_string_equal(d->record.sha256, hex);
+    assert_string_equal(d->record.device_class, "cpu-x");
+    delivery_free(d);
+    buf_done(&bytes);
+}
+
+static void a_picture_of_another_task_is_never_overwritten(void **state)
+{
+    struct place *p = *state;
+    struct buf before = {0}, after = {0};
+    struct err why = {0};
+
+    MUST(write_it(p, "a.png", task_b, 9, e));
+    MUST(output_read(p->o, "a.png", 1 << 20, &before, e));
+    assert_int_equal(write_it(p, "a.png", task_a, 9, &why), ERR_CONFLICT);
+    assert_non_null(strstr(why.text, "a.png"));
+    MUST(output_read(p->o, "a.png", 1 << 20, &after, e));
+    assert_int_equal(before.size, after.size);
+    assert_memory_equal(before.data, after.data, before.size);
+    assert_int_equal(count_files(p->dir), 1);
+    buf_done(&before);
+    buf_done(&after);
+}
+
+static void a_file_that_is_no_picture_is_never_overwritten(void **state)
+{
+    struct place *p = *state;
+    struct err why = {0};
+
+    put_file(p, "a.png", "my notes", 8);
+    assert_int_equal(write_it(p, "a.png", task_a, 9, &why), ERR_CONFLICT);
+    assert_true(output_has(p->o, "a.png"));
+}
+
+static void a_torn_picture_is_not_adopted(void **state)
+{
+    struct place *p = *state;
+    struct buf png = {0};
+    struct record found;
+    struct err why = {0};
+
+    picture(task_a, 9, &png);
+    put_file(p, "a.png", png.data, png.size - 1);
+    assert_int_equal(output_probe(p->o, "a.png", task_a, &found, &why), PROBE_FOREIGN);
+    put_file(p, "a.png", png.data, png.size);
+    assert_int_equal(output_probe(p->o, "a.png", task_a, &found, &why), PROBE_OURS);
+    assert_string_equal(found.device_class, "cpu-x");
+    assert_int_equal(found.bytes, png.size);
+    record_done(&found);
+    assert_int_equal(output_probe(p->o, "a.png", task_b, &found, &why), PROBE_FOREIGN);
+    assert_int_equal(output_probe(p->o, "b/c.png", task_b, &found, &why), PROBE_FREE);
+    buf_done(&png);
+}
+
+static void wrong_hashes_and_other_formats_are_bad_output(void **state)
+{
+    struct place *p = *state;
+    struct delivery *d = delivery("a.png", task_a, 9);
+    struct err why = {0};
+
+    d->record.sha256[0] = d->record.sha256[0] == 'a' ? 'b' : 'a';
+    assert_int_equal(output_write(p->o, d, &why), ERR_OUTPUT);
+    ((char *)d->png)[1] = 'J';
+    MUST(hash_bytes(d->png, d->png_size, d->record.sha256, e));
+    assert_int_equal(output_write(p->o, d, &why), ERR_OUTPUT);
+    assert_int_equal(count_files(p->dir), 0);
+    delivery_free(d);
+}
+
+static void a_path_cannot_leave_the_folder(void **state)
+{
+    static const char *const paths[] = {
+        "../a.png", "/tmp/a.png", "x/../../a.png", "x//a.png", "./a.png", "a/", "", ".."};
+    struct place *p = *state;
+
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct err why = {0};
+
+        assert_int_not_equal(write_it(p, paths[i], task_a, 9, &why), 0);
+        assert_non_null(strstr(why.text, "not inside"));
+    }
+}
+
+static void symbolic_links_are_not_followed(void **state)
+{
+    struct place *p = *state;
+    char *outside = temporary_folder();
+    struct buf link = {0};
+    struct err why = {0};
+
+    buf_printf(&link, "%s/job", p->dir);
+    assert_int_equal(symlink(outside, buf_text(&link)), 0);
+    assert_int_equal(write_it(p, "job/a.png", task_a, 9, &why), ERR_CONFLICT);
+    assert_int_equal(count_files(outside), 0);
+    buf_done(&link);
+    remove_tree(outside);
+    free(outside);
+}
+
+static void a_full_disk_is_io_and_leaves_nothing_behind(void **state)
+{
+    struct place *p = *state;
+    struct rlimit old, tiny;
+    struct err why = {0};
+    int rc;
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    tiny = (struct rlimit){.rlim_cur = 16, .rlim_max = old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &tiny);
+    rc = write_it(p, "a.png", task_a, 9, &why);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(rc, ERR_IO);
+    assert_int_equal(count_files(p->dir), 0);
+    MUST(write_it(p, "a.png", task_a, 9, e));
+}
+
+static void a_folder_that_cannot_be_written_is_refused_at_start(void **state)
+{
+    struct place *p = *state;
+    struct output *o = NULL;
+    struct err why = {0};
+    struct buf path = {0};
+
+    put_file(p, "file", "x", 1);
+    buf_printf(&path, "%s/file", p->dir);
+    assert_int_equal(output_open(buf_text(&path), &o, &why), ERR_IO);
+    assert_non_null(strstr(why.text, "output folder"));
+    if (geteuid() != 0) { /* nothing is unwritable to root */
+        chmod(p->dir, 0500);
+        assert_int_equal(output_open(p->dir, &o, &why), ERR_IO);
+        chmod(p->dir, 0700);
+    }
+    buf_done(&path);
+}
+
+static void a_jobs_folder_is_claimed_by_its_bundle(void **state)
+{
+    struct place *p = *state;
+    struct job *one = seeds_job("a", 1), *two = seeds_job("a", 2);
+    char *folder;
+
+    MUST(output_open_job(p->o, "a", one, &folder, e));
+    assert_string_equal(folder, "a");
+    free(folder);
+    MUST(output_open_job(p->o, "a", one, &folder, e));
+    assert_string_equal(folder, "a");
+    free(folder);
+    MUST(output_open_job(p->o, "a", two, &folder, e));
+    assert_int_equal(strlen(folder), 1 + 1 + 8);
+    assert_true(output_has(p->o, "a/job.json"));
+    free(folder);
+    job_free(one);
+    job_free(two);
+}
+
+static void an_index_line_names_everything(void **state)
+{
+    struct job *job = seeds_job("a", 3);
+    struct record r = {.index = 2, .attempt = 4, .bytes = 9, .render_seconds = 1.5};
+    struct buf line = {0};
+    json_t *root;
+
+    (void)state;
+    memset(r.sha256, 'a', 64);
+    r.finished_ms = 1500;
+    MUST(record_picture(&r, "a/2.png", "w \"1\"", "cpu-x", "f32", e));
+    MUST(index_line(job, &r, &line, e));
+    assert_int_equal(line.data[line.size - 1], '\n');
+    MUST(json_read("line", line.data, line.size, &root, e));
+    assert_string_equal(json_string_value(json_object_get(root, "worker")), "w \"1\"");
+    assert_string_equal(json_string_value(json_object_get(root, "finished")),
+                        "1970-01-01T00:00:01.500Z");
+    assert_int_equal(json_integer_value(json_object_get(root, "seed")), 2);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(root, "values"), "seed")),
+                        "2");
+    json_decref(root);
+    buf_done(&line);
+    record_done(&r);
+    job_free(job);
+}
+
+int main(void)
+{
+#define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        SENTENCE(a_picture_arrives_whole_under_its_path),
+        SENTENCE(the_same_bytes_again_are_adopted),
+        SENTENCE(an_equal_task_of_another_class_is_adopted_as_it_is),
+        SENTENCE(a_picture_of_another_task_is_never_overwritten),
+        SENTENCE(a_file_that_is_no_picture_is_never_overwritten),
+        SENTENCE(a_torn_picture_is_not_adopted),
+        SENTENCE(wrong_hashes_and_other_formats_are_bad_output),
+        SENTENCE(a_path_cannot_leave_the_folder),
+        SENTENCE(symbolic_links_are_not_followed),
+        SENTENCE(a_full_disk_is_io_and_leaves_nothing_behind),
+        SENTENCE(a_folder_that_cannot_be_written_is_refused_at_start),
+        SENTENCE(a_jobs_folder_is_claimed_by_its_bundle),
+        cmocka_unit_test(an_index_line_names_everything),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1152 @@
+/* The reactor, driven by events; its outbox is read. No socket, file or database anywhere. */
+#include "tests/coordinator/fixture.h"
+
+#include "proto/version.h"
+
+struct table {
+    struct coord c;
+    struct outbox o;
+    int64_t now_ms;
+    char job[HASH_HEX_SIZE]; /* of the last submission */
+    enum probe_answer probe; /* what the disk says to every probe */
+    int write_code;          /* what it says to every picture */
+    size_t seen;             /* outbox items looked at by effects() */
+};
+
+static int setup(void **state)
+{
+    struct table *t = calloc(1, sizeof *t);
+
+    MUST(coord_init(&t->c, &(struct coord_limits){0}, "/srv/out", e));
+    t->now_ms = 1000000;
+    *state = t;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct table *t = *state;
+
+    outbox_done(&t->o);
+    coord_done(&t->c);
+    free(t);
+    return 0;
+}
+
+static void on(struct table *t, const struct event *event)
+{
+    MUST(reactor_on(&t->c, event, t->now_ms, &t->o, e));
+}
+
+/* The disk answers everything that was asked of it. */
+static void effects(struct table *t)
+{
+    for (; t->seen < t->o.n; t->seen++) {
+        struct out out = t->o.items[t->seen];
+        struct event event = {.job = out.job, .index = out.index, .text = out.task};
+
+        if (out.type == OUT_OPEN) {
+            event.type = EVENT_OPENED;
+            event.text = out.path ? out.path : "folder-of-another-name";
+            on(t, &event);
+        } else if (out.type == OUT_PROBE) {
+            struct record found = {.index = out.index, .bytes = 5};
+
+            event.type = EVENT_PROBED;
+            event.probe = t->probe;
+            event.found = &found;
+            if (t->probe == PROBE_OURS)
+                MUST(record_picture(&found, out.path, "", "cpu-avx2", "f32", e));
+            if (t->probe == PROBE_FOREIGN || t->probe == PROBE_BLOCKED)
+                err_set(&event.failure, ERR_IO, "the disk's text");
+            on(t, &event);
+            record_done(&found);
+        } else if (out.type == OUT_WRITE) {
+            t->o.items[t->seen].delivery = NULL;
+            event.type = EVENT_WRITTEN;
+            event.delivery = out.delivery;
+            if (t->write_code)
+                err_set(&event.failure, t->write_code, "the disk's text");
+            on(t, &event);
+        }
+    }
+}
+
+static void settle(struct table *t)
+{
+    effects(t);
+    MUST(reactor_schedule(&t->c, t->now_ms, &t->o, e));
+    effects(t);
+}
+
+/* A new batch: only what comes now is in the outbox. */
+static void fresh(struct table *t)
+{
+    outbox_clear(&t->o);
+    t->seen = 0;
+}
+
+static void say(struct table *t, const char *from, const struct msg *m)
+{
+    struct event event = {.type = EVENT_MESSAGE, .peer = peer_named(from), .msg = m};
+
+    on(t, &event);
+    settle(t);
+}
+
+static void tick(struct table *t, int64_t later_ms)
+{
+    t->now_ms += later_ms;
+    on(t, &(struct event){.type = EVENT_TICK});
+    settle(t);
+}
+
+static void hello(struct table *t, const char *name, const char *role)
+{
+    struct msg m = {.type = MSG_HELLO,
+                    .hello = {.protocol = PROTOCOL_VERSION,
+                              .protocol_min = PROTOCOL_VERSION_MIN,
+                              .role = role,
+                              .software = "test",
+                              .name = name,
+                              .device = "a device",
+                              .device_class = strcmp(role, "worker") == 0 ? "cpu-avx2" : ""}};
+
+    say(t, name, &m);
+}
+
+static void ready(struct table *t, const char *name, uint32_t credits)
+{
+    struct msg m = {.type = MSG_READY, .ready = {.credits = credits}};
+
+    say(t, name, &m);
+}
+
+static struct attempt_ref ref(const struct table *t, uint64_t index, uint32_t attempt)
+{
+    struct attempt_ref r = {.index = index, .attempt = attempt};
+
+    memcpy(r.job, t->job, sizeof r.job);
+    return r;
+}
+
+static void ready_holding(struct table *t, const char *name, uint32_t credits, uint64_t index,
+                          uint32_t attempt)
+{
+    struct attempt_ref held = ref(t, index, attempt);
+    struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .held = &held, .n_held = 1}};
+
+    say(t, name, &m);
+}
+
+static void join(struct table *t, const char *name, uint32_t credits)
+{
+    hello(t, name, "worker");
+    ready(t, name, credits);
+}
+
+static void submit_job(struct table *t, struct job *job)
+{
+    struct msg m = {.type = MSG_SUBMIT, .submit = {.request = 7}};
+
+    m.submit.bundle = job_bundle(job, &m.submit.bundle_size);
+    memcpy(t->job, job_hash(job), sizeof t->job);
+    hello(t, "client", "client");
+    say(t, "client", &m);
+    job_free(job);
+}
+
+static void submit(struct table *t, const char *name, int n)
+{
+    submit_job(t, seeds_job(name, n));
+}
+
+static void result(struct table *t, const char *from, uint64_t index, uint32_t attempt)
+{
+    struct msg m = {.type = MSG_RESULT,
+                    .result = {.png = "bytes",
+                               .png_size = 5,
+                               .device_class = "cpu-avx2",
+                               .precision = "f32",
+                               .render_seconds = 1}};
+
+    m.result.ref = ref(t, index, attempt);
+    memset(m.result.sha256, 'a', HASH_HEX_SIZE - 1);
+    say(t, from, &m);
+}
+
+static void failed(struct table *t, const char *from, uint64_t index, uint32_t attempt,
+                   const char *code)
+{
+    struct msg m = {.type = MSG_FAILED,
+                    .failed = {.code = code,
+                               .text = "it went wrong",
+                               .retryable = err_retryable(err_from_name(code))}};
+
+    m.failed.ref = ref(t, index, attempt);
+    say(t, from, &m);
+}
+
+static void progress(struct table *t, const char *from, uint64_t index, uint32_t attempt,
+                     uint32_t step)
+{
+    struct msg m = {.type = MSG_PROGRESS, .progress = {.step = step, .steps = 20}};
+
+    m.progress.ref = ref(t, index, attempt);
+    say(t, from, &m);
+}
+
+/* The n-th message of that type to that peer in the outbox (from 0), decoded into *ret_m. */
+static bool sent(const struct table *t, const char *to, enum msg_type type, size_t n,
+                 struct msg *ret_m)
+{
+    struct peer peer = peer_named(to);
+
+    for (size_t i = 0; i < t->o.n; i++) {
+        const struct out *out = &t->o.items[i];
+
+        if (out->type != OUT_SEND || out->message != type || !peer_equal(&out->peer, &peer) ||
+            n-- > 0)
+            continue;
+        MUST(msg_decode(out->frame.data, out->frame.size, ret_m, e));
+        return true;
+    }
+    return false;
+}
+
+static size_t count_sent(const struct table *t, const char *to, enum msg_type type)
+{
+    struct msg m;
+    size_t n = 0;
+
+    while (sent(t, to, type, n, &m)) {
+        msg_done(&m);
+        n++;
+    }
+    return n;
+}
+
+static void assert_leased(const struct table *t, const char *to, uint64_t index, uint32_t attempt)
+{
+    struct msg m;
+
+    for (size_t n = 0; sent(t, to, MSG_LEASE, n, &m); n++) {
+        bool it = m.lease.ref.index == index && m.lease.ref.attempt == attempt;
+
+        msg_done(&m);
+        if (it)
+            return;
+    }
+    fail_msg("no lease of task %d attempt %u to %s", (int)index, attempt, to);
+}
+
+static void assert_verdict(const struct table *t, const char *to, const char *verdict)
+{
+    struct msg m;
+
+    if (!sent(t, to, MSG_ACK, 0, &m))
+        fail_msg("no ack to %s", to);
+    assert_string_equal(m.ack.verdict, verdict);
+    msg_done(&m);
+}
+
+static void assert_refused(const struct table *t, const char *to, const char *code)
+{
+    struct msg m;
+
+    if (!sent(t, to, MSG_ERROR, 0, &m))
+        fail_msg("no error to %s", to);
+    assert_string_equal(m.error.code, code);
+    msg_done(&m);
+}
+
+static const struct record *recorded(const struct table *t, uint64_t index)
+{
+    for (size_t i = 0; i < t->o.n; i++)
+        if (t->o.items[i].type == OUT_STORE && t->o.items[i].row.op == STORE_RECORD &&
+            t->o.items[i].row.record.index == index)
+            return &t->o.items[i].row.record;
+    return NULL;
+}
+
+static size_t logged(const struct table *t, const char *event)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->o.n; i++)
+        n += t->o.items[i].type == OUT_LOG && strcmp(t->o.items[i].event, event) == 0;
+    return n;
+}
+
+static struct job_entry *the_job(struct table *t)
+{
+    return coord_job_by_hash(&t->c, t->job);
+}
+
+/* ---- sentences ---- */
+
+static void tasks_are_leased_in_index_order_within_the_credits(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 5);
+    join(t, "w", 2);
+    assert_int_equal(count_sent(t, "w", MSG_LEASE), 2);
+    assert_leased(t, "w", 0, 1);
+    assert_leased(t, "w", 1, 1);
+}
+
+static void a_lease_carries_the_tasks_canonical_json(void **state)
+{
+    struct table *t = *state;
+    struct task task = {0};
+    struct msg m;
+
+    submit(t, "a", 5);
+    join(t, "w", 1);
+    assert_true(sent(t, "w", MSG_LEASE, 0, &m));
+    MUST(task_from_json(m.lease.task, strlen(m.lease.task), &task, e));
+    assert_int_equal(task.seed, 0);
+    assert_string_equal(m.lease.ref.job, t->job);
+    task_done(&task);
+    msg_done(&m);
+}
+
+static void the_attempt_row_comes_before_the_lease_it_allows(void **state)
+{
+    struct table *t = *state;
+    size_t row = 0, lease = 0;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    for (size_t i = 0; i < t->o.n; i++) {
+        if (t->o.items[i].type == OUT_STORE && t->o.items[i].row.op == STORE_ATTEMPT)
+            row = i;
+        if (t->o.items[i].type == OUT_SEND && t->o.items[i].message == MSG_LEASE)
+            lease = i;
+    }
+    assert_true(row > 0 && row < lease);
+}
+
+static void a_result_is_written_recorded_and_only_then_acknowledged(void **state)
+{
+    struct table *t = *state;
+    size_t record = 0, ack = 0;
+
+    submit(t, "a", 2);
+    join(t, "w", 1);
+    fresh(t);
+    result(t, "w", 0, 1);
+    for (size_t i = 0; i < t->o.n; i++) {
+        if (t->o.items[i].type == OUT_STORE && t->o.items[i].row.op == STORE_RECORD)
+            record = i + 1;
+        if (t->o.items[i].type == OUT_SEND && t->o.items[i].message == MSG_ACK)
+            ack = i + 1;
+    }
+    assert_int_equal(t->o.items[0].type, OUT_WRITE);
+    assert_true(record > 1 && record < ack);
+    assert_verdict(t, "w", "accepted");
+    assert_int_equal(the_job(t)->done, 1);
+}
+
+static void the_second_result_of_a_task_is_a_duplicate(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    join(t, "w", 1);
+    result(t, "w", 0, 1);
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_verdict(t, "w", "duplicate");
+    assert_null(recorded(t, 0));
+    assert_int_equal(t->c.count.duplicates, 1);
+}
+
+static void a_result_of_an_attempt_that_was_never_given_out_is_unknown(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    join(t, "w", 1);
+    fresh(t);
+    result(t, "w", 0, 2);
+    assert_verdict(t, "w", "unknown");
+    fresh(t);
+    result(t, "w", 2, 1);
+    assert_verdict(t, "w", "unknown");
+    fresh(t);
+    result(t, "w", 99, 1);
+    assert_verdict(t, "w", "unknown");
+    memset(t->job, 'f', 64);
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_verdict(t, "w", "unknown");
+    assert_int_equal(t->c.count.unknown, 4);
+}
+
+static void a_lost_workers_lease_is_free_and_costs_no_try(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    join(t, "w1", 1);
+    join(t, "w2", 0);
+    t->now_ms += 10000;
+    ready(t, "w2", 0);
+    fresh(t);
+    tick(t, 6000);
+    assert_int_equal(logged(t, "worker_lost"), 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
+    ready(t, "w2", 1);
+    assert_leased(t, "w2", 0, 2);
+}
+
+static void an_unreachable_worker_is_lost_at_once(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    join(t, "w1", 1);
+    join(t, "w2", 1);
+    fresh(t);
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    ready_holding(t, "w2", 1, 1, 1);
+    assert_leased(t, "w2", 0, 2);
+}
+
+static void the_result_of_a_lost_workers_attempt_still_counts(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    join(t, "w2", 1);
+    assert_leased(t, "w2", 0, 2);
+    hello(t, "w1", "worker");
+    fresh(t);
+    result(t, "w1", 0, 1);
+    assert_verdict(t, "w1", "accepted");
+    assert_int_equal(count_sent(t, "w2", MSG_REVOKE), 1);
+    fresh(t);
+    result(t, "w2", 0, 2);
+    assert_verdict(t, "w2", "duplicate");
+}
+
+static void a_worker_that_comes_back_keeps_what_it_holds(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    hello(t, "w1", "worker");
+    fresh(t);
+    ready_holding(t, "w1", 1, 0, 1);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    assert_int_equal(the_job(t)->running, 1);
+    fresh(t);
+    result(t, "w1", 0, 1);
+    assert_verdict(t, "w1", "accepted");
+}
+
+static void a_lease_that_a_new_session_does_not_hold_is_free(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    hello(t, "w1", "worker");
+    fresh(t);
+    ready(t, "w1", 1);
+    assert_leased(t, "w1", 0, 2);
+}
+
+static void a_ready_that_crossed_a_lease_does_not_free_it(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    join(t, "w1", 1);
+    fresh(t);
+    t->now_ms += 100;
+    ready(t, "w1", 1);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    t->now_ms += 11000;
+    ready(t, "w1", 1);
+    assert_leased(t, "w1", 0, 2);
+}
+
+static void a_task_that_loses_three_workers_is_quarantined(void **state)
+{
+    struct table *t = *state;
+    const char *const names[] = {"w1", "w2", "w3"};
+
+    submit(t, "a", 1);
+    for (int i = 0; i < 3; i++) {
+        join(t, names[i], 1);
+        assert_leased(t, names[i], 0, (uint32_t)i + 1);
+        fresh(t);
+        on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named(names[i])});
+        settle(t);
+    }
+    assert_non_null(recorded(t, 0));
+    assert_string_equal(recorded(t, 0)->code, "worker_lost");
+    assert_int_equal(the_job(t)->phase, JOB_FAILED);
+}
+
+static void only_the_task_at_work_is_blamed_for_a_lost_worker(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 2);
+    join(t, "w1", 2);
+    progress(t, "w1", 1, 1, 0);
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 0);
+    assert_int_equal(coord_task(&t->c, the_job(t), 1)->losses, 1);
+}
+
+static void a_worker_that_says_bye_is_not_blamed(void **state)
+{
+    struct table *t = *state;
+    struct msg bye = {.type = MSG_BYE};
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    say(t, "w1", &bye);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 0);
+    assert_int_equal(t->c.n_workers, 0);
+}
+
+static void bad_input_fails_the_task_at_once(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 2);
+    join(t, "w", 1);
+    fresh(t);
+    failed(t, "w", 0, 1, "bad_input");
+    assert_string_equal(recorded(t, 0)->code, "bad_input");
+    assert_string_equal(recorded(t, 0)->text, "it went wrong");
+    assert_verdict(t, "w", "accepted");
+}
+
+static void a_retryable_failure_goes_to_another_worker_first(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 0);
+    fresh(t);
+    failed(t, "w1", 0, 1, "internal");
+    ready(t, "w1", 1);
+    tick(t, 5000);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    ready(t, "w2", 1);
+    assert_leased(t, "w2", 0, 2);
+}
+
+static void a_retryable_failure_fails_the_task_at_the_third_try(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    for (uint32_t attempt = 1; attempt <= 3; attempt++) {
+        assert_leased(t, "w", 0, attempt);
+        fresh(t);
+        failed(t, "w", 0, attempt, "bad_output");
+        ready(t, "w", 1);
+        tick(t, 5000);
+    }
+    assert_int_equal(count_sent(t, "w", MSG_LEASE), 0);
+    assert_int_equal(the_job(t)->phase, JOB_FAILED);
+    assert_string_equal(the_job(t)->failures[0].code, "bad_output");
+    assert_int_equal(the_job(t)->failures[0].attempts, 3);
+}
+
+static void a_missing_model_fails_when_no_connected_worker_is_left_to_ask(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 0);
+    fresh(t);
+    failed(t, "w1", 0, 1, "asset_missing");
+    assert_null(recorded(t, 0));
+    ready(t, "w2", 1);
+    assert_leased(t, "w2", 0, 2);
+    failed(t, "w2", 0, 2, "asset_missing");
+    assert_string_equal(recorded(t, 0)->code, "asset_missing");
+}
+
+static void a_task_too_large_for_all_but_a_lost_worker_fails(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 0);
+    failed(t, "w1", 0, 1, "oom");
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w2")});
+    fresh(t);
+    tick(t, 1000);
+    assert_string_equal(recorded(t, 0)->code, "oom");
+}
+
+static void a_lease_whose_steps_stop_is_revoked_and_given_elsewhere(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 1);
+    progress(t, "w1", 0, 1, 0);
+    fresh(t);
+    for (int i = 0; i < 6; i++) {
+        ready_holding(t, "w1", 0, 0, 1);
+        ready(t, "w2", 1);
+        tick(t, 10000);
+    }
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 0);
+    ready_holding(t, "w1", 0, 0, 1);
+    ready(t, "w2", 1);
+    tick(t, 1000);
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+    assert_leased(t, "w2", 0, 2);
+}
+
+static void slow_steps_that_were_learned_are_waited_for(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    for (uint32_t step = 0; step < 5; step++) { /* 14 s a step: 140 s without one is the limit */
+        progress(t, "w1", 0, 1, step);
+        t->now_ms += 14000;
+    }
+    fresh(t);
+    for (int i = 0; i < 12; i++) {
+        ready_holding(t, "w1", 0, 0, 1);
+        tick(t, 10000);
+    }
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 0);
+    ready_holding(t, "w1", 0, 0, 1);
+    tick(t, 10000);
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+}
+
+static void progress_of_a_revoked_attempt_is_answered_with_revoke(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 2);
+    join(t, "w1", 1);
+    result(t, "w1", 0, 1);
+    fresh(t);
+    progress(t, "w1", 0, 1, 3);
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+}
+
+static void a_refusing_disk_makes_the_job_wait_and_loses_nothing(void **state)
+{
+    struct table *t = *state;
+    struct msg status = {.type = MSG_STATUS, .status = {.request = 9, .job = "a"}}, m;
+
+    submit(t, "a", 2);
+    join(t, "w", 1);
+    t->write_code = ERR_IO;
+    fresh(t);
+    result(t, "w", 0, 1);
+    ready(t, "w", 1);
+    assert_int_equal(count_sent(t, "w", MSG_ACK), 0);
+    assert_int_equal(count_sent(t, "w", MSG_LEASE), 0);
+    assert_int_equal(logged(t, "job_waits"), 1);
+    say(t, "client", &status);
+    assert_true(sent(t, "client", MSG_JOB, 0, &m));
+    assert_string_equal(m.job.failures[0].text, "the disk's text");
+    assert_string_equal(m.job.summary.state, "running");
+    msg_done(&m);
+    tick(t, 3000);
+    assert_int_equal(logged(t, "job_waits"), 1);
+    t->write_code = 0;
+    ready(t, "w", 1);
+    tick(t, 6000);
+    assert_verdict(t, "w", "accepted");
+    assert_non_null(recorded(t, 0));
+    assert_null(the_job(t)->wait_reason);
+    assert_int_equal(t->c.stuck_bytes, 0);
+}
+
+static void results_beyond_the_memory_for_stuck_ones_are_rendered_again(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    t->c.limits.stuck_bytes = 4; /* a result has 5 */
+    join(t, "w", 1);
+    t->write_code = ERR_IO;
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_int_equal(count_sent(t, "w", MSG_REVOKE), 1);
+    t->write_code = 0;
+    ready(t, "w", 1);
+    tick(t, 4000);
+    assert_leased(t, "w", 0, 2);
+}
+
+static void a_strangers_file_fails_the_task_before_it_is_leased(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    t->probe = PROBE_FOREIGN;
+    fresh(t);
+    join(t, "w", 1);
+    assert_int_equal(count_sent(t, "w", MSG_LEASE), 0);
+    assert_string_equal(recorded(t, 0)->code, "bad_input");
+    assert_int_equal(coord_worker(&t->c, &(struct peer){.size = 1, .id = "w"})->credits, 1);
+}
+
+static void a_strangers_file_that_appeared_meanwhile_fails_the_task(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    t->write_code = ERR_CONFLICT;
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_string_equal(recorded(t, 0)->code, "bad_input");
+    assert_int_equal(count_sent(t, "w", MSG_ACK), 1);
+}
+
+static void a_picture_found_in_the_folder_needs_no_lease(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    t->probe = PROBE_OURS;
+    fresh(t);
+    join(t, "w", 1);
+    for (int i = 0; i < 3; i++)
+        settle(t);
+    assert_int_equal(count_sent(t, "w", MSG_LEASE), 0);
+    assert_int_equal(recorded(t, 0)->attempt, 0);
+    assert_int_equal(the_job(t)->done, 3);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+}
+
+static void bytes_that_do_not_match_their_hash_count_as_a_failed_attempt(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    t->write_code = ERR_OUTPUT;
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_verdict(t, "w", "unknown");
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 1);
+    t->write_code = 0;
+    ready(t, "w", 1);
+    tick(t, 2000);
+    assert_leased(t, "w", 0, 2);
+}
+
+static void a_job_ends_failed_when_one_task_did(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 2);
+    join(t, "w", 2);
+    result(t, "w", 0, 1);
+    assert_int_equal(the_job(t)->phase, JOB_RUNNING);
+    failed(t, "w", 1, 1, "bad_input");
+    assert_int_equal(the_job(t)->phase, JOB_FAILED);
+    tick(t, 1000);
+    assert_null(the_job(t)->job);
+}
+
+static void a_job_with_a_sheet_is_finishing_until_it_is_drawn(void **state)
+{
+    struct table *t = *state;
+    struct event drawn = {.type = EVENT_DRAWN, .job = 1, .text = "/srv/out/a/sheet.png"};
+
+    submit_job(t, bundle_job((struct spec){.job = "a",
+                                           .axes = "[{'name':'seed','columns':['seed'],"
+                                                   "'range':{'first':0,'step':1,'count':1}}]",
+                                           .sheet = "{'x':'seed'}"}));
+    join(t, "w", 1);
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_int_equal(the_job(t)->phase, JOB_FINISHING);
+    tick(t, 1000);
+    assert_int_equal(the_job(t)->phase, JOB_FINISHING);
+    on(t, &drawn);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+    assert_string_equal(the_job(t)->sheet, "/srv/out/a/sheet.png");
+}
+
+static void a_sheet_that_cannot_be_drawn_only_warns(void **state)
+{
+    struct table *t = *state;
+    struct event drawn = {.type = EVENT_DRAWN, .job = 1, .text = ""};
+
+    submit_job(t, bundle_job((struct spec){.job = "a",
+                                           .axes = "[{'name':'seed','columns':['seed'],"
+                                                   "'range':{'first':0,'step':1,'count':1}}]",
+                                           .sheet = "{'x':'seed'}"}));
+    join(t, "w", 1);
+    result(t, "w", 0, 1);
+    err_set(&drawn.failure, ERR_IO, "no font");
+    fresh(t);
+    on(t, &drawn);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+    assert_int_equal(logged(t, "no_sheet"), 1);
+}
+
+static void the_same_job_submitted_twice_is_known(void **state)
+{
+    struct table *t = *state;
+    struct msg m;
+
+    submit(t, "a", 3);
+    fresh(t);
+    submit(t, "a", 3);
+    assert_true(sent(t, "client", MSG_SUBMITTED, 0, &m));
+    assert_true(m.submitted.known);
+    assert_int_equal(m.submitted.tasks, 3);
+    assert_int_equal(t->c.n_jobs, 1);
+    msg_done(&m);
+}
+
+static void jobs_of_one_name_get_folders_of_their_own(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    submit(t, "a", 4);
+    assert_string_equal(t->c.jobs[0]->folder, "a");
+    assert_string_not_equal(t->c.jobs[1]->folder, "a");
+}
+
+static void a_hostile_bundle_is_refused_with_a_reason(void **state)
+{
+    struct table *t = *state;
+    struct msg m = {.type = MSG_SUBMIT,
+                    .submit = {.request = 3, .bundle = "{\"litho\":1", .bundle_size = 10}};
+
+    hello(t, "client", "client");
+    fresh(t);
+    say(t, "client", &m);
+    assert_refused(t, "client", "bad_input");
+    assert_int_equal(t->c.n_jobs, 0);
+}
+
+static void jobs_are_found_by_name_hash_or_prefix(void **state)
+{
+    struct table *t = *state;
+    struct job_entry *j;
+    struct err why;
+    char prefix[5] = {0};
+
+    submit(t, "a", 3);
+    submit(t, "a", 4);
+    memcpy(prefix, t->job, 4);
+    assert_int_equal(coord_job_find(&t->c, "a", &j, &why), 0);
+    assert_int_equal(j->number, 2);
+    assert_int_equal(coord_job_find(&t->c, t->job, &j, &why), 0);
+    assert_int_equal(coord_job_find(&t->c, prefix, &j, &why), 0);
+    prefix[3] = 0;
+    assert_int_equal(coord_job_find(&t->c, prefix, &j, &why), ERR_MISSING);
+    assert_int_equal(coord_job_find(&t->c, "nobody", &j, &why), ERR_MISSING);
+}
+
+static void an_ambiguous_prefix_lists_the_candidates(void **state)
+{
+    struct table *t = *state;
+    struct job_entry *j;
+    struct err why;
+
+    submit(t, "a", 3);
+    submit(t, "b", 4);
+    memcpy(t->c.jobs[0]->hash, "abcd0", 5);
+    memcpy(t->c.jobs[1]->hash, "abcd1", 5);
+    assert_int_equal(coord_job_find(&t->c, "abcd", &j, &why), ERR_ARG);
+    assert_non_null(strstr(why.text, "abcd0"));
+    assert_non_null(strstr(why.text, "(b)"));
+}
+
+static void cancel_revokes_and_later_results_are_not_wanted(void **state)
+{
+    struct table *t = *state;
+    struct msg cancel = {.type = MSG_CANCEL, .cancel = {.request = 4, .job = "a"}}, m;
+
+    submit(t, "a", 3);
+    join(t, "w", 1);
+    fresh(t);
+    say(t, "client", &cancel);
+    assert_int_equal(count_sent(t, "w", MSG_REVOKE), 1);
+    assert_true(sent(t, "client", MSG_JOB, 0, &m));
+    assert_string_equal(m.job.summary.state, "cancelled");
+    assert_int_equal(m.job.summary.running, 0);
+    msg_done(&m);
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_verdict(t, "w", "unknown");
+    ready(t, "w", 1);
+    assert_int_equal(count_sent(t, "w", MSG_LEASE), 0);
+}
+
+static void status_counts_add_up(void **state)
+{
+    struct table *t = *state;
+    struct msg status = {.type = MSG_STATUS, .status = {.request = 9, .job = "a"}}, m;
+
+    submit(t, "a", 6);
+    join(t, "w", 3);
+    result(t, "w", 0, 1);
+    failed(t, "w", 1, 1, "bad_input");
+    fresh(t);
+    say(t, "client", &status);
+    assert_true(sent(t, "client", MSG_JOB, 0, &m));
+    assert_int_equal(m.job.summary.pending, 3);
+    assert_int_equal(m.job.summary.running, 1);
+    assert_int_equal(m.job.summary.done, 1);
+    assert_int_equal(m.job.summary.failed, 1);
+    assert_int_equal(m.job.n_running, 1);
+    assert_string_equal(m.job.running[0].worker, "w");
+    assert_string_equal(m.job.summary.folder, "/srv/out/a");
+    msg_done(&m);
+}
+
+static void jobs_are_listed_latest_first_and_in_pages(void **state)
+{
+    struct table *t = *state;
+    struct msg list = {.type = MSG_LIST, .list = {.request = 9, .offset = 1, .limit = 1}}, m;
+
+    submit(t, "a", 1);
+    submit(t, "b", 2);
+    submit(t, "c", 3);
+    fresh(t);
+    say(t, "client", &list);
+    assert_true(sent(t, "client", MSG_JOBS, 0, &m));
+    assert_int_equal(m.jobs.total, 3);
+    assert_int_equal(m.jobs.n_jobs, 1);
+    assert_string_equal(m.jobs.jobs[0].name, "b");
+    msg_done(&m);
+}
+
+static void workers_are_shown_busy_idle_and_lost(void **state)
+{
+    struct table *t = *state;
+    struct msg ask = {.type = MSG_WORKERS, .workers = {.request = 9}}, m;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 1);
+    join(t, "w3", 1);
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w3")});
+    fresh(t);
+    say(t, "client", &ask);
+    assert_true(sent(t, "client", MSG_FLEET, 0, &m));
+    assert_int_equal(m.fleet.n_workers, 3);
+    assert_string_equal(m.fleet.workers[0].state, "busy");
+    assert_int_equal(m.fleet.workers[0].n_running, 1);
+    assert_string_equal(m.fleet.workers[1].state, "idle");
+    assert_string_equal(m.fleet.workers[2].state, "lost");
+    msg_done(&m);
+}
+
+static void a_foreign_protocol_version_is_refused(void **state)
+{
+    struct table *t = *state;
+    struct msg m = {.type = MSG_HELLO,
+                    .hello = {.protocol = 99,
+                              .protocol_min = 98,
+                              .role = "worker",
+                              .software = "test",
+                              .name = "w",
+                              .device = "",
+                              .device_class = "cpu"}};
+
+    say(t, "w", &m);
+    assert_refused(t, "w", "conflict");
+    assert_int_equal(t->c.n_workers, 0);
+}
+
+static void a_stranger_is_told_to_say_hello_first(void **state)
+{
+    struct table *t = *state;
+    struct msg m;
+
+    ready(t, "w", 1);
+    assert_true(sent(t, "w", MSG_ERROR, 0, &m));
+    assert_string_equal(m.error.text, MSG_HELLO_FIRST);
+    msg_done(&m);
+}
+
+static void garbage_is_answered_each_time_and_logged_once(void **state)
+{
+    struct table *t = *state;
+    struct event garbage = {.type = EVENT_GARBAGE, .peer = peer_named("x")};
+
+    err_set(&garbage.failure, ERR_INPUT, "not a map");
+    for (int i = 0; i < 50; i++)
+        on(t, &garbage);
+    assert_int_equal(count_sent(t, "x", MSG_ERROR), 50);
+    assert_int_equal(logged(t, "message_refused"), 1);
+}
+
+static void messages_in_the_wrong_direction_are_refused(void **state)
+{
+    struct table *t = *state;
+    struct msg lease = {.type = MSG_LEASE, .lease = {.task = "{}"}};
+
+    join(t, "w", 0);
+    hello(t, "client", "client");
+    fresh(t);
+    say(t, "w", &lease);
+    assert_refused(t, "w", "bad_input");
+    ready(t, "client", 1);
+    assert_refused(t, "client", "bad_input");
+}
+
+static void after_a_restart_running_attempts_are_adopted(void **state)
+{
+    struct table *t = *state;
+    struct restored_attempt attempts[] = {{.index = 0, .attempts = 4, .given = true},
+                                          {.index = 1, .attempts = 2, .given = true}};
+    struct restored r = {.number = 1,
+                         .name = "a",
+                         .folder = "a",
+                         .state = "running",
+                         .job = seeds_job("a", 3),
+                         .tasks = 3,
+                         .attempts = attempts,
+                         .n_attempts = 2};
+
+    memcpy(t->job, job_hash(r.job), sizeof t->job);
+    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    hello(t, "w1", "worker");
+    ready_holding(t, "w1", 2, 0, 4);
+    /* Task 0 is claimed, 1 may still be: the worker gets 2. */
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 1);
+    assert_leased(t, "w1", 2, 1);
+    fresh(t);
+    tick(t, 7000);
+    assert_leased(t, "w1", 1, 3);
+    fresh(t);
+    result(t, "w1", 0, 4);
+    assert_verdict(t, "w1", "accepted");
+}
+
+static void a_restored_job_with_nothing_left_ends_at_the_first_tick(void **state)
+{
+    struct table *t = *state;
+    struct restored r = {.number = 1,
+                         .name = "a",
+                         .folder = "a",
+                         .state = "running",
+                         .job = seeds_job("a", 2),
+                         .tasks = 2,
+                         .done = 2};
+
+    memcpy(t->job, job_hash(r.job), sizeof t->job);
+    bits_raise(&r.settled, 2);
+    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    tick(t, 1000);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+}
+
+static void idle_workers_are_pinged(void **state)
+{
+    struct table *t = *state;
+
+    join(t, "w", 1);
+    fresh(t);
+    tick(t, 1000);
+    assert_int_equal(count_sent(t, "w", MSG_PING), 0);
+    tick(t, 1000);
+    assert_int_equal(count_sent(t, "w", MSG_PING), 1);
+}
+
+static void memory_does_not_grow_with_the_tasks_of_a_job(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 100000000);
+    join(t, "w", 2);
+    for (uint64_t i = 0; i < 3000; i++) {
+        result(t, "w", i, 1);
+        ready(t, "w", 2);
+        fresh(t);
+    }
+    assert_int_equal(t->c.n_tasks, 2);
+    assert_int_equal(the_job(t)->settled.floor, 3000);
+    assert_true(the_job(t)->settled.n_pages <= 1);
+}
+
+int main(void)
+{
+#define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        SENTENCE(tasks_are_leased_in_index_order_within_the_credits),
+        SENTENCE(a_lease_carries_the_tasks_canonical_json),
+        SENTENCE(the_attempt_row_comes_before_the_lease_it_allows),
+        SENTENCE(a_result_is_written_recorded_and_only_then_acknowledged),
+        SENTENCE(the_second_result_of_a_task_is_a_duplicate),
+        SENTENCE(a_result_of_an_attempt_that_was_never_given_out_is_unknown),
+        SENTENCE(a_lost_workers_lease_is_free_and_costs_no_try),
+        SENTENCE(an_unreachable_worker_is_lost_at_once),
+        SENTENCE(the_result_of_a_lost_workers_attempt_still_counts),
+        SENTENCE(a_worker_that_comes_back_keeps_what_it_holds),
+        SENTENCE(a_lease_that_a_new_session_does_not_hold_is_free),
+        SENTENCE(a_ready_that_crossed_a_lease_does_not_free_it),
+        SENTENCE(a_task_that_loses_three_workers_is_quarantined),
+        SENTENCE(only_the_task_at_work_is_blamed_for_a_lost_worker),
+        SENTENCE(a_worker_that_says_bye_is_not_blamed),
+        SENTENCE(bad_input_fails_the_task_at_once),
+        SENTENCE(a_retryable_failure_goes_to_another_worker_first),
+        SENTENCE(a_retryable_failure_fails_the_task_at_the_third_try),
+        SENTENCE(a_missing_model_fails_when_no_connected_worker_is_left_to_ask),
+        SENTENCE(a_task_too_large_for_all_but_a_lost_worker_fails),
+        SENTENCE(a_lease_whose_steps_stop_is_revoked_and_given_elsewhere),
+        SENTENCE(slow_steps_that_were_learned_are_waited_for),
+        SENTENCE(progress_of_a_revoked_attempt_is_answered_with_revoke),
+        SENTENCE(a_refusing_disk_makes_the_job_wait_and_loses_nothing),
+        SENTENCE(results_beyond_the_memory_for_stuck_ones_are_rendered_again),
+        SENTENCE(a_strangers_file_fails_the_task_before_it_is_leased),
+        SENTENCE(a_strangers_file_that_appeared_meanwhile_fails_the_task),
+        SENTENCE(a_picture_found_in_the_folder_needs_no_lease),
+        SENTENCE(bytes_that_do_not_match_their_hash_count_as_a_failed_attempt),
+        SENTENCE(a_job_ends_failed_when_one_task_did),
+        SENTENCE(a_job_with_a_sheet_is_finishing_until_it_is_drawn),
+        SENTENCE(a_sheet_that_cannot_be_drawn_only_warns),
+        SENTENCE(the_same_job_submitted_twice_is_known),
+        SENTENCE(jobs_of_one_name_get_folders_of_their_own),
+        SENTENCE(a_hostile_bundle_is_refused_with_a_reason),
+        SENTENCE(jobs_are_found_by_name_hash_or_prefix),
+        SENTENCE(an_ambiguous_prefix_lists_the_candidates),
+        SENTENCE(cancel_revokes_and_later_results_are_not_wanted),
+        SENTENCE(status_counts_add_up),
+        SENTENCE(jobs_are_listed_latest_first_and_in_pages),
+        SENTENCE(workers_are_shown_busy_idle_and_lost),
+        SENTENCE(a_foreign_protocol_version_is_refused),
+        SENTENCE(a_stranger_is_told_to_say_hello_first),
+        SENTENCE(garbage_is_answered_each_time_and_logged_once),
+        SENTENCE(messages_in_the_wrong_direction_are_refused),
+        SENTENCE(after_a_restart_running_attempts_are_adopted),
+        SENTENCE(a_restored_job_with_nothing_left_ends_at_the_first_tick),
+        SENTENCE(idle_workers_are_pinged),
+        SENTENCE(memory_does_not_grow_with_the_tasks_of_a_job),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
