@@ -107,6 +107,20 @@ static int draw_text(cairo_t *cr, const char *text, const struct face *face, dou
     return height;
 }
 
+/* Draws a text whose right edge is at `right`, whichever way its script runs; y: its middle. */
+static void draw_right(cairo_t *cr, const char *text, const struct face *face, double right,
+                       double middle)
+{
+    PangoLayout *layout = set_text(cr, text, face);
+    PangoRectangle box;
+
+    pango_layout_get_pixel_extents(layout, NULL, &box);
+    set_ink(cr, face->ink);
+    cairo_move_to(cr, right - box.x - box.width, middle - box.height / 2.0);
+    pango_cairo_show_layout(cr, layout);
+    g_object_unref(layout);
+}
+
 /* --- which cell shows what --- */
 
 /* The index of grid cell (column, row), or the span. */
@@ -199,21 +213,22 @@ static struct face name_face(const struct sheet *s)
 
 static int widest_row_label(const struct sheet *s)
 {
-    struct face face = row_face(s);
-    int widest = 0;
+    struct face face = row_face(s), name = name_face(s);
+    int widest = 0, width, height;
 
     if (s->wrapped)
         return 0;
+    measure(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &name, &width, &height);
+    widest = width < face.width ? width : face.width;
     for (uint32_t row = 0; row < s->rows; row++) {
         struct buf text = {0};
-        int width, height;
 
         caption_label(s->job, (size_t)s->cells.y_axis, row, &text);
         measure(s->cr, buf_text(&text), &face, &width, &height);
         widest = width > widest ? width : widest;
         buf_done(&text);
     }
-    return widest;
+    return widest + 1; /* rounding must not add an ellipsis */
 }
 
 /* Space for column labels above the grid, or for each cell's label below it. */
@@ -429,10 +444,9 @@ static void draw_axis_names(const struct sheet *s)
     if (s->wrapped || s->cells.y_axis < 0)
         return;
     face.width = s->row_label;
-    face.align = PANGO_ALIGN_RIGHT;
     measure(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &face, &width, &height);
-    draw_text(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &face,
-              s->grid_x - s->row_label - 2 * s->gap, s->grid_y - s->gap - height);
+    draw_right(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &face, s->grid_x - 2 * s->gap,
+               s->grid_y - s->gap - height / 2.0);
 }
 
 static void draw_column_labels(const struct sheet *s)
@@ -456,16 +470,13 @@ static void draw_row_labels(const struct sheet *s)
 {
     struct face face = row_face(s);
 
+    face.width = s->row_label;
     for (uint32_t row = 0; row < s->rows; row++) {
         struct buf text = {0};
-        int width, height;
-        double y = s->grid_y + (double)row * (s->cell_height + s->gap);
 
-        face.width = s->row_label + 1;
         caption_label(s->job, (size_t)s->cells.y_axis, row, &text);
-        measure(s->cr, buf_text(&text), &face, &width, &height);
-        draw_text(s->cr, buf_text(&text), &face, s->grid_x - s->row_label - 2 * s->gap - 1,
-                  y + (s->cell_height - height) / 2.0);
+        draw_right(s->cr, buf_text(&text), &face, s->grid_x - 2 * s->gap,
+                   s->grid_y + (double)row * (s->cell_height + s->gap) + s->cell_height / 2.0);
         buf_done(&text);
     }
 }

@@ -88,14 +88,16 @@ static int range_plan_real(struct range *r, uint64_t length, const char *name, s
     double largest = fmax(fabs(r->first), fabs(last));
     int wanted = decimals_of(r->first), step = decimals_of(r->step), whole_digits = 1, room;
 
+    if (!(largest <= 1e12)) /* NaN and infinity too */
+        return err_set(e, ERR_INPUT, "axis '%s': its range has more digits than a number holds",
+                       name);
     wanted = step > wanted ? step : wanted;
     for (double x = largest; x >= 10; x /= 10)
         whole_digits++;
     room = 15 - whole_digits;
     room = room > DECIMALS_MAX ? DECIMALS_MAX : room;
     r->decimals = wanted < room ? wanted : room;
-    if (!(largest <= 1e12) ||
-        (wanted > r->decimals && length > 1 && fabs(r->step) < 1000 * pow(10, -r->decimals)))
+    if (wanted > r->decimals && length > 1 && fabs(r->step) < 1000 * pow(10, -r->decimals))
         return err_set(e, ERR_INPUT, "axis '%s': its range has more digits than a number holds",
                        name);
     return 0;
@@ -104,6 +106,8 @@ static int range_plan_real(struct range *r, uint64_t length, const char *name, s
 static int range_plan(struct range *r, const json_t *first, const json_t *step, uint64_t length,
                       const char *name, struct err *e)
 {
+    int64_t last;
+
     r->first = json_number_value(first);
     r->step = json_number_value(step);
     r->whole = json_is_integer(first) && json_is_integer(step);
@@ -111,11 +115,15 @@ static int range_plan(struct range *r, const json_t *first, const json_t *step, 
         return err_set(e, ERR_INPUT, "axis '%s': the step of its range is 0", name);
     if (!r->whole)
         return range_plan_real(r, length, name, e);
-    if (!(fabs(r->first) <= (double)WHOLE_MAX && fabs(r->step) <= (double)WHOLE_MAX &&
+    if (!(fabs(r->first) <= (double)WHOLE_MAX &&
           fabs(range_real(r, length - 1)) <= (double)WHOLE_MAX))
         return err_set(e, ERR_INPUT, "axis '%s': its range goes beyond 2^53", name);
     r->first_n = json_integer_value(first);
     r->step_n = json_integer_value(step);
+    last =
+        r->first_n + (int64_t)(length - 1) * r->step_n; /* at most rounding away from the above */
+    if (length > 1 && (last > WHOLE_MAX || last < -WHOLE_MAX))
+        return err_set(e, ERR_INPUT, "axis '%s': its range goes beyond 2^53", name);
     return 0;
 }
 
