@@ -42,7 +42,7 @@ struct engine_options {
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e);
 void engine_close(struct engine *g);
 
-/* "cpu-avx512": pictures are equal byte for byte within a class and precision. Borrowed. */
+/* "cpu": pictures are equal byte for byte within a class and precision. Borrowed. */
 const char *engine_device_class(const struct engine *g);
 
 /* The class that engine_open would report on this machine, without a model. Static. */

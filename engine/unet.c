@@ -257,8 +257,10 @@ out:
 }
 
 /*
- * Sinusoids of t, of Ho et al. 2020 as diffusers' get_timestep_embedding writes them, in float32 at
- * every step: width / 2 sines, and as many cosines before or after them. The same row n times.
+ * Sinusoids of t, of Ho et al. 2020 as diffusers' get_timestep_embedding writes them, rounded to
+ * float32 where it has float32: width / 2 sines, and as many cosines before or after them. The same
+ * row n times. The functions are the float64 ones: libm's float32 ones differ in the last bit
+ * between processors with and without fused multiply-add, and a device class spans both.
  */
 static void sinusoids(const struct unet_config *c, float t, int64_t n, float *ret_rows)
 {
@@ -266,10 +268,11 @@ static void sinusoids(const struct unet_config *c, float t, int64_t n, float *re
 
     for (int64_t i = 0; i < half; i++) {
         float exponent = (float)-log(MAX_PERIOD) * (float)i / ((float)half - c->freq_shift);
-        float angle = t * expf(exponent);
+        float angle = t * (float)exp((double)exponent);
+        float sine = (float)sin((double)angle), cosine = (float)cos((double)angle);
 
-        ret_rows[i] = c->cos_first ? cosf(angle) : sinf(angle);
-        ret_rows[half + i] = c->cos_first ? sinf(angle) : cosf(angle);
+        ret_rows[i] = c->cos_first ? cosine : sine;
+        ret_rows[half + i] = c->cos_first ? sine : cosine;
     }
     for (int64_t i = 1; i < n; i++)
         memcpy(ret_rows + i * width, ret_rows, (size_t)width * sizeof *ret_rows);

@@ -1,12 +1,22 @@
 #include "engine/unet_config.h"
 
-/* Keys that decide no number at inference: sizes of the training, dropouts, widths of unused parts.
+/*
+ * Keys that decide no number at inference: sizes of the training, dropouts, widths of unused parts,
+ * the averaging of weights during training. upcast_attention: everything is float32;
+ * use_linear_projection: the same numbers either way.
  */
 static const char *const harmless[] = {"sample_size",
                                        "dropout",
                                        "addition_embed_type_num_heads",
-                                       "upcast_attention",      /* everything is float32 */
-                                       "use_linear_projection", /* the same numbers either way */
+                                       "upcast_attention",
+                                       "decay",
+                                       "inv_gamma",
+                                       "use_linear_projection",
+                                       "min_decay",
+                                       "power",
+                                       "optimization_step",
+                                       "update_after_step",
+                                       "use_ema_warmup",
                                        NULL};
 
 /* CrossAttn... or plain block; anything else is refused. */

@@ -94,11 +94,73 @@ static void sd2_with_linear_projections_equals_diffusers(void **state)
     check_model("sd2");
 }
 
+/* y of a batch of two, or of its sample i alone; caller frees. */
+static float *forward_sample(const struct weights *w, struct ops *o, int i)
+{
+    struct call c = {.t = 500, .tokens = 77};
+    struct tensor t;
+    float *x, *text;
+    int64_t channels, n;
+    uint64_t bytes = 0;
+
+    assert_ok(unet_open(GOLDEN_DIR "/models/sd1/unet", o, 0, &bytes, &c.unet, e));
+    x = golden_map(w, "x1", &c.extent, &channels);
+    text = golden_floats(w, "context1", &t);
+    n = extent_pixels(&c.extent) * channels;
+    c.x = i < 0 ? x : x + i * n;
+    c.text = i < 0 ? text : text + i * 77 * t.shape[2];
+    c.extent.n = i < 0 ? 2 : 1;
+    c.y = calloc((size_t)(c.extent.n * n), sizeof *c.y);
+    c.kv = calloc((size_t)unet_context_floats(c.unet, c.extent.n, 77), sizeof *c.kv);
+    assert_non_null(c.y);
+    assert_non_null(c.kv);
+    run_planned(o, forward, &c);
+    unet_close(c.unet);
+    free(c.kv);
+    free(text);
+    free(x);
+    return c.y;
+}
+
+static void sample_does_not_depend_on_its_batch_mate_or_the_threads(void **state)
+{
+    static const int threads[] = {1, 2, 4};
+    const size_t n = 8 * 16 * 4;
+    struct weights *w = NULL;
+    float *first = NULL;
+
+    (void)state;
+    assert_ok(weights_open(GOLDEN_DIR "/networks/sd1/unet.safetensors", &w, e));
+    for (int i = 0; i < 3; i++) {
+        struct ops *o = NULL;
+        float *both, *one, *two;
+
+        assert_ok(ops_cpu_new(threads[i], &o, e));
+        both = forward_sample(w, o, -1);
+        one = forward_sample(w, o, 0);
+        two = forward_sample(w, o, 1);
+        assert_memory_equal(both, one, n * sizeof *one);
+        assert_memory_equal(both + n, two, n * sizeof *two);
+        free(one);
+        free(two);
+        if (first != NULL)
+            assert_memory_equal(first, both, 2 * n * sizeof *both);
+        if (first == NULL)
+            first = both;
+        else
+            free(both);
+        o->free(o);
+    }
+    free(first);
+    weights_close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sd1_equals_diffusers),
         cmocka_unit_test(sd2_with_linear_projections_equals_diffusers),
+        cmocka_unit_test(sample_does_not_depend_on_its_batch_mate_or_the_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
