@@ -215,6 +215,17 @@ static void attention_holds_for_scores_of_any_size(void **state)
     o->free(o);
 }
 
+static void the_device_class_is_one_for_all_instruction_sets_and_threads(void **state)
+{
+    struct ops *plain = cpu_with(&kernels_plain, 3), *best = cpu_with(kernels_best(), 1);
+
+    (void)state;
+    assert_string_equal(plain->device_class, ops_cpu_class());
+    assert_string_equal(best->device_class, ops_cpu_class());
+    plain->free(plain);
+    best->free(best);
+}
+
 static void wrong_arguments_are_refused(void **state)
 {
     struct ops *o = NULL;
@@ -266,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_nan_stays_a_nan_through_every_activation),
         cmocka_unit_test(large_inputs_give_the_limits_of_the_activations),
         cmocka_unit_test(attention_holds_for_scores_of_any_size),
+        cmocka_unit_test(the_device_class_is_one_for_all_instruction_sets_and_threads),
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(an_arena_that_was_not_planned_is_an_error_not_a_crash),
     };

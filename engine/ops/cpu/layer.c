@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define BLOCK_ROWS 64  /* rows of an item at most */
-#define DEPTH      128 /* channels per pass: a group's weights then stay in the first cache */
+#define DEPTH      256 /* channels per pass: a group of weights then stays in the second cache */
 
 struct linear {
     int64_t in, out, kh, kw;
