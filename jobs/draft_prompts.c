@@ -127,7 +127,7 @@ int draft_prompts(struct draft *dr, struct err *e)
 {
     static const enum param prompts[] = {PARAM_PROMPT, PARAM_NEGATIVE_PROMPT};
     struct uses uses = {{false}};
-    size_t axis, column;
+    size_t errors = dr->d->n_errors, axis, column;
     int rc = 0;
 
     for (size_t i = 0; i < 2 && rc == 0; i++) {
@@ -139,6 +139,7 @@ int draft_prompts(struct draft *dr, struct err *e)
             rc = check_prompt(dr, given->text, given, given->at, &uses, e);
     }
     use_path(dr, &uses);
-    warn_unused(dr, &uses);
+    if (dr->d->n_errors == errors) /* a misspelt name is told already */
+        warn_unused(dr, &uses);
     return rc;
 }

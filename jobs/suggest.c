@@ -37,7 +37,7 @@ int suggest_distance(const char *a, const char *b)
 const char *suggest_nearest(const char *word, const char *const *choices, size_t n)
 {
     size_t length = strlen(word);
-    int limit = length < 3 ? 1 : (int)(length + 2) / 3, best_distance = limit + 1;
+    int limit = length < 6 ? 1 : (int)length / 3, best_distance = limit + 1;
     const char *best = NULL;
 
     for (size_t i = 0; i < n; i++) {

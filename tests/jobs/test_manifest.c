@@ -1,0 +1,371 @@
+#include "tests/jobs/manifest_case.h"
+
+static const char issue[] =
+    "litho: 1                       # language version\n"
+    "job: stickers\n"
+    "model: sticker-128             # name in the model library, or a path\n"
+    "defaults: {steps: 20, sampler: dpmpp_2m, scheduler: karras, cfg_scale: 5, size: 128x128, "
+    "negative_prompt: blurry}\n"
+    "prompt: a ${thing} on a ${ground} background\n"
+    "axes:                          # any parameter, or a variable of the prompt\n"
+    "  thing: [red apple, sailboat, pizza]\n"
+    "  ground: {file: grounds.txt}\n"
+    "  cfg_scale: 4-8 (+2)\n"
+    "  steps: [15, 20, 25]\n"
+    "  seed: 1-100\n"
+    "combine: \"thing * ground * (cfg_scale, steps) * seed\"   # * product, ( , ) zip\n"
+    "exclude: [{thing: pizza, ground: red}]\n"
+    "output: {path: \"{job}/{thing}/{ground}-{cfg_scale}-{seed}.png\", sheet: {x: ground, y: "
+    "thing}}\n";
+
+static void the_manifest_of_the_readme_becomes_its_bundle(void **state)
+{
+    struct outcome out;
+
+    (void)state;
+    write_file("grounds.txt", "red\n\nblue \r\n");
+    out = accepted(issue, "");
+    assert_string_equal(
+        buf_text(&out.bundle),
+        "{\"axes\":[{\"columns\":[\"thing\"],\"name\":\"thing\",\"rows\":[[\"red "
+        "apple\"],[\"sailboat\"],"
+        "[\"pizza\"]]},{\"columns\":[\"ground\"],\"name\":\"ground\",\"rows\":[[\"red\"],[\"blue\"]"
+        "]},"
+        "{\"columns\":[\"cfg_scale\"],\"name\":\"cfg_scale\",\"range\":{\"count\":3,\"first\":4,"
+        "\"step\":2}},"
+        "{\"columns\":[\"steps\"],\"name\":\"steps\",\"rows\":[[15],[20],[25]]},{\"columns\":["
+        "\"seed\"],"
+        "\"name\":\"seed\",\"range\":{\"count\":100,\"first\":1,\"step\":1}}],\"combine\":[[0],[1],"
+        "[2,3],[4]],"
+        "\"exclude\":[{\"ground\":[\"red\"],\"thing\":[\"pizza\"]}],\"fixed\":{\"height\":128,"
+        "\"model\":"
+        "\"sticker-128\",\"negative_prompt\":\"blurry\",\"precision\":\"f32\",\"prompt\":\"a "
+        "${thing} on a "
+        "${ground} "
+        "background\",\"sampler\":\"dpmpp_2m\",\"scheduler\":\"karras\",\"width\":128},\"job\":"
+        "\"stickers\",\"litho\":1,\"output\":{\"path\":\"{job}/{thing}/"
+        "{ground}-{cfg_scale}-{seed}.png\","
+        "\"sheet\":{\"x\":\"ground\",\"y\":\"thing\"}}}");
+    outcome_done(&out);
+}
+
+static void what_is_not_given_has_the_documented_default(void **state)
+{
+    struct outcome out = accepted("litho: 1\nmodel: m\nprompt: a cat\n", "");
+
+    (void)state;
+    part_is(
+        &out, "fixed",
+        "{\"cfg_scale\":7,\"height\":512,\"model\":\"m\",\"negative_prompt\":\"\",\"precision\":"
+        "\"f32\","
+        "\"prompt\":\"a cat\",\"sampler\":\"dpmpp_2m\",\"scheduler\":\"automatic\",\"seed\":1000,"
+        "\"steps\":20,\"width\":512}");
+    part_is(&out, "job", "\"job\"");
+    part_is(&out, "axes", "[]");
+    part_is(&out, "combine", "[]");
+    part_is(&out, "output",
+            "{\"path\":\"{job}/{index:04}.png\",\"sheet\":{\"x\":null,\"y\":null}}");
+    outcome_done(&out);
+}
+
+static void scalars_are_never_booleans_or_nulls(void **state)
+{
+    struct outcome out = accepted(
+        HEAD "axes:\n  thing: [no, on, yes, null, ~, 1e3, 007, 0x10, 1_000, .5, 12:30:00]\n", "");
+
+    (void)state;
+    part_is(&out, "axes.0.rows",
+            "[[\"no\"],[\"on\"],[\"yes\"],[\"null\"],[\"~\"],[\"1e3\"],[\"007\"],[\"0x10\"],[\"1_"
+            "000\"],[\".5\"],"
+            "[\"12:30:00\"]]");
+    outcome_done(&out);
+}
+
+static void numbers_are_decimal_however_they_are_written(void **state)
+{
+    (void)state;
+    axis_is("steps: [007, '8', \"9\", +10]", "rows", "[[7],[8],[9],[10]]");
+    axis_is("cfg_scale: [1e1, 5.0, .5]", "rows", "[[10],[5],[0.5]]");
+    refused(HEAD "axes: {thing: [x], steps: [1e1, 0x10, 5.0]}\n",
+            "job.yaml:4:28: steps: whole numbers are expected here, not '1e1'\n"
+            "job.yaml:4:34: steps: 'x10' does not belong to a number or range\n"
+            "job.yaml:4:39: steps: whole numbers are expected here, not '5.0'\n");
+}
+
+static void ranges_stay_formulas(void **state)
+{
+    (void)state;
+    axis_is("seed: 1-100000000", "range", "{\"count\":100000000,\"first\":1,\"step\":1}");
+    axis_is("steps: 10-5 (-3)", "range", "{\"count\":2,\"first\":10,\"step\":-3}");
+    axis_is("cfg_scale: 4.0-8.0 (+0.5)", "range", "{\"count\":9,\"first\":4,\"step\":0.5}");
+    axis_is("steps: 1-10:2", "range", "{\"count\":5,\"first\":1,\"step\":2}");
+    axis_is("frame: 1-24", "range", "{\"count\":24,\"first\":1,\"step\":1}");
+    axis_is("weight: 0.5-1.5 (+0.25)", "range", "{\"count\":5,\"first\":0.5,\"step\":0.25}");
+}
+
+static void lists_of_ranges_become_rows(void **state)
+{
+    (void)state;
+    axis_is("steps: 1-3, 7", "rows", "[[1],[2],[3],[7]]");
+    axis_is("steps: [15, 20-30 (+5)]", "rows", "[[15],[20],[25],[30]]");
+    axis_is("steps: 1-10 [5]", "rows", "[[1],[3],[5],[7],[10]]");
+    axis_is("cfg_scale: 0-1 [6]", "rows", "[[0],[0.2],[0.4],[0.6],[0.8],[1]]");
+}
+
+static void quoted_or_listed_text_of_a_variable_is_no_range(void **state)
+{
+    (void)state;
+    axis_is("v: \"1-5\"", "rows", "[[\"1-5\"]]");
+    axis_is("v: [1-5, 6]", "rows", "[[\"1-5\"],[\"6\"]]");
+    axis_is("v: 2024-01-01", "rows", "[[\"2024-01-01\"]]");
+    axis_is("v: just text", "rows", "[[\"just text\"]]");
+    axis_is("v: 5", "rows", "[[\"5\"]]");
+}
+
+static void csv_columns_are_variables_and_parameters_row_by_row(void **state)
+{
+    static const char csv[] =
+        "\xef\xbb\xbfproduct, steps,seed\r\n\"mug, \"\"big\"\"\",20,\r\n\r\n cap ,30,5\r\n";
+    struct outcome out;
+
+    (void)state;
+    write_file("list.csv", csv);
+    out = accepted("litho: 1\nmodel: m\nprompt: a ${product}\naxes: {item: {csv: list.csv}}\n", "");
+    part_is(&out, "axes.0",
+            "{\"columns\":[\"product\",\"steps\",\"seed\"],\"name\":\"item\",\"rows\":[[\"mug, "
+            "\\\"big\\\"\",20,1000],[\"cap\",30,5]]}");
+    part_is(&out, "fixed.steps", "");
+    outcome_done(&out);
+}
+
+static void mistakes_in_files_name_the_file_and_line(void **state)
+{
+    (void)state;
+    write_file("list.csv", "product,steps\nmug,20\ncap,many\nhat\n\"x\"y,1\n");
+    refused("litho: 1\nmodel: m\nprompt: a\naxes: {item: {csv: list.csv}}\n",
+            "list.csv:4:1: this row has 1 value, but the first row names 2 columns\n"
+            "list.csv:5:4: text after a closing quote; inside quotes write a quote twice\n");
+    write_file("list.csv", "product,steps\nmug,20\ncap,many\n");
+    refused("litho: 1\nmodel: m\nprompt: a\naxes: {item: {csv: list.csv}}\n",
+            "list.csv:3:5: steps 'many' must be a whole number from 1 to 1000\n");
+    write_file("list.txt", "5\n\n1001\n");
+    refused("litho: 1\nmodel: m\nprompt: a\naxes: {steps: {file: list.txt}}\n",
+            "list.txt:3:1: steps '1001' must be a whole number from 1 to 1000\n");
+    write_file("list.txt", "caf\xe9\n");
+    refused("litho: 1\nmodel: m\nprompt: a ${w}\naxes: {w: {file: list.txt}}\n",
+            "list.txt:1:4: not UTF-8 text; save the file as UTF-8\n");
+}
+
+static void a_missing_file_suggests_a_near_one(void **state)
+{
+    struct outcome out;
+
+    (void)state;
+    write_file("grounds.txt", "red\n");
+    out = read_text(HEAD "axes:\n  thing: {file: ground.txt}\n");
+    assert_int_equal(out.rc, ERR_INPUT);
+    assert_int_equal(out.d.items[0].line, 5);
+    assert_int_equal(out.d.items[0].column, 17);
+    assert_non_null(strstr(out.d.items[0].text, "ground.txt"));
+    assert_non_null(strstr(out.d.items[0].text, "did you mean 'grounds.txt'?"));
+    outcome_done(&out);
+}
+
+static void seeds_are_drawn_once_each(void **state)
+{
+    struct outcome out = accepted(HEAD "axes: {thing: [x], seed: [-1, 7, -1]}\n", "");
+
+    (void)state;
+    part_is(&out, "axes.1.rows", "[[1000],[7],[1001]]");
+    part_is(&out, "fixed.seed", "");
+    outcome_done(&out);
+    out = accepted(HEAD "seed: -1\naxes: {thing: [x]}\n", "");
+    part_is(&out, "fixed.seed", "1000");
+    outcome_done(&out);
+    out = accepted(HEAD "seed: 12\naxes: {thing: [x]}\n", "");
+    part_is(&out, "fixed.seed", "12");
+    outcome_done(&out);
+}
+
+static void the_system_draws_different_seeds(void **state)
+{
+    struct manifest_options o = {.path = "job.yaml"};
+    struct diagnostics d1, d2;
+    struct buf one = {0}, two = {0};
+    char hash1[HASH_HEX_SIZE], hash2[HASH_HEX_SIZE];
+    static const char text[] = HEAD "axes: {thing: [x], seed: [-1, -1, -1]}\n";
+
+    (void)state;
+    write_file("job.yaml", text);
+    assert_int_equal(manifest_load(&o, &d1, &one, hash1, NULL), 0);
+    assert_int_equal(manifest_load(&o, &d2, &two, hash2, NULL), 0);
+    assert_string_not_equal(buf_text(&one), buf_text(&two));
+    assert_string_equal(hash1, hash2);
+    diagnostics_done(&d1);
+    diagnostics_done(&d2);
+    buf_done(&one);
+    buf_done(&two);
+}
+
+static void the_source_hash_follows_everything_but_drawn_seeds(void **state)
+{
+    struct outcome a, b;
+
+    (void)state;
+    a = accepted(HEAD "axes: {thing: [x]}\n", "");
+    b = accepted(HEAD "axes: {thing: [x]}\nseed: -1\n", "");
+    assert_string_equal(a.source_hash, b.source_hash);
+    outcome_done(&b);
+    b = accepted(HEAD "axes: {thing: [y]}\n", "");
+    assert_string_not_equal(a.source_hash, b.source_hash);
+    outcome_done(&a);
+    outcome_done(&b);
+}
+
+static void comments_and_layout_do_not_change_the_bundle(void **state)
+{
+    struct outcome a = accepted(HEAD "seed: 1\naxes: {thing: [x, y]}\n", "");
+    struct outcome b =
+        accepted("# hello\naxes:\n    thing:\n    - x\n    - 'y'\nseed: 1\n" HEAD, "");
+
+    (void)state;
+    assert_string_equal(buf_text(&a.bundle), buf_text(&b.bundle));
+    outcome_done(&a);
+    outcome_done(&b);
+}
+
+static void a_relative_model_path_starts_in_the_manifests_folder(void **state)
+{
+    struct outcome out = read_text("litho: 1\nmodel: ./a/../b\nprompt: x\n");
+    struct buf path = {0};
+
+    (void)state;
+    buf_printf(&path, "\"%s/b\"", case_folder);
+    assert_int_equal(out.rc, 0);
+    part_is(&out, "fixed.model", buf_text(&path));
+    assert_int_equal(out.d.n, 1);
+    assert_true(out.d.items[0].warning);
+    assert_non_null(strstr(out.d.items[0].text, "job.yaml:2:8: warning: no model folder"));
+    buf_done(&path);
+    outcome_done(&out);
+}
+
+static void axes_take_the_place_of_fixed_parameters(void **state)
+{
+    struct outcome out =
+        accepted(HEAD "size: 64x128\naxes: {thing: [x], width: [8, 16], model: [a, b]}\n", "");
+
+    (void)state;
+    part_is(&out, "fixed.height", "128");
+    part_is(&out, "fixed.width", "");
+    part_is(&out, "fixed.model", "");
+    outcome_done(&out);
+    out = accepted(HEAD "axes: {thing: [x], size: [64X64, 128 x 0256]}\n", "");
+    part_is(&out, "axes.1.rows", "[[\"64x64\"],[\"128x256\"]]");
+    part_is(&out, "fixed.height", "");
+    outcome_done(&out);
+}
+
+static void blocks_of_text_lose_their_last_line_end(void **state)
+{
+    struct outcome out = accepted("litho: 1\nmodel: m\nprompt: |\n  a cat\n  and a dog\n", "");
+
+    (void)state;
+    part_is(&out, "fixed.prompt", "\"a cat\\nand a dog\"");
+    outcome_done(&out);
+}
+
+static void aliases_repeat_what_an_anchor_names(void **state)
+{
+    struct outcome out = accepted(
+        HEAD "axes:\n  thing: &colours [red, blue]\n  other: *colours\ncombine: (thing, other)\n",
+        "job.yaml:6:3: warning: no prompt holds ${other}: each picture will be made once for every "
+        "value of this axis\n");
+
+    (void)state;
+    part_is(&out, "axes.1.rows", "[[\"red\"],[\"blue\"]]");
+    outcome_done(&out);
+}
+
+static void the_default_sheet_shows_the_first_two_axes(void **state)
+{
+    struct outcome out =
+        accepted(HEAD "axes: {one: [x], thing: [a, b], steps: [1, 2], seed: 1-3}\n", "");
+
+    (void)state;
+    part_is(&out, "output.sheet", "{\"x\":\"steps\",\"y\":\"thing\"}");
+    outcome_done(&out);
+    out = accepted(HEAD "axes: {thing: [a, b], steps: [1, 2], seed: 1-3}\n"
+                        "combine: (thing, steps) * seed\n",
+                   "");
+    part_is(&out, "output.sheet", "{\"x\":\"seed\",\"y\":\"thing\"}");
+    outcome_done(&out);
+    out = accepted(HEAD "axes: {thing: [a, b]}\noutput: {sheet: off}\n", "");
+    part_is(&out, "output.sheet", "null");
+    outcome_done(&out);
+    out = accepted(HEAD "axes: {thing: [a, b], seed: 1-3}\noutput: {sheet: {y: seed}}\n", "");
+    part_is(&out, "output.sheet", "{\"x\":null,\"y\":\"seed\"}");
+    outcome_done(&out);
+}
+
+static void a_manifest_without_a_job_is_named_after_its_file(void **state)
+{
+    static const char text[] = "litho: 1\nmodel: m\nprompt: a\n";
+    struct manifest_options o = {.path = "./grounds.txt"};
+    struct diagnostics d;
+    struct buf bundle = {0};
+
+    (void)state;
+    write_file("grounds.txt", text);
+    assert_int_equal(manifest_load(&o, &d, &bundle, NULL, NULL), 0);
+    assert_non_null(strstr(buf_text(&bundle), "\"job\":\"grounds\""));
+    diagnostics_done(&d);
+    buf_done(&bundle);
+}
+
+static void a_hundred_million_tasks_are_read_at_once(void **state)
+{
+    struct outcome out =
+        accepted(HEAD "axes: {thing: [a, b, c, d], seed: 1-25000000, sampler: [ddim, euler]}\n"
+                      "exclude: [{thing: [a, b], seed: 1-1000}, {sampler: ddim, thing: c}]\n"
+                      "output: {path: '{job}/{thing}/{sampler}-{seed}.png'}\n",
+                 "");
+    struct job *job;
+
+    (void)state;
+    assert_int_equal(job_load(out.bundle.data, out.bundle.size, &job, NULL), 0);
+    assert_true(job_span(job) == 200000000);
+    assert_true(job_count(job) == 200000000 - 4000 - 25000000);
+    assert_true(out.bundle.size < 20000);
+    job_free(job);
+    outcome_done(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_manifest_of_the_readme_becomes_its_bundle),
+        cmocka_unit_test(what_is_not_given_has_the_documented_default),
+        cmocka_unit_test(scalars_are_never_booleans_or_nulls),
+        cmocka_unit_test(numbers_are_decimal_however_they_are_written),
+        cmocka_unit_test(ranges_stay_formulas),
+        cmocka_unit_test(lists_of_ranges_become_rows),
+        cmocka_unit_test(quoted_or_listed_text_of_a_variable_is_no_range),
+        cmocka_unit_test(csv_columns_are_variables_and_parameters_row_by_row),
+        cmocka_unit_test(mistakes_in_files_name_the_file_and_line),
+        cmocka_unit_test(a_missing_file_suggests_a_near_one),
+        cmocka_unit_test(seeds_are_drawn_once_each),
+        cmocka_unit_test(the_system_draws_different_seeds),
+        cmocka_unit_test(the_source_hash_follows_everything_but_drawn_seeds),
+        cmocka_unit_test(comments_and_layout_do_not_change_the_bundle),
+        cmocka_unit_test(a_relative_model_path_starts_in_the_manifests_folder),
+        cmocka_unit_test(axes_take_the_place_of_fixed_parameters),
+        cmocka_unit_test(blocks_of_text_lose_their_last_line_end),
+        cmocka_unit_test(aliases_repeat_what_an_anchor_names),
+        cmocka_unit_test(the_default_sheet_shows_the_first_two_axes),
+        cmocka_unit_test(a_manifest_without_a_job_is_named_after_its_file),
+        cmocka_unit_test(a_hundred_million_tasks_are_read_at_once),
+    };
+
+    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}

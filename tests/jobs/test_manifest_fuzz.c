@@ -1,0 +1,116 @@
+/* The corpus in tests/fuzz/corpus/manifest, and some thousand damaged copies of it: whatever the
+ * bytes, a manifest is accepted with a bundle that loads, or refused with a reason. */
+#include "tests/jobs/manifest_case.h"
+
+#include <dirent.h>
+
+#define ROUNDS 250 /* damaged copies of each file */
+
+static uint64_t random_state;
+
+static uint32_t next_random(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 32);
+}
+
+/* Bytes that mean something in YAML, CSV or the language itself. */
+static const char *const tokens[] = {
+    "\n",  "  ", ": ",   "- ",  "[",  "]",  "{",  "}",   "\"", "'",  "&a ",  "*a",
+    "# ",  "|",  ">",    ",",   "*",  "(",  ")",  "${",  "1-", "[9", "%",    "---",
+    "...", "\t", "\xff", "\\0", "!!", "<<", "-1", "1e9", "..", "/",  ".png", "\xc3\xa9"};
+
+static void damage(struct buf *text)
+{
+    struct buf copy = {0};
+    size_t at = text->size ? next_random() % text->size : 0;
+    size_t cut = next_random() % 3 ? next_random() % 4 : next_random() % 40;
+    size_t rest = at + cut < text->size ? at + cut : text->size;
+
+    buf_append(&copy, text->data, at);
+    if (next_random() % 4)
+        buf_puts(&copy, tokens[next_random() % (sizeof tokens / sizeof *tokens)]);
+    else if (text->size)
+        buf_append(&copy, text->data + next_random() % text->size / 2, text->size / 8);
+    buf_append(&copy, text->data + rest, text->size - rest);
+    buf_done(text);
+    *text = copy;
+}
+
+/* As a manifest, as its list file and as its CSV file. */
+static void try_one(const struct buf *text)
+{
+    struct outcome out;
+
+    write_file("list.txt", buf_text(text));
+    write_file("list.csv", buf_text(text));
+    out = read_text(buf_text(text));
+    if (out.rc == 0) {
+        struct job *job = NULL;
+
+        assert_int_equal(out.d.n_errors, 0);
+        assert_int_equal(job_load(out.bundle.data, out.bundle.size, &job, NULL), 0);
+        assert_true(job_count(job) > 0);
+        job_free(job);
+    } else {
+        assert_int_equal(out.rc, ERR_INPUT);
+        assert_true(out.d.n_errors > 0);
+        assert_true(out.d.n > 0);
+    }
+    outcome_done(&out);
+    out = read_text(HEAD "axes: {thing: {file: list.txt}, rows: {csv: list.csv}}\n");
+    assert_true(out.rc == 0 || out.rc == ERR_INPUT);
+    outcome_done(&out);
+}
+
+static size_t try_file(const char *path)
+{
+    struct buf text = {0};
+
+    assert_int_equal(buf_read_file(&text, path, MANIFEST_FILE_MAX, NULL), 0);
+    try_one(&text);
+    for (int i = 0; i < ROUNDS; i++) {
+        /* Damage adds up over a few rounds, then starts again. */
+        if (i % 5 == 0) {
+            text.size = 0;
+            assert_int_equal(buf_read_file(&text, path, MANIFEST_FILE_MAX, NULL), 0);
+        }
+        damage(&text);
+        try_one(&text);
+    }
+    buf_done(&text);
+    return 1;
+}
+
+static void damaged_manifests_are_refused_with_a_reason(void **state)
+{
+    DIR *dir = opendir(SOURCE_DIR "/tests/fuzz/corpus/manifest");
+    struct dirent *entry;
+    size_t n = 0;
+
+    (void)state;
+    assert_non_null(dir);
+    while ((entry = readdir(dir))) {
+        struct buf path = {0};
+
+        if (entry->d_name[0] == '.')
+            continue;
+        random_state = 88172645463325252u;
+        buf_printf(&path, SOURCE_DIR "/tests/fuzz/corpus/manifest/%s", entry->d_name);
+        n += try_file(buf_text(&path));
+        buf_done(&path);
+    }
+    closedir(dir);
+    assert_true(n >= 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damaged_manifests_are_refused_with_a_reason),
+    };
+
+    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}
