@@ -2,8 +2,8 @@
 #include "coordinator/attempts.h"
 #include "coordinator/sched.h"
 
-#define CROSSING_MS 10000 /* a lease and a `ready` may pass each other on the wire for this long   \
-                           */
+/* A lease and a `ready` may pass each other on the wire for this long. */
+#define CROSSING_MS 10000
 
 static bool held(const struct msg_ready *m, const struct task_entry *t, const struct run *r)
 {

@@ -31,13 +31,21 @@ int outbox_add(struct outbox *o, enum out_type type, struct out **ret_out, struc
 
 int outbox_send(struct outbox *o, const struct peer *peer, const struct msg *m, struct err *e)
 {
+    struct err why;
     struct out *out;
     int rc;
 
     TRY(outbox_add(o, OUT_SEND, &out, e));
     out->peer = *peer;
     out->message = m->type;
-    TRY(msg_encode(m, &out->frame, e));
+    rc = msg_encode(m, &out->frame, &why);
+    if (rc == ERR_ARG) { /* over a limit of the wire: the peer asks again, and gets no answer */
+        buf_done(&out->frame);
+        o->n--;
+        return outbox_log(o, LOG_ERROR, e, "message_not_sent", "type=%s why=%s",
+                          msg_type_name(m->type), why.text);
+    }
+    TRY(rc ? err_set(e, rc, "%s", why.text) : 0);
 out:
     return rc;
 }

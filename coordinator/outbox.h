@@ -97,6 +97,7 @@ struct outbox {
 /* A zeroed entry of that type at the end; borrowed until the next addition. */
 int outbox_add(struct outbox *o, enum out_type type, struct out **ret_out, struct err *e);
 
+/* A message over a limit of the wire becomes a log line instead. */
 int outbox_send(struct outbox *o, const struct peer *peer, const struct msg *m, struct err *e);
 int outbox_log(struct outbox *o, enum log_level level, struct err *e, const char *event,
                const char *format, ...) __attribute__((format(printf, 5, 6)));

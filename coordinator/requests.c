@@ -355,9 +355,9 @@ static int worker_row_fill(const struct coord *c, const struct worker *w, int64_
         .connected_ms = (uint64_t)(now_ms - w->joined_ms),
         .silent_ms = (uint64_t)(now_ms - w->heard_ms),
         .running = rows,
-        .n_running = w->n_tasks,
+        .n_running = w->n_tasks < MSG_PAGE_MAX ? w->n_tasks : MSG_PAGE_MAX,
     };
-    for (size_t i = 0; i < w->n_tasks; i++) {
+    for (size_t i = 0; i < row->n_running; i++) {
         rows[i] = running_row(c, w->tasks[i], run_of(w->tasks[i], w), now_ms);
         memcpy(rows[i].ref.job, w->tasks[i]->job->hash, sizeof rows[i].ref.job);
     }

@@ -4,7 +4,7 @@
 #include "coordinator/state_dir.h"
 #include "coordinator/store_inner.h"
 
-#define COMMIT_BUSY_MS 5000 /* a reader of another process may hold the file for a moment */
+#define COMMIT_BUSY_MS 1000 /* a reader of another process may hold the file for a moment */
 
 static int migrate(sqlite3 *db, struct err *e)
 {

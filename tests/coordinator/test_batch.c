@@ -1,0 +1,273 @@
+/* One batch on real files: what happens when the disk refuses a commit, and after a restart. */
+#include "coordinator/batch.h"
+#include "coordinator/index.h"
+#include "proto/version.h"
+#include "tests/coordinator/fixture.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+struct bench {
+    char *dir;
+    struct buf state, out;
+    struct coord coord;
+    struct store *store;
+    struct output *output;
+    struct batch batch;
+    int sent[MSG_TYPE_COUNT];
+    struct buf last; /* frame */
+    bool deaf;       /* the peer is gone */
+};
+
+static int on_send(void *user, const struct peer *peer, const struct buf *frame, struct err *why)
+{
+    struct bench *b = user;
+    struct msg m;
+
+    (void)peer;
+    if (b->deaf)
+        return err_set(why, ERR_MISSING, "no such peer");
+    MUST(msg_decode(frame->data, frame->size, &m, e));
+    b->sent[m.type]++;
+    msg_done(&m);
+    b->last.size = 0;
+    buf_append(&b->last, frame->data, frame->size);
+    return 0;
+}
+
+static void on_log(void *user, enum log_level level, const char *event, const char *text)
+{
+    (void)user;
+    (void)level;
+    (void)event;
+    (void)text;
+}
+
+static int on_draw(void *user, uint64_t job, struct err *e)
+{
+    (void)user;
+    (void)job;
+    (void)e;
+    return 0;
+}
+
+static int restore_one(void *user, struct restored *r, struct err *e)
+{
+    struct bench *b = user;
+
+    return reactor_restore(&b->coord, r, 0, e);
+}
+
+static void start(struct bench *b)
+{
+    MUST(store_open(buf_text(&b->state), &b->store, e));
+    MUST(output_open(buf_text(&b->out), &b->output, e));
+    MUST(coord_init(&b->coord, &(struct coord_limits){0}, output_dir(b->output), e));
+    MUST(store_restore(b->store, restore_one, b, e));
+    b->batch = (struct batch){.coord = &b->coord,
+                              .store = b->store,
+                              .output = b->output,
+                              .user = b,
+                              .send = on_send,
+                              .log = on_log,
+                              .draw = on_draw};
+}
+
+static void stop(struct bench *b)
+{
+    batch_done(&b->batch);
+    coord_done(&b->coord);
+    output_close(b->output);
+    store_close(b->store);
+}
+
+static int setup(void **state)
+{
+    struct bench *b = calloc(1, sizeof *b);
+
+    b->dir = temporary_folder();
+    buf_printf(&b->state, "%s/state", b->dir);
+    buf_printf(&b->out, "%s/out", b->dir);
+    start(b);
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *b = *state;
+
+    stop(b);
+    buf_done(&b->state);
+    buf_done(&b->out);
+    buf_done(&b->last);
+    remove_tree(b->dir);
+    free(b->dir);
+    free(b);
+    return 0;
+}
+
+static void say(struct bench *b, const struct msg *m)
+{
+    struct event event = {.type = EVENT_MESSAGE, .peer = peer_named("client"), .msg = m};
+
+    MUST(reactor_on(&b->coord, &event, 1000, &b->batch.outbox, e));
+}
+
+static void hello(struct bench *b)
+{
+    struct msg m = {.type = MSG_HELLO,
+                    .hello = {.protocol = PROTOCOL_VERSION,
+                              .protocol_min = PROTOCOL_VERSION_MIN,
+                              .role = "client",
+                              .software = "test"}};
+
+    say(b, &m);
+}
+
+static void submit(struct bench *b, const struct job *job)
+{
+    struct msg m = {.type = MSG_SUBMIT, .submit = {.request = 1}};
+
+    m.submit.bundle = job_bundle(job, &m.submit.bundle_size);
+    say(b, &m);
+}
+
+static void a_refused_commit_sends_nothing_and_may_be_tried_again(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 3);
+    struct rlimit old, tiny;
+    struct err why = {0};
+    uint64_t done, failed;
+    int rc;
+
+    hello(b);
+    submit(b, job);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    /* The bundle fits the job's folder, the database's log does not grow. */
+    tiny = (struct rlimit){.rlim_cur = 4096, .rlim_max = old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &tiny);
+    rc = batch_run(&b->batch, 1000, &why);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(rc, 1);
+    assert_non_null(strstr(why.text, "database"));
+    assert_int_equal(b->sent[MSG_SUBMITTED], 0);
+    assert_int_equal(b->sent[MSG_WELCOME], 0);
+    assert_int_equal(batch_finish(&b->batch, &why), 0);
+    assert_int_equal(b->sent[MSG_SUBMITTED], 1);
+    MUST(store_peek(buf_text(&b->state), job_hash(job), &done, &failed, e));
+    job_free(job);
+}
+
+static void a_submitted_job_outlives_a_restart(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 3);
+
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    stop(b);
+    start(b);
+    assert_int_equal(b->coord.n_jobs, 1);
+    assert_string_equal(b->coord.jobs[0]->hash, job_hash(job));
+    assert_int_equal(b->coord.jobs[0]->phase, JOB_RUNNING);
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    assert_int_equal(b->coord.n_jobs, 1);
+    job_free(job);
+}
+
+static void an_unreachable_peer_becomes_an_event(void **state)
+{
+    struct bench *b = *state;
+
+    hello(b);
+    b->deaf = true;
+    MUST(batch_run(&b->batch, 1000, e));
+    assert_int_equal(b->coord.n_clients, 1);
+    MUST(batch_gone(&b->batch, 1000, e));
+    assert_int_equal(b->coord.n_clients, 0);
+}
+
+static void an_index_that_was_torn_is_made_anew(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 3);
+    struct store_row row = {.op = STORE_RECORD, .job = 1};
+    struct buf torn = {0}, text = {0};
+
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    MUST(record_picture(&row.record, "a/0.png", "w", "cpu-x", "f32", e));
+    MUST(store_begin(b->store, e));
+    MUST(store_apply(b->store, &row, e));
+    MUST(store_commit(b->store, e));
+    buf_puts(&torn, "{\"index\":0,\"pa");
+    MUST(output_replace(b->output, "a/index.jsonl", &torn, e));
+    MUST(index_check(b->output, b->store, 1, "a", e));
+    MUST(output_read(b->output, "a/index.jsonl", 1 << 20, &text, e));
+    assert_non_null(strstr(buf_text(&text), "\"path\":\"a/0.png\""));
+    assert_int_equal(text.data[text.size - 1], '\n');
+    record_done(&row.record);
+    buf_done(&torn);
+    buf_done(&text);
+    job_free(job);
+}
+
+static void an_answer_about_records_comes_from_the_store(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 3);
+    struct store_row row = {.op = STORE_RECORD, .job = 1};
+    struct msg ask = {.type = MSG_RECORDS, .records = {.request = 5, .job = "a", .limit = 1}}, m;
+    struct msg fetch = {.type = MSG_FETCH, .fetch = {.request = 6, .job = "a", .index = 2}};
+
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    MUST(store_begin(b->store, e));
+    for (int i = 0; i < 2; i++) {
+        row.record.index = (uint64_t)i;
+        MUST(record_picture(&row.record, "a/0.png", "w", "cpu-x", "f32", e));
+        memset(row.record.sha256, 'b', 64);
+        MUST(store_apply(b->store, &row, e));
+    }
+    MUST(store_commit(b->store, e));
+    say(b, &ask);
+    MUST(batch_run(&b->batch, 1000, e));
+    MUST(msg_decode(b->last.data, b->last.size, &m, e));
+    assert_int_equal(m.type, MSG_PAGE);
+    assert_int_equal(m.page.n_records, 1);
+    assert_string_equal(m.page.records[0].path, "a/0.png");
+    assert_int_equal(m.page.next, 1);
+    msg_done(&m);
+    say(b, &fetch);
+    MUST(batch_run(&b->batch, 1000, e));
+    MUST(msg_decode(b->last.data, b->last.size, &m, e));
+    assert_int_equal(m.type, MSG_ERROR);
+    assert_int_equal(m.error.request, 6);
+    assert_string_equal(m.error.code, "asset_missing");
+    msg_done(&m);
+    record_done(&row.record);
+    job_free(job);
+}
+
+int main(void)
+{
+#define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        SENTENCE(a_refused_commit_sends_nothing_and_may_be_tried_again),
+        SENTENCE(a_submitted_job_outlives_a_restart),
+        SENTENCE(an_unreachable_peer_becomes_an_event),
+        SENTENCE(an_index_that_was_torn_is_made_anew),
+        SENTENCE(an_answer_about_records_comes_from_the_store),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
