@@ -53,14 +53,17 @@ struct sheet {
     double unit;       /* scale of header and margin */
     int row_label, grid_x, grid_y, below, width, height;
     struct caption caption;
+    /* Its own fonts, gone with the sheet: pango's default ones stay for as long as the thread. */
+    PangoFontMap *fonts;
+    PangoContext *context;
     cairo_t *cr;
 };
 
 /* --- text --- */
 
-static PangoLayout *set_text(cairo_t *cr, const char *text, const struct face *face)
+static PangoLayout *set_text(const struct sheet *s, const char *text, const struct face *face)
 {
-    PangoLayout *layout = pango_cairo_create_layout(cr);
+    PangoLayout *layout = pango_layout_new(s->context);
     PangoFontDescription *font = pango_font_description_from_string(FONT);
 
     pango_font_description_set_absolute_size(font, face->size * PANGO_SCALE);
@@ -79,10 +82,10 @@ static PangoLayout *set_text(cairo_t *cr, const char *text, const struct face *f
     return layout;
 }
 
-static void measure(cairo_t *cr, const char *text, const struct face *face, int *ret_width,
-                    int *ret_height)
+static void measure(const struct sheet *s, const char *text, const struct face *face,
+                    int *ret_width, int *ret_height)
 {
-    PangoLayout *layout = set_text(cr, text, face);
+    PangoLayout *layout = set_text(s, text, face);
 
     pango_layout_get_pixel_size(layout, ret_width, ret_height);
     g_object_unref(layout);
@@ -94,30 +97,31 @@ static void set_ink(cairo_t *cr, struct ink ink)
 }
 
 /* Draws a text with its top left corner at x, y; returns its height. */
-static int draw_text(cairo_t *cr, const char *text, const struct face *face, double x, double y)
+static int draw_text(const struct sheet *s, const char *text, const struct face *face, double x,
+                     double y)
 {
-    PangoLayout *layout = set_text(cr, text, face);
+    PangoLayout *layout = set_text(s, text, face);
     int width, height;
 
-    set_ink(cr, face->ink);
-    cairo_move_to(cr, x, y);
-    pango_cairo_show_layout(cr, layout);
+    set_ink(s->cr, face->ink);
+    cairo_move_to(s->cr, x, y);
+    pango_cairo_show_layout(s->cr, layout);
     pango_layout_get_pixel_size(layout, &width, &height);
     g_object_unref(layout);
     return height;
 }
 
 /* Draws a text whose right edge is at `right`, whichever way its script runs; y: its middle. */
-static void draw_right(cairo_t *cr, const char *text, const struct face *face, double right,
-                       double middle)
+static void draw_right(const struct sheet *s, const char *text, const struct face *face,
+                       double right, double middle)
 {
-    PangoLayout *layout = set_text(cr, text, face);
+    PangoLayout *layout = set_text(s, text, face);
     PangoRectangle box;
 
     pango_layout_get_pixel_extents(layout, NULL, &box);
-    set_ink(cr, face->ink);
-    cairo_move_to(cr, right - box.x - box.width, middle - box.height / 2.0);
-    pango_cairo_show_layout(cr, layout);
+    set_ink(s->cr, face->ink);
+    cairo_move_to(s->cr, right - box.x - box.width, middle - box.height / 2.0);
+    pango_cairo_show_layout(s->cr, layout);
     g_object_unref(layout);
 }
 
@@ -218,13 +222,13 @@ static int widest_row_label(const struct sheet *s)
 
     if (s->wrapped)
         return 0;
-    measure(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &name, &width, &height);
+    measure(s, job_axis_name(s->job, (size_t)s->cells.y_axis), &name, &width, &height);
     widest = width < face.width ? width : face.width;
     for (uint32_t row = 0; row < s->rows; row++) {
         struct buf text = {0};
 
         caption_label(s->job, (size_t)s->cells.y_axis, row, &text);
-        measure(s->cr, buf_text(&text), &face, &width, &height);
+        measure(s, buf_text(&text), &face, &width, &height);
         widest = width > widest ? width : widest;
         buf_done(&text);
     }
@@ -245,7 +249,7 @@ static int tallest_label(const struct sheet *s)
         int width, height;
 
         caption_label(s->job, (size_t)axis, i, &text);
-        measure(s->cr, buf_text(&text), &face, &width, &height);
+        measure(s, buf_text(&text), &face, &width, &height);
         tallest = height > tallest ? height : tallest;
         buf_done(&text);
     }
@@ -276,9 +280,9 @@ static int header(const struct sheet *s, bool draw)
         face.size *= s->unit;
         face.width = s->width - (int)(2 * MARGIN * s->unit);
         if (draw)
-            height = draw_text(s->cr, buf_text(lines[i].text), &face, MARGIN * s->unit, y);
+            height = draw_text(s, buf_text(lines[i].text), &face, MARGIN * s->unit, y);
         else
-            measure(s->cr, buf_text(lines[i].text), &face, &width, &height);
+            measure(s, buf_text(lines[i].text), &face, &width, &height);
         y += height + lines[i].space * s->unit;
     }
     return (int)(y + 18 * s->unit);
@@ -352,9 +356,9 @@ static void draw_word(const struct sheet *s, const char *word, struct ink fill, 
     round_corners(s->cr, x, y, s->cell_width, s->cell_height, s->cell_width * CORNER);
     set_ink(s->cr, fill);
     cairo_fill(s->cr);
-    measure(s->cr, word, &face, &width, &height);
+    measure(s, word, &face, &width, &height);
     if (s->cell_width >= CELL_LABEL)
-        draw_text(s->cr, word, &face, x, y + (s->cell_height - height) / 2.0);
+        draw_text(s, word, &face, x, y + (s->cell_height - height) / 2.0);
 }
 
 static int draw_pixels(const struct sheet *s, const uint8_t *pixels, int width, int height,
@@ -440,12 +444,12 @@ static void draw_axis_names(const struct sheet *s)
     int width, height;
 
     if (x_axis >= 0)
-        draw_text(s->cr, job_axis_name(s->job, (size_t)x_axis), &face, s->grid_x, header(s, false));
+        draw_text(s, job_axis_name(s->job, (size_t)x_axis), &face, s->grid_x, header(s, false));
     if (s->wrapped || s->cells.y_axis < 0)
         return;
     face.width = s->row_label;
-    measure(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &face, &width, &height);
-    draw_right(s->cr, job_axis_name(s->job, (size_t)s->cells.y_axis), &face, s->grid_x - 2 * s->gap,
+    measure(s, job_axis_name(s->job, (size_t)s->cells.y_axis), &face, &width, &height);
+    draw_right(s, job_axis_name(s->job, (size_t)s->cells.y_axis), &face, s->grid_x - 2 * s->gap,
                s->grid_y - s->gap - height / 2.0);
 }
 
@@ -458,9 +462,8 @@ static void draw_column_labels(const struct sheet *s)
         int width, height;
 
         caption_label(s->job, (size_t)s->cells.x_axis, column, &text);
-        measure(s->cr, buf_text(&text), &face, &width, &height);
-        draw_text(s->cr, buf_text(&text), &face,
-                  s->grid_x + (double)column * (s->cell_width + s->gap),
+        measure(s, buf_text(&text), &face, &width, &height);
+        draw_text(s, buf_text(&text), &face, s->grid_x + (double)column * (s->cell_width + s->gap),
                   s->grid_y - s->gap - height);
         buf_done(&text);
     }
@@ -475,7 +478,7 @@ static void draw_row_labels(const struct sheet *s)
         struct buf text = {0};
 
         caption_label(s->job, (size_t)s->cells.y_axis, row, &text);
-        draw_right(s->cr, buf_text(&text), &face, s->grid_x - 2 * s->gap,
+        draw_right(s, buf_text(&text), &face, s->grid_x - 2 * s->gap,
                    s->grid_y + (double)row * (s->cell_height + s->gap) + s->cell_height / 2.0);
         buf_done(&text);
     }
@@ -489,7 +492,7 @@ static void draw_cell_labels(const struct sheet *s)
         struct buf text = {0};
 
         caption_label(s->job, (size_t)s->axis, k, &text);
-        draw_text(s->cr, buf_text(&text), &face,
+        draw_text(s, buf_text(&text), &face,
                   s->grid_x + (double)(k % s->columns) * (s->cell_width + s->gap),
                   s->grid_y + (double)(k / s->columns) * (s->cell_height + s->below + s->gap) +
                       s->cell_height + s->gap / 2.0);
@@ -557,6 +560,7 @@ static int new_canvas(struct sheet *s, int width, int height, cairo_surface_t **
     s->cr = cairo_create(*ret_surface);
     if (cairo_status(s->cr) != CAIRO_STATUS_SUCCESS)
         return err_set(e, ERR_OOM, "no memory for a sheet of %dx%d pixels", width, height);
+    pango_cairo_update_context(s->cr, s->context);
     return 0;
 }
 
@@ -572,12 +576,18 @@ int sheet_draw(const struct job *job, const char *out_dir, sheet_state_of *state
     choose_grid(&s);
     TRY(caption_read(job, &s.cells, &s.caption, e));
     TRY(find_picture_size(&s, e));
+    s.fonts = pango_cairo_font_map_new();
+    s.context = pango_font_map_create_context(s.fonts);
     TRY(new_canvas(&s, 1, 1, &surface, e));
     fit(&s);
     TRY(new_canvas(&s, s.width, s.height, &surface, e));
     TRY(draw_all(&s, e));
     TRY(encode(surface, ret_png, e));
 out:
+    if (s.context)
+        g_object_unref(s.context);
+    if (s.fonts)
+        g_object_unref(s.fonts);
     if (s.cr)
         cairo_destroy(s.cr);
     if (surface)
