@@ -51,6 +51,8 @@ def environment(**changes):
     env.pop("LITHO_CONNECT", None)
     env["LITHO_MODELS"] = os.path.join(SOURCE, "models")
     env["OMP_NUM_THREADS"] = "1"
+    env["LSAN_OPTIONS"] = "print_suppressions=0:suppressions=" + os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), "lsan.supp")
     env.update(changes)
     return env
 
@@ -186,7 +188,8 @@ class Case(unittest.TestCase):
             if re.search(r"Sanitizer|runtime error:", text):
                 complaints += "%s:\n%s\n" % (log, text)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.assertEqual(complaints, "")
+        if complaints:
+            self.fail("sanitizers complain in " + complaints)
 
     def path(self, *names):
         return os.path.join(self.folder, *names)

@@ -86,7 +86,7 @@ class Intruders(Case):
         """It still takes a job and finishes it."""
         job = self.write("small.yaml", SMALL)
         worker = self.worker(coordinator.endpoint, "only")
-        self.litho("submit", job, "--set", "thing=[fox]", "--connect", coordinator.endpoint)
+        self.litho("submit", job, "--set", "axes.thing=[fox]", "--connect", coordinator.endpoint)
         self.litho("watch", "small", "--connect", coordinator.endpoint)
         self.assertEqual(worker.stop(), 0, worker.text())
         self.assertEqual(coordinator.stop(), 0, coordinator.text())

@@ -30,7 +30,7 @@ MISTAKES = [
     ("path out of the folder", ("{job}/", "../{job}/"), r"bad\.yaml:9:\d+: ", ""),
     ("ddim with karras", ("sampler: euler", "sampler: ddim, scheduler: karras"),
      r"bad\.yaml:\d+:\d+: ", "karras"),
-    ("other language version", ("litho: 1", "litho: 2"), r"bad\.yaml:1:\d+: ", "2"),
+    ("other language version", ("litho: 1", "litho: 2"), r"bad\.yaml:1:\d+: ", "language"),
     ("not a mapping", (SMALL, "- a\n- b\n"), r"bad\.yaml:1:1: ", "mapping"),
     ("empty file", (SMALL, ""), r"bad\.yaml:1:1: ", "empty"),
 ]
@@ -85,7 +85,7 @@ class Plans(Case):
         self.assertIn("unknown until the first run", text)
         self.assertFalse(os.path.exists(self.path("out")))
 
-        final = self.litho_json("run", path, "--set", "thing=[fox, pizza]")[-1]
+        final = self.litho_json("run", path, "--set", "axes.thing=[fox, pizza]")[-1]
         self.assertEqual(final["tasks"], 4)
         self.litho("run", path)
         after = self.litho_json("plan", path)[0]
@@ -141,11 +141,11 @@ class Examples(Case):
         self.assertTrue(os.path.isfile(final["sheet"]))
 
     def test_stickers(self):
-        self.example("stickers", 30, 4, "steps=1", "size=64x64", "thing=[fox, cat]",
-                     "ground=[teal, pink]")
+        self.example("stickers", 30, 4, "steps=1", "size=64x64", "axes.thing=[fox, cat]",
+                     "axes.ground=[teal, pink]")
 
     def test_seeds(self):
-        self.example("seeds", 48, 4, "steps=1", "size=64x64", "animal=[owl]", "seed=1-2")
+        self.example("seeds", 48, 4, "steps=1", "size=64x64", "axes.animal=[owl]", "seed=1-2")
 
     def test_parameters(self):
         self.example("parameters", 60, 6, "size=64x64", "steps=[1, 2]", "cfg_scale=[3]",

@@ -52,7 +52,7 @@ class Replay(Case):
     def setUp(self):
         super().setUp()
         job = self.write("small.yaml", SMALL)
-        self.litho("run", job, "--set", "thing=[fox]", "--set", "negative_prompt='blurry: a, b'",
+        self.litho("run", job, "--set", "axes.thing=[fox]", "--set", "negative_prompt='blurry: a, b'",
                    "--set", "cfg_scale=2.5")
         self.image = self.path("out", "small", "fox-teal.png")
 
