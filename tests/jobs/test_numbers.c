@@ -61,6 +61,7 @@ static void real_ranges_reach_their_end_and_never_pass_it(void **state)
     list_is("4-8", false, "4 5 6 7 8");
     list_is("4.0-8.0 (+0.5)", false, "4 4.5 5 5.5 6 6.5 7 7.5 8");
     list_is("0-1 (+0.1)", false, "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1");
+    list_is("0-0.7 (+0.1)", false, "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7");
     list_is("1-2 (+0.4)", false, "1 1.4 1.8");
     list_is("1-0 (-0.25)", false, "1 0.75 0.5 0.25 0");
     list_is("0.0-1.0 [6]", false, "0 0.2 0.4 0.6 0.8 1");
