@@ -2,6 +2,7 @@
 
 #include "coordinator/answers.h"
 #include "coordinator/index.h"
+#include "proto/clock.h"
 
 static int do_open(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
 {
@@ -130,9 +131,11 @@ out:
 
 static int commit(struct batch *b, struct err *e)
 {
+    int64_t begun_ms = clock_monotonic_ms();
     bool any = false;
     int rc;
 
+    b->commit_ms = -1;
     TRY(output_sync(b->output, e));
     for (size_t i = 0; i < b->outbox.n && !any; i++)
         any = b->outbox.items[i].type == OUT_STORE;
@@ -146,6 +149,7 @@ static int commit(struct batch *b, struct err *e)
         rc = store_commit(b->store, e);
     if (rc != 0)
         store_rollback(b->store);
+    b->commit_ms = clock_monotonic_ms() - begun_ms;
 out:
     return rc;
 }

@@ -31,6 +31,7 @@ struct batch {
     /* Told of each durable record, for monitoring; may be NULL. */
     void (*recorded)(void *user, const struct record *record);
     struct outbox outbox;
+    int64_t commit_ms; /* the last batch's commit took; -1: it had none */
     size_t n_effects;  /* outbox items before this one are carried out */
     struct peer *gone; /* peers that could not be reached; owned */
     size_t n_gone, gone_room;

@@ -9,7 +9,7 @@ static const double batch_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 struct gauges {
     struct metrics *metrics;
     int tasks, jobs, workers, queue, in_flight, images, failed_tasks, bytes, attempts, refused;
-    int stuck, rate, render, batch;
+    int stuck, rate, render, batch, commit;
     uint64_t rate_images; /* images when the rate was last taken */
     double n_images;
     int64_t rate_ms;
@@ -45,8 +45,11 @@ static void families(struct gauges *g)
         metrics_histogram(m, "litho_render_seconds", "Time a worker took from prompt to PNG.",
                           render_bounds, sizeof render_bounds / sizeof *render_bounds);
     g->batch =
-        metrics_histogram(m, "litho_batch_seconds", "Time of one batch: files, commit, messages.",
+        metrics_histogram(m, "litho_batch_seconds", "Time of a batch: files, commit, messages.",
                           batch_bounds, sizeof batch_bounds / sizeof *batch_bounds);
+    g->commit = metrics_histogram(m, "litho_commit_seconds",
+                                  "Time of a batch's commit: folders synced, rows durable.",
+                                  batch_bounds, sizeof batch_bounds / sizeof *batch_bounds);
 }
 
 int gauges_new(struct gauges **ret_gauges, struct err *e)
@@ -87,9 +90,12 @@ void gauges_record(struct gauges *g, const struct record *record)
         metrics_observe(g->metrics, g->render, record->render_seconds);
 }
 
-void gauges_batch(struct gauges *g, int64_t took_ms)
+void gauges_batch(struct gauges *g, int64_t took_ms, int64_t commit_ms)
 {
+    if (commit_ms < 0)
+        return; /* nothing happened, or nothing that lasts */
     metrics_observe(g->metrics, g->batch, (double)took_ms / 1000);
+    metrics_observe(g->metrics, g->commit, (double)commit_ms / 1000);
 }
 
 static void set_jobs(struct gauges *g, const struct coord *c)

@@ -12,8 +12,9 @@ void gauges_free(struct gauges *g);
 
 /* A durable record. */
 void gauges_record(struct gauges *g, const struct record *record);
-/* A batch took this long, files and commit together. */
-void gauges_batch(struct gauges *g, int64_t took_ms);
+/* A batch took this long, files, commit and messages; of that its commit, negative if it had none.
+ */
+void gauges_batch(struct gauges *g, int64_t took_ms, int64_t commit_ms);
 
 /* Hands a snapshot to the server. */
 int gauges_publish(struct gauges *g, const struct coord *c, int64_t now_ms, struct http *http,

@@ -18,6 +18,7 @@
 #define BATCH_MESSAGES 64           /* messages of one transaction */
 #define BATCH_BYTES    (128u << 20) /* of frames; a batch ends beyond */
 #define TICK_MS        250
+#define TICK_LATEST_MS 5000
 #define REFUSED_MS     1000 /* between two tries of a commit that the disk refuses */
 #define GAUGES_MS      1000
 
@@ -334,15 +335,16 @@ static int turn(struct server *s, struct err *e)
     TRY(receive(s, now_ms, &drained, e));
     TRY(drawn(s, now_ms, e));
     TRY(batch_gone(&s->batch, now_ms, e));
-    /* Only once all waiting messages are read may silence count against a peer. */
-    if (drained && now_ms - s->ticked_ms >= TICK_MS) {
+    /* Only once all waiting messages are read may silence count against a peer; but time passes
+     * under any load. */
+    if (now_ms - s->ticked_ms >= (drained ? TICK_MS : TICK_LATEST_MS)) {
         TRY(reactor_on(&s->coord, &(struct event){.type = EVENT_TICK}, now_ms, &s->batch.outbox,
                        e));
         s->ticked_ms = now_ms;
     }
     begun_ms = clock_monotonic_ms();
     TRY(commit_insist(s, batch_run(&s->batch, now_ms, e), e));
-    gauges_batch(s->gauges, clock_monotonic_ms() - begun_ms);
+    gauges_batch(s->gauges, clock_monotonic_ms() - begun_ms, s->batch.commit_ms);
     if (s->http && now_ms - s->gauged_ms >= GAUGES_MS) {
         TRY(gauges_publish(s->gauges, &s->coord, now_ms, s->http, e));
         s->gauged_ms = now_ms;

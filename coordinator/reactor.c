@@ -28,6 +28,15 @@ out:
     return rc;
 }
 
+/* Usual after a restart: no word in the log. */
+static int hello_first(const struct peer *peer, struct outbox *o, struct err *e)
+{
+    struct err why;
+
+    err_set(&why, ERR_CONFLICT, "%s", MSG_HELLO_FIRST);
+    return send_error(o, peer, 0, &why, e);
+}
+
 static int refuse(struct coord *c, const struct peer *peer, int code, const char *text,
                   int64_t now_ms, struct outbox *o, struct err *e)
 {
@@ -148,7 +157,7 @@ static int on_message(struct coord *c, const struct peer *peer, const struct msg
     if (m->type == MSG_BYE)
         return on_bye(c, peer, now_ms, o, e);
     if (!w && !client)
-        return refuse(c, peer, ERR_CONFLICT, MSG_HELLO_FIRST, now_ms, o, e);
+        return hello_first(peer, o, e);
     switch (m->type) {
     case MSG_PING:
         return outbox_send(o, peer, &pong, e);
