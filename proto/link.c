@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #define ENDPOINT_MAX 256
@@ -196,6 +199,27 @@ static void raise_file_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit); /* refused: the soft limit stays, and accept says so */
 }
 
+/* libzmq replaces a socket file without asking, also that of a listener that is well. */
+static int check_unused(const char *endpoint, struct err *e)
+{
+    const char *path = after(endpoint, "ipc://");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    bool answers;
+    int fd;
+
+    if (!path)
+        return 0;
+    memcpy(address.sun_path, path, strlen(path) + 1); /* IPC_PATH_MAX at most */
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_errno(e, path);
+    answers = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    close(fd);
+    return answers
+               ? err_set(e, ERR_CONFLICT, "cannot listen at %s: Address already in use", endpoint)
+               : 0;
+}
+
 /* Only the user's own programs may speak to a socket file. */
 static int protect_ipc(const char *endpoint, struct err *e)
 {
@@ -213,6 +237,7 @@ int link_listen(const char *endpoint, struct link **ret_link, struct err *e)
     int rc = 0;
 
     TRY(native_endpoint(endpoint, true, native, &ipv6, e));
+    TRY(check_unused(native, e));
     raise_file_limit();
     TRY(link_new(true, &link, e));
     TRY(options(link, ipv6, e));

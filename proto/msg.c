@@ -514,6 +514,7 @@ int msg_decode(const void *frame, size_t size, struct msg *ret_m, struct err *e)
     struct msg m = {0};
     struct block *pool = NULL;
     msgpack_unpacked unpacked;
+    msgpack_unpack_return outcome;
     size_t at = 0;
     struct err inner = {0};
     int rc;
@@ -522,8 +523,11 @@ int msg_decode(const void *frame, size_t size, struct msg *ret_m, struct err *e)
     if ((rc = msg_scan(frame, size, e)) != 0)
         return rc;
     msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, frame, size, &at) != MSGPACK_UNPACK_SUCCESS || at != size)
-        TRY(err_set(e, ERR_INPUT, "frame is not MessagePack, or memory ran out for it"));
+    outcome = msgpack_unpack_next(&unpacked, frame, size, &at);
+    if (outcome == MSGPACK_UNPACK_NOMEM_ERROR)
+        TRY(err_set(e, ERR_OOM, "out of memory for a frame of %zu bytes", size));
+    if (outcome != MSGPACK_UNPACK_SUCCESS || at != size)
+        TRY(err_set(e, ERR_INPUT, "frame is not MessagePack"));
     TRY(unpack_type(&unpacked.data, &m.type, e));
     rc = unpack_row(&pool, msg_fields(m.type), &unpacked.data, (char *)&m + union_offset(), &inner);
     if (rc != 0)

@@ -32,9 +32,10 @@ struct worker {
     struct link *link;
     int signals; /* signalfd */
     struct buf out, in;
-    bool rendering; /* the runner's outcome is due */
-    bool was_open;  /* as last logged */
-    bool unsent;    /* a message did not fit the connection's queue */
+    bool rendering;      /* the runner's outcome is due */
+    bool was_open;       /* as last logged */
+    uint32_t reconnects; /* since it was open */
+    bool unsent;         /* a message did not fit the connection's queue */
     bool over;
     struct err why; /* it is over; code 0: on request */
 };
@@ -136,7 +137,9 @@ static void send_message(struct worker *w, const struct msg *m)
 
 static int reconnect(struct worker *w, const struct err *why, struct err *e)
 {
-    log_warn("reconnect", "connect=%s reason=\"%s\"", w->options.connect, why->text);
+    /* One line for each loss, not one for each try. */
+    log_line(w->reconnects++ ? LOG_DEBUG : LOG_WARN, "reconnect", "connect=%s reason=\"%s\"",
+             w->options.connect, why->text);
     link_close(w->link, 0);
     w->link = NULL;
     w->unsent = false;
@@ -183,6 +186,7 @@ static int perform_all(struct worker *w, struct err *e)
     } while (!w->over);
     if (session_is_open(w->session) != w->was_open) {
         w->was_open = !w->was_open;
+        w->reconnects = 0;
         log_info(w->was_open ? "connected" : "disconnected", "connect=%s held=%zu",
                  w->options.connect, session_held(w->session));
     }

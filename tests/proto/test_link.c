@@ -157,10 +157,10 @@ static void second_listener_is_a_conflict(void **state)
     link_close(router, 0);
 }
 
-static void socket_file_is_for_the_user_alone(void **state)
+static void socket_file_is_for_the_user_and_one_listener(void **state)
 {
     char folder[] = "/tmp/test_link.XXXXXX", endpoint[80];
-    struct link *router, *a;
+    struct link *router, *a, *second = NULL;
     struct peer peer;
     struct stat st;
 
@@ -173,6 +173,11 @@ static void socket_file_is_for_the_user_alone(void **state)
     a = connect_to(router, "a");
     send_text(a, NULL, "over a file");
     assert_string_equal(next_text(router, &peer), "over a file");
+    assert_int_equal(link_listen(endpoint, &second, NULL), ERR_CONFLICT);
+    send_text(a, NULL, "undisturbed");
+    assert_string_equal(next_text(router, &peer), "undisturbed");
+    link_close(router, 0);
+    router = listen_at(endpoint); /* a file that a dead listener left is no obstacle */
     link_close(a, 0);
     link_close(router, 0);
     unlink(endpoint + strlen("ipc://"));
@@ -390,7 +395,7 @@ int main(void)
         cmocka_unit_test(port_0_becomes_a_real_one_and_names_become_addresses),
         cmocka_unit_test(only_loopback_and_socket_files_are_allowed),
         cmocka_unit_test(second_listener_is_a_conflict),
-        cmocka_unit_test(socket_file_is_for_the_user_alone),
+        cmocka_unit_test(socket_file_is_for_the_user_and_one_listener),
         cmocka_unit_test(frame_to_an_unknown_peer_says_missing),
         cmocka_unit_test(full_queue_says_timeout),
         cmocka_unit_test(peer_that_comes_back_keeps_its_address),

@@ -10,12 +10,13 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#define PATIENCE_MS 120000 /* only a failing test waits this long */
+#define PATIENCE_MS 30000 /* only a failing test waits this long */
 
 #define JOB "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define TASK(steps)                                                                                \
@@ -48,6 +49,7 @@ static void start_worker(struct stage *s)
 {
     s->pid = fork();
     if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that dies leaves nothing behind */
         execl(BINARY_DIR "/bin/litho-worker", "litho-worker", "--connect", s->endpoint, "--models",
               SOURCE_DIR "/models", "--name", "tested", "--threads", "2", "--log-level", "warn",
               (char *)NULL);
@@ -263,7 +265,7 @@ static void revoked_and_broken_leases_leave_room_for_the_next(void **state)
     start_worker(&s);
     welcome(&s);
     hear(&s, MSG_READY);
-    lease(&s, 1, 1, TASK("1000"));
+    lease(&s, 1, 1, TASK("900"));
     hear(&s, MSG_PROGRESS);
     say(&s, &revoke);
     lease(&s, 2, 1, "no task");
@@ -288,7 +290,7 @@ static void signal_in_mid_render_hands_the_lease_back(void **state)
     start_worker(&s);
     welcome(&s);
     hear(&s, MSG_READY);
-    lease(&s, 1, 1, TASK("1000"));
+    lease(&s, 1, 1, TASK("900"));
     hear(&s, MSG_PROGRESS);
     kill(s.pid, SIGTERM);
     hear(&s, MSG_BYE);

@@ -141,7 +141,7 @@ static void cancel_ends_a_render_between_steps(void **state)
     struct report report;
 
     (void)state;
-    start(r, TASK("sticker-128", "1000"));
+    start(r, TASK("sticker-128", "900"));
     assert_int_equal(next_report(r).kind, REPORT_PROGRESS);
     assert_int_equal(runner_start(r, TASK("sticker-128", "1"), NULL), ERR_CONFLICT);
     runner_cancel(r);
@@ -160,7 +160,7 @@ static void close_in_the_midst_of_a_render_leaves_nothing_behind(void **state)
     struct runner *r = open_runner(0);
 
     (void)state;
-    start(r, TASK("sticker-128", "1000"));
+    start(r, TASK("sticker-128", "900"));
     assert_int_equal(next_report(r).kind, REPORT_PROGRESS);
     runner_close(r);
     runner_close(open_runner(0)); /* nor one that never ran */
