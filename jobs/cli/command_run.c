@@ -158,6 +158,7 @@ static int prepare(struct run *r, struct err *e)
     TRY(state_make(&r->state, e));
     TRY(order_keep(&r->order, &r->state, e));
     r->errand.cli = r->cli;
+    r->errand.lines = true;
     r->errand.job = r->order.job;
     r->errand.bundle = &r->order.bundle;
     r->errand.options.state = r->state.folder;

@@ -22,7 +22,7 @@ static void print_end(struct cli *c, const struct msg_job *m)
 
 int command_watch(struct cli *c)
 {
-    struct follow f = {.cli = c, .job = c->options.arguments[0], .patient = true};
+    struct follow f = {.cli = c, .job = c->options.arguments[0], .lines = true, .patient = true};
     struct msg final = {0};
     int rc = 0, code = EXIT_FAILED;
     struct err e;

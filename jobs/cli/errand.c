@@ -52,7 +52,8 @@ out:
 int errand_run(struct errand *r, struct err *e)
 {
     struct client_options o = {.timeout_ms = ANSWER_TIMEOUT_MS, .check = cluster_check};
-    struct follow f = {.cli = r->cli, .job = job_hash(r->job), .seen = on_status, .user = r};
+    struct follow f = {
+        .cli = r->cli, .job = job_hash(r->job), .seen = on_status, .user = r, .lines = r->lines};
     bool settled;
     int rc = 0;
 

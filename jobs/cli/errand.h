@@ -14,6 +14,7 @@
 #include "jobs/cli/cluster.h"
 #include "jobs/job.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct errand {
@@ -22,6 +23,7 @@ struct errand {
     const struct job *job;
     const struct buf *bundle;
     struct cluster_options options;
+    bool lines; /* as in follow.h */
     /* found */
     struct msg final;        /* the settled job, or zero */
     uint64_t there_at_first; /* images of earlier runs */

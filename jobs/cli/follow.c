@@ -41,7 +41,7 @@ static void show_status(struct show *show, const struct msg_job *m)
     if (show->f->seen != NULL)
         show->f->seen(show->f->user, m);
     if (cli_has(c, OPTION_JSON)) {
-        if (!view_settled(&m->summary))
+        if (show->f->lines && !view_settled(&m->summary))
             show_json(show, m, now_ms); /* the settled job is the caller's last line */
     } else if (!cli_has(c, OPTION_QUIET)) {
         progress_show(&show->view, &p, now_ms);

@@ -14,13 +14,14 @@ struct follow {
     /* Called with each status, may be NULL. */
     void (*seen)(void *user, const struct msg_job *m);
     void *user;
+    bool lines;   /* --json prints one for each change */
     bool patient; /* a coordinator that does not answer is waited for */
 };
 
 /*
- * Shows progress on stderr (a live line or plain ones), or with --json one line on stdout for each
- * change; nothing with --quiet. ret_final: the settled job, msg_done(). Errors are the client's;
- * with ret_final zeroed.
+ * Shows progress on stderr (a live line or plain ones), or with --json, if `lines`, one line on
+ * stdout for each change; nothing with --quiet. ret_final: the settled job, msg_done(). Errors are
+ * the client's; with ret_final zeroed.
  */
 int follow_job(const struct follow *f, struct msg *ret_final, struct err *e);
 
