@@ -107,14 +107,15 @@ static void close_worker(struct worker *w)
 static void log_message(const struct msg *m)
 {
     if (m->type == MSG_RESULT)
-        log_info("rendered", "job=%.12s index=%llu attempt=%u seconds=%.3f load=%.3f bytes=%zu%s",
+        log_info("result_sent",
+                 "job=%.12s index=%llu attempt=%u seconds=%.3f load=%.3f bytes=%zu%s",
                  m->result.ref.job, (unsigned long long)m->result.ref.index, m->result.ref.attempt,
                  m->result.render_seconds, m->result.load_seconds, m->result.png_size,
                  m->result.black ? " black=true" : "");
     else if (m->type == MSG_FAILED)
-        log_warn("failed", "job=%.12s index=%llu attempt=%u code=%s text=\"%s\"", m->failed.ref.job,
-                 (unsigned long long)m->failed.ref.index, m->failed.ref.attempt, m->failed.code,
-                 m->failed.text);
+        log_warn("failure_sent", "job=%.12s index=%llu attempt=%u code=%s text=\"%s\"",
+                 m->failed.ref.job, (unsigned long long)m->failed.ref.index, m->failed.ref.attempt,
+                 m->failed.code, m->failed.text);
     else
         log_debug("send", "type=%s", msg_type_name(m->type));
 }
