@@ -311,9 +311,8 @@ out:
     return rc;
 }
 
-/* Tasks in flight as the store knows them: a given one may still be claimed by its worker. */
-static int restore_attempts(struct coord *c, struct job_entry *j, const struct restored *r,
-                            int64_t now_ms, struct err *e)
+int reactor_restore_attempts(struct coord *c, struct job_entry *j, const struct restored *r,
+                             int64_t now_ms, struct err *e)
 {
     int rc = 0;
 
@@ -358,7 +357,7 @@ int reactor_restore(struct coord *c, struct restored *r, int64_t now_ms, struct 
     }
     TRY(restore_fields(j, r, e));
     if (j->job)
-        TRY(restore_attempts(c, j, r, now_ms, e));
+        TRY(reactor_restore_attempts(c, j, r, now_ms, e));
 out:
     return rc;
 }

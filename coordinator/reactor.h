@@ -78,4 +78,8 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
 /* Puts a job of the store back, at start. Unclaimed attempts wait until now_ms + grace_ms. */
 int reactor_restore(struct coord *c, struct restored *r, int64_t now_ms, struct err *e);
 
+/* Tasks in flight as the store knows them: a given one may still be claimed by its worker. */
+int reactor_restore_attempts(struct coord *c, struct job_entry *j, const struct restored *r,
+                             int64_t now_ms, struct err *e);
+
 #endif

@@ -152,6 +152,10 @@ int on_restored(struct coord *c, const struct event *event, int64_t now_ms, stru
     j->cursor = 0;
     j->finished_ms = 0;
     j->phase = JOB_RUNNING;
+    /* Attempt numbers go on; whoever held one was told to stop. */
+    for (size_t i = 0; i < r->n_attempts; i++)
+        r->attempts[i].given = false;
+    TRY(reactor_restore_attempts(c, j, r, now_ms, e));
     TRY(outbox_log(o, LOG_INFO, e, "job_reopened", "job=%.12s name=%s missing=%llu", j->hash,
                    j->name, (unsigned long long)(j->tasks - j->done)));
     TRY(job_persist(o, j, e));

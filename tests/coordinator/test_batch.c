@@ -258,6 +258,68 @@ static void an_answer_about_records_comes_from_the_store(void **state)
     job_free(job);
 }
 
+static void a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 3);
+    struct store_row row = {
+        .op = STORE_ATTEMPT, .job = 1, .index = 1, .attempts = 5, .worker = (char *)"w"};
+    struct msg cancel = {.type = MSG_CANCEL, .cancel = {.request = 4, .job = "a"}};
+
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    MUST(store_begin(b->store, e));
+    MUST(store_apply(b->store, &row, e));
+    MUST(store_commit(b->store, e));
+    say(b, &cancel);
+    MUST(batch_run(&b->batch, 1000, e));
+    assert_int_equal(b->coord.jobs[0]->phase, JOB_CANCELLED);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    assert_int_equal(b->sent[MSG_SUBMITTED], 2);
+    assert_int_equal(b->coord.jobs[0]->phase, JOB_RUNNING);
+    assert_int_equal(coord_task(&b->coord, b->coord.jobs[0], 1)->attempts, 5);
+    assert_int_equal(coord_task(&b->coord, b->coord.jobs[0], 1)->phase, TASK_READY);
+    job_free(job);
+}
+
+static void a_finished_job_submitted_again_renders_what_was_deleted(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 2);
+    struct store_row row = {.op = STORE_RECORD, .job = 1};
+    struct store_row over = {.op = STORE_STATE, .job = 1, .state = "done", .done = 2};
+    struct buf picture = {0};
+
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    MUST(store_begin(b->store, e));
+    for (int i = 0; i < 2; i++) {
+        row.record.index = (uint64_t)i;
+        MUST(record_picture(&row.record, i ? "a/1.png" : "a/0.png", "w", "cpu-x", "f32", e));
+        MUST(store_apply(b->store, &row, e));
+    }
+    MUST(store_apply(b->store, &over, e));
+    MUST(store_commit(b->store, e));
+    buf_puts(&picture, "picture 1; picture 0 was deleted");
+    MUST(output_replace(b->output, "a/1.png", &picture, e));
+    stop(b);
+    start(b);
+    assert_int_equal(b->coord.jobs[0]->phase, JOB_DONE);
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    assert_int_equal(b->coord.jobs[0]->phase, JOB_RUNNING);
+    assert_int_equal(b->coord.jobs[0]->done, 1);
+    assert_false(bits_has(&b->coord.jobs[0]->settled, 0));
+    assert_true(bits_has(&b->coord.jobs[0]->settled, 1));
+    record_done(&row.record);
+    buf_done(&picture);
+    job_free(job);
+}
+
 int main(void)
 {
 #define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -267,6 +329,8 @@ int main(void)
         SENTENCE(an_unreachable_peer_becomes_an_event),
         SENTENCE(an_index_that_was_torn_is_made_anew),
         SENTENCE(an_answer_about_records_comes_from_the_store),
+        SENTENCE(a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers),
+        SENTENCE(a_finished_job_submitted_again_renders_what_was_deleted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
