@@ -219,6 +219,10 @@ static void print_estimates(const struct plan *p)
             buf_text(&text));
     buf_done(&text);
     label(p, "time");
+    if (left == 0) {
+        fprintf(file, "none: every picture is there\n");
+        return;
+    }
     if (!p->is_measured) {
         fprintf(file, "unknown until the first run\n");
         return;

@@ -70,10 +70,10 @@ int view_exit_code(const struct job_summary *s)
     return strcmp(s->state, "done") == 0 && s->done == s->tasks ? EXIT_DONE : EXIT_FAILED;
 }
 
-/* A failure of no attempt tells why the job waits: a full disk, say. */
+/* PROTOCOL.md, `job`: such a failure of no attempt tells why the job waits, a full disk say. */
 static bool is_reason(const struct failure *f)
 {
-    return f->attempts == 0;
+    return f->attempts == 0 && err_from_name(f->code) == ERR_IO;
 }
 
 /* What to say while no number moves. */
@@ -132,8 +132,10 @@ void view_failures(const struct terminal *t, const struct msg_job *m)
         const struct failure *f = &m->failures[i];
         if (is_reason(f))
             continue;
-        fprintf(t->file, "  task %llu, %s after %u attempt%s: ", (unsigned long long)f->index,
-                f->code, f->attempts, f->attempts == 1 ? "" : "s");
+        fprintf(t->file, "  task %llu, %s", (unsigned long long)f->index, f->code);
+        if (f->attempts > 0)
+            fprintf(t->file, " after %u attempt%s", f->attempts, f->attempts == 1 ? "" : "s");
+        fputs(": ", t->file);
         print_clean(t->file, f->text);
         fputc('\n', t->file);
     }

@@ -96,6 +96,9 @@ class Plans(Case):
                    if not name.endswith("sheet.png"))
         self.assertLess(abs(after["bytes"] - size), 0.5 * size)
         self.assertIn("6 of 6 images", self.litho("plan", path).stdout)
+        more = self.litho_json("plan", path, "--set", "steps=4")[0]
+        self.assertEqual(more["rendered"], 0)
+        self.assertGreater(more["seconds"], 0)
 
     def test_missing_model_is_said_with_the_places(self):
         path = self.write("small.yaml", SMALL.replace("sticker-128", "no-such-model"))
