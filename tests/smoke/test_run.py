@@ -100,7 +100,7 @@ class Run(Case):
 class Interrupted(Case):
     def start_long(self):
         self.job = self.write("long.yaml", LONG)
-        program = Program(self, "litho", "run", self.job)
+        program = Program(self, "litho", "run", self.job, TMPDIR=self.folder)
         wait_until(lambda: program.process.poll() is not None or
                    len(pictures(self.path("out"))) >= 1, "the first picture")
         self.assertIsNone(program.process.poll(), program.text())
