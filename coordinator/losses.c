@@ -101,6 +101,10 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
     r = run_numbered(t, ref->attempt);
     if ((r && r->session == w->session) || t->phase == TASK_WRITING)
         goto out;
+    /* A failure that was handled, its ack still on the way: the attempt is over. Only the first
+     * ready of a session can tell of attempts that we do not know to be running. */
+    if (!r && w->stated)
+        goto out;
     if (r)
         run_remove(c, t, r);
     TRY(run_add(t, ref->attempt, w, now_ms, &r, e));

@@ -62,7 +62,7 @@ int unicode_clean(const char *text, size_t size, struct buf *ret_text, struct er
     if (n < 0)
         return err_set(e, n == UTF8PROC_ERROR_NOMEM ? ERR_OOM : ERR_INPUT, "text: %s",
                        utf8proc_errmsg(n));
-    for (size_t at = 0, step; at < (size_t)n; at += step) {
+    for (size_t at = 0, step = 0; at < (size_t)n; at += step) {
         int32_t code = unicode_next((const char *)composed + at, (size_t)n - at, &step);
         bool space = is_space(code);
 

@@ -568,6 +568,22 @@ static void a_retryable_failure_fails_the_task_at_the_third_try(void **state)
     assert_int_equal(the_job(t)->failures[0].attempts, 3);
 }
 
+static void a_ready_sent_before_the_ack_of_a_failure_revives_nothing(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 0);
+    fresh(t);
+    failed(t, "w1", 0, 1, "internal");
+    ready_holding(t, "w1", 1, 0, 1);
+    assert_int_equal(the_job(t)->running, 0);
+    tick(t, 5000);
+    ready(t, "w2", 1);
+    assert_leased(t, "w2", 0, 2);
+}
+
 static void a_missing_model_fails_when_no_connected_worker_is_left_to_ask(void **state)
 {
     struct table *t = *state;
@@ -1115,6 +1131,7 @@ int main(void)
         SENTENCE(bad_input_fails_the_task_at_once),
         SENTENCE(a_retryable_failure_goes_to_another_worker_first),
         SENTENCE(a_retryable_failure_fails_the_task_at_the_third_try),
+        SENTENCE(a_ready_sent_before_the_ack_of_a_failure_revives_nothing),
         SENTENCE(a_missing_model_fails_when_no_connected_worker_is_left_to_ask),
         SENTENCE(a_task_too_large_for_all_but_a_lost_worker_fails),
         SENTENCE(a_lease_whose_steps_stop_is_revoked_and_given_elsewhere),
