@@ -1,10 +1,10 @@
 /* litho-worker: options, signals, and the loop that joins link, session and runner. */
+#include "jobs/library.h"
 #include "proto/clock.h"
 #include "proto/link.h"
 #include "proto/log.h"
 #include "proto/msg.h"
 #include "proto/version.h"
-#include "worker/library.h"
 #include "worker/options.h"
 #include "worker/probe.h"
 #include "worker/runner.h"

@@ -12,7 +12,7 @@
 #ifndef WORKER_RUNNER_H
 #define WORKER_RUNNER_H
 
-#include "worker/library.h"
+#include "jobs/library.h"
 #include "worker/picture.h"
 
 #include <stdbool.h>

@@ -1,10 +1,10 @@
 /* litho plan job.yaml: what a manifest would render, before anything is spent. */
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/measure.h"
-#include "jobs/cli/models.h"
 #include "jobs/cli/order.h"
 
 #include "coordinator/store.h"
+#include "jobs/library.h"
 
 #include <string.h>
 
@@ -160,7 +160,8 @@ static void print_models(struct plan *p)
 
     for (size_t i = 0; i < n && i < MODELS_SHOWN; i++) {
         label(p, i > 0 ? "" : n == 1 ? "model" : "models");
-        if (models_find(models[i], p->cli->options.value[OPTION_MODELS], &folder, &e) == 0) {
+        folder.size = 0;
+        if (library_locate(p->cli->options.value[OPTION_MODELS], models[i], &folder, &e) == 0) {
             fprintf(t->file, "%s  (%s)\n", models[i], buf_text(&folder));
         } else {
             p->n_missing++;
@@ -299,8 +300,11 @@ static json_t *models_json(struct plan *p)
     struct buf folder = {0};
 
     for (size_t i = 0; i < n && i < MODELS_SHOWN; i++) {
-        bool found =
-            models_find(models[i], p->cli->options.value[OPTION_MODELS], &folder, NULL) == 0;
+        const char *directory = p->cli->options.value[OPTION_MODELS];
+        bool found;
+
+        folder.size = 0;
+        found = library_locate(directory, models[i], &folder, NULL) == 0;
         p->n_missing += !found;
         json_array_append_new(list, json_pack("{s:s, s:s?}", "model", models[i], "folder",
                                               found ? buf_text(&folder) : NULL));

@@ -1,5 +1,4 @@
 #include "jobs/cli/measure.h"
-#include "jobs/cli/models.h"
 #include "jobs/cli/state.h"
 
 #include <ftw.h>
@@ -183,31 +182,6 @@ static void pictures_are_measured_where_they_are(void **state)
     job_free(job);
 }
 
-static void model_is_found_by_name_and_by_path(void **state)
-{
-    struct place *p = *state;
-    struct buf folder = {0};
-    char path[200], here[PATH_MAX];
-    struct err e;
-
-    assert_int_equal(state_make(&p->state, &e), 0);
-    assert_int_equal(models_find("b", p->folder, &folder, &e), ERR_MISSING);
-    assert_non_null(strstr(e.text, p->folder));
-    snprintf(path, sizeof(path), "%s/model_index.json", p->out);
-    assert_int_equal(file_replace(path, "{}", 2, &e), 0);
-    snprintf(path, sizeof(path), "%s/a", p->folder);
-    assert_int_equal(models_find("b", path, &folder, &e), 0);
-    assert_string_equal(buf_text(&folder), p->out);
-    assert_int_equal(models_find(p->out, NULL, &folder, &e), 0);
-    assert_non_null(getcwd(here, sizeof(here)));
-    assert_int_equal(chdir(path), 0);
-    assert_int_equal(setenv("LITHO_MODELS", "/nonexistent:.", 1), 0);
-    assert_int_equal(models_find("b", NULL, &folder, &e), 0);
-    assert_string_equal(buf_text(&folder), "./b");
-    assert_int_equal(chdir(here), 0);
-    buf_done(&folder);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -219,7 +193,6 @@ int main(void)
         TEST(measure_is_kept_for_its_models),
         TEST(broken_measurements_count_as_none),
         TEST(pictures_are_measured_where_they_are),
-        TEST(model_is_found_by_name_and_by_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-#include "worker/library.h"
+#include "jobs/library.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -152,6 +152,25 @@ static void environment_lists_the_default_directories(void **state)
     library_close(lib);
 }
 
+static void one_question_needs_no_open_library(void **state)
+{
+    struct buf found = {0};
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(library_locate("b", "only", &found, &e), 0);
+    assert_string_equal(buf_text(&found), "b/only");
+    assert_int_equal(library_locate("a", "only", &found, &e), ERR_MISSING);
+    assert_non_null(strstr(e.text, "no only/model_index.json in a"));
+    assert_string_equal(buf_text(&found), "b/only");
+    setenv("LITHO_MODELS", "a:b", 1);
+    found.size = 0;
+    assert_int_equal(library_locate(NULL, "only", &found, &e), 0);
+    assert_string_equal(buf_text(&found), "b/only");
+    unsetenv("LITHO_MODELS");
+    buf_done(&found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +179,7 @@ int main(void)
         cmocka_unit_test(absolute_path_is_itself),
         cmocka_unit_test(names_cannot_leave_the_library),
         cmocka_unit_test(environment_lists_the_default_directories),
+        cmocka_unit_test(one_question_needs_no_open_library),
     };
 
     return cmocka_run_group_tests_name("library", tests, make_models, remove_models);

@@ -1,4 +1,4 @@
-#include "worker/library.h"
+#include "jobs/library.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -176,4 +176,16 @@ int library_find(const struct library *library, const char *model, struct buf *r
                        "model '%s' is neither a name in the model library nor an absolute path",
                        model);
     return find_named(library, model, ret_path, e);
+}
+
+int library_locate(const char *directory, const char *model, struct buf *ret_path, struct err *e)
+{
+    struct library *lib = NULL;
+    int rc = 0;
+
+    TRY(library_open(&directory, directory ? 1 : 0, &lib, e));
+    TRY(library_find(lib, model, ret_path, e));
+out:
+    library_close(lib);
+    return rc;
 }

@@ -1,13 +1,13 @@
 /*
- * The model library: where a worker finds the models that tasks name. A bare name is a folder in
- * one of the library's directories, first one wins; an absolute path is itself. Read-only after
- * open; any thread.
+ * The model library: where this machine finds the models that tasks name. A bare name is a folder
+ * in one of the library's directories, first one wins; an absolute path is itself. Workers open
+ * models through it; `litho` asks it beforehand. Read-only after open; any thread.
  *
  *     TRY(library_open(NULL, 0, &lib, e));              // LITHO_MODELS, ./models, ...
  *     TRY(library_find(lib, "sticker-128", &path, e));  // ./models/sticker-128
  */
-#ifndef WORKER_LIBRARY_H
-#define WORKER_LIBRARY_H
+#ifndef JOBS_LIBRARY_H
+#define JOBS_LIBRARY_H
 
 #include "proto/buf.h"
 #include "proto/err.h"
@@ -33,5 +33,11 @@ void library_close(struct library *library);
  */
 int library_find(const struct library *library, const char *model, struct buf *ret_path,
                  struct err *e);
+
+/*
+ * The same for one question: open, find, close. directory: the only one searched; NULL: the default
+ * ones. The text of ERR_MISSING is complete as it is: which model, and where it is not.
+ */
+int library_locate(const char *directory, const char *model, struct buf *ret_path, struct err *e);
 
 #endif
