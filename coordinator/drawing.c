@@ -206,7 +206,7 @@ static int order_new(const struct job_entry *j, const char *out_dir, size_t n_fa
 int drawing_start(struct drawing *d, const struct job_entry *j, const char *out_dir,
                   const uint64_t *failed, size_t n_failed, struct err *e)
 {
-    struct order *order;
+    struct order *order = NULL;
     int rc = order_new(j, out_dir, n_failed, &order, e);
 
     if (rc != 0)
@@ -227,7 +227,7 @@ int drawing_fd(const struct drawing *d)
 
 bool drawing_next(struct drawing *d, struct drawn *ret_drawn)
 {
-    struct order *order;
+    struct order *order = NULL;
     uint64_t count;
 
     pthread_mutex_lock(&d->shared.mutex);

@@ -69,7 +69,7 @@ int folders_of(struct folders *f, const char *path, bool make, struct folder **r
     const char *name = path, *slash;
     struct folder *at;
     char part[256];
-    int fd, rc = 0;
+    int fd = -1, rc = 0;
 
     /* Room for every level of this path, so that no pointer handed out here moves or closes. */
     if (f->n > FOLDERS_OPEN_MAX / 2)

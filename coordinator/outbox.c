@@ -32,7 +32,7 @@ int outbox_add(struct outbox *o, enum out_type type, struct out **ret_out, struc
 int outbox_send(struct outbox *o, const struct peer *peer, const struct msg *m, struct err *e)
 {
     struct err why;
-    struct out *out;
+    struct out *out = NULL;
     int rc;
 
     TRY(outbox_add(o, OUT_SEND, &out, e));
@@ -54,7 +54,7 @@ int outbox_log(struct outbox *o, enum log_level level, struct err *e, const char
                const char *format, ...)
 {
     struct buf text = {0};
-    struct out *out;
+    struct out *out = NULL;
     char line[1500];
     va_list ap;
     int rc;

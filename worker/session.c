@@ -116,7 +116,7 @@ const struct session_action *session_next(struct session *s)
 
 static int send(struct session *s, const struct msg *m, struct err *e)
 {
-    struct session_action *a;
+    struct session_action *a = NULL;
     int rc = add_action(s, SESSION_SEND, &a, e);
 
     if (rc == 0)
@@ -149,7 +149,7 @@ static int send_hello(struct session *s, int64_t now_ms, struct err *e)
  */
 static int reconnect(struct session *s, int64_t now_ms, int code, const char *why, struct err *e)
 {
-    struct session_action *a;
+    struct session_action *a = NULL;
     int rc;
 
     TRY(add_action(s, SESSION_RECONNECT, &a, e));
@@ -161,7 +161,7 @@ out:
 
 static int end(struct session *s, int code, const char *text, struct err *e)
 {
-    struct session_action *a;
+    struct session_action *a = NULL;
     int rc = add_action(s, SESSION_END, &a, e);
 
     if (rc == 0 && code != 0)
@@ -264,7 +264,7 @@ static void remove_held(struct session *s, struct held *h)
 
 static int start_next(struct session *s, struct err *e)
 {
-    struct session_action *a;
+    struct session_action *a = NULL;
     int rc;
 
     if (running(s))
@@ -367,7 +367,7 @@ static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
 static int drop(struct session *s, const struct attempt_ref *ref, struct err *e)
 {
     struct held *h = find(s, ref);
-    struct session_action *a;
+    struct session_action *a = NULL;
 
     if (!h || h->state == HELD_DROPPED)
         return 0;
@@ -537,7 +537,7 @@ out:
 int session_stop(struct session *s, struct err *e)
 {
     const struct msg bye = {.type = MSG_BYE};
-    struct session_action *a;
+    struct session_action *a = NULL;
     struct held *h = running(s);
     int rc = 0;
 
