@@ -111,6 +111,33 @@ static void put_settings(struct caption *c, const json_t *fixed)
     }
 }
 
+/* The axis of the sheet that another one is zipped with; -1: none. */
+static int moves_with(const struct job *job, const struct job_sheet *sheet, size_t axis)
+{
+    if (sheet->x_axis >= 0 && job_axes_zipped(job, axis, (size_t)sheet->x_axis))
+        return sheet->x_axis;
+    if (sheet->y_axis >= 0 && job_axes_zipped(job, axis, (size_t)sheet->y_axis))
+        return sheet->y_axis;
+    return -1;
+}
+
+static void put_left_out(struct buf *b, const struct job *job, const struct job_sheet *sheet,
+                         size_t axis)
+{
+    int with = job_axis_length(job, axis) > 1 ? moves_with(job, sheet, axis) : -1;
+
+    next(b);
+    if (with >= 0) {
+        buf_printf(b, "%s changes with %s", job_axis_name(job, axis),
+                   job_axis_name(job, (size_t)with));
+        return;
+    }
+    buf_printf(b, "%s ", job_axis_name(job, axis));
+    caption_label(job, axis, 0, b);
+    if (job_axis_length(job, axis) > 1)
+        buf_printf(b, " (first of %" PRIu64 ")", job_axis_length(job, axis));
+}
+
 /* What the sheet leaves out: other axes, and rows and columns beyond the limit of cells. */
 static void put_rest(struct caption *c, const struct job *job, const struct job_sheet *sheet)
 {
@@ -120,11 +147,7 @@ static void put_rest(struct caption *c, const struct job *job, const struct job_
         uint32_t shown = (int)a == sheet->x_axis ? sheet->columns : sheet->rows;
 
         if (((int)a != sheet->x_axis && (int)a != sheet->y_axis) || job_axis_length(job, a) == 1) {
-            next(b);
-            buf_printf(b, "%s ", job_axis_name(job, a));
-            caption_label(job, a, 0, b);
-            if (job_axis_length(job, a) > 1)
-                buf_printf(b, " (first of %" PRIu64 ")", job_axis_length(job, a));
+            put_left_out(b, job, sheet, a);
         } else if (shown < job_axis_length(job, a)) {
             next(b);
             buf_printf(b, "first %u of %" PRIu64 " %s", shown, job_axis_length(job, a),

@@ -8,7 +8,7 @@ struct caption {
     struct buf title;    /* the job's name */
     struct buf settings; /* model and parameters that are the same in every task */
     struct buf prompt;   /* with its variables, if it is the same in every task */
-    struct buf rest;     /* axes that are not on the sheet, at their first value; what is cut */
+    struct buf rest;     /* axes that are not on the sheet, and what is cut */
 };
 
 int caption_read(const struct job *job, const struct job_sheet *sheet, struct caption *ret_caption,

@@ -1,8 +1,16 @@
 /* Results on their way to the disk: attempts.h. */
 #include "coordinator/attempts.h"
 
+#include <math.h>
+
 #define RETRY_DELAY_MS     2000 /* first pause when the disk refuses; doubles */
 #define RETRY_DELAY_MAX_MS 30000
+
+/* No clock measures better, and 0.199 reads better than 0.19889885100000002. */
+static double milliseconds(double seconds)
+{
+    return fabs(seconds) < 1e12 ? round(seconds * 1000) / 1000 : seconds;
+}
 
 static int delivery_new(const struct task_entry *t, const struct worker *w,
                         const struct msg_result *m, struct delivery **ret_delivery, struct err *e)
@@ -39,8 +47,8 @@ static int delivery_new(const struct task_entry *t, const struct worker *w,
     d->record.attempt = m->ref.attempt;
     memcpy(d->record.sha256, m->sha256, HASH_HEX_SIZE);
     d->record.bytes = m->png_size;
-    d->record.load_seconds = m->load_seconds;
-    d->record.render_seconds = m->render_seconds;
+    d->record.load_seconds = milliseconds(m->load_seconds);
+    d->record.render_seconds = milliseconds(m->render_seconds);
     *ret_delivery = d;
     d = NULL;
 out:
