@@ -190,6 +190,22 @@ static bool add_condition(const struct job *job, json_t *rule, enum param p, con
     return true;
 }
 
+/* The mistake, and what mends it: the rule that is missing, or another fixed value. */
+static int pair_refused(const json_t *rule, struct err *e)
+{
+    const char *sampler = json_object_get(rule, "sampler") ? "sampler: ddim" : "";
+    const char *scheduler = json_object_get(rule, "scheduler") ? "scheduler: karras" : "";
+
+    if (json_object_size(rule) == 0)
+        return err_set(e, ERR_INPUT,
+                       "sampler 'ddim' cannot use scheduler 'karras': choose scheduler: automatic, "
+                       "or another sampler");
+    return err_set(e, ERR_INPUT,
+                   "sampler 'ddim' cannot use scheduler 'karras': leave the pair out with "
+                   "exclude: [{%s%s%s}]",
+                   sampler, *sampler && *scheduler ? ", " : "", scheduler);
+}
+
 /*
  * The one pair of values that no task may have. It is fine to have both in a job if its own rules
  * exclude the pair: then a further rule for it would exclude nothing more.
@@ -213,9 +229,7 @@ static int check_pairs(const struct job *job, const json_t *list, struct err *e)
             exclude_below(&x, job->axes.span) != exclude_below(&job->exclude, job->axes.span);
     }
     if (possible)
-        TRY(err_set(e, ERR_INPUT,
-                    "sampler 'ddim' cannot use scheduler 'karras': leave the pair out with "
-                    "exclude: [{sampler: ddim, scheduler: karras}]"));
+        TRY(pair_refused(rule, e));
 out:
     exclude_done(&x);
     json_decref(more);
