@@ -3,6 +3,7 @@
 #include "coordinator/drawing.h"
 #include "coordinator/gauges.h"
 #include "coordinator/index.h"
+#include "coordinator/lobby.h"
 #include "coordinator/state_dir.h"
 #include "monitoring/http.h"
 #include "proto/clock.h"
@@ -37,6 +38,7 @@ struct server {
     struct gauges *gauges;
     struct http *http;
     struct batch batch;
+    struct lobby lobby;
     int signals; /* descriptor */
     bool stop;
     int64_t ticked_ms, gauged_ms;
@@ -237,6 +239,7 @@ static void server_close(struct server *s)
     drawing_close(s->drawing);
     link_close(s->link, 500);
     batch_done(&s->batch);
+    lobby_done(&s->lobby);
     coord_done(&s->coord);
     gauges_free(s->gauges);
     output_close(s->output);
@@ -250,8 +253,10 @@ static int receive_one(struct server *s, struct buf *frame, int64_t now_ms, bool
 {
     struct event event = {.type = EVENT_MESSAGE};
     struct msg m = {0};
-    int got = link_receive(s->link, &event.peer, frame, e), rc;
+    int got = 1, rc;
 
+    if (!lobby_next(&s->lobby, &event.peer, frame))
+        got = link_receive(s->link, &event.peer, frame, e);
     *ret_any = got == 1;
     if (got != 1)
         return got;
@@ -292,20 +297,41 @@ static void signals_read(struct server *s)
     }
 }
 
+/* Until the next try of the commit: clients are told, workers' messages kept. */
+static int refused_pause(struct server *s, const char *why, struct err *e)
+{
+    int64_t until_ms = clock_monotonic_ms() + REFUSED_MS, left_ms;
+    int rc = 0;
+
+    while (!s->stop && rc == 0 && (left_ms = until_ms - clock_monotonic_ms()) > 0) {
+        struct pollfd fd = {.fd = s->signals, .events = POLLIN};
+
+        if (lobby_full(&s->lobby)) {
+            poll(&fd, 1, (int)left_ms);
+        } else if ((rc = link_wait(s->link, &fd, 1, (int)left_ms, e)) >= 0) {
+            rc = lobby_serve(&s->lobby, s->link, why, e);
+        }
+        signals_read(s);
+    }
+    return rc;
+}
+
 /* The disk refuses the commit: nothing else happens until it takes it, or we are told to stop. */
 static int commit_insist(struct server *s, int rc, struct err *e)
 {
-    struct pollfd fd = {.fd = s->signals, .events = POLLIN};
+    char why[ERR_TEXT_MAX];
 
     if (rc == 1)
         log_error("store_refused", "why=%s", e->text);
     while (rc == 1 && !s->stop) {
-        poll(&fd, 1, REFUSED_MS);
-        signals_read(s);
+        snprintf(why, sizeof why, "the coordinator waits until its disk takes writes again: %.800s",
+                 e->text);
+        TRY(refused_pause(s, why, e));
         rc = batch_finish(&s->batch, e);
         if (rc == 0)
             log_info("store_works_again", "%s", "");
     }
+out:
     return rc;
 }
 

@@ -7,6 +7,7 @@
 
 #define NOISE_LOG_MS   10000  /* strangers' mistakes are logged at most this often */
 #define CLIENT_IDLE_MS 600000 /* a silent client is forgotten; it may say hello again */
+#define REDRAW_MS      5000   /* between tries of a sheet that the disk refuses */
 
 /* A message nobody should have sent: answered, and logged now and then. */
 static int noise(struct coord *c, const struct peer *peer, const struct err *why, int64_t now_ms,
@@ -200,6 +201,20 @@ out:
     return rc;
 }
 
+static int drawing_retry(struct job_entry *j, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    struct out *out;
+    int rc = 0;
+
+    if (j->phase != JOB_FINISHING || !j->wait_reason || now_ms < j->wait_until_ms)
+        return 0;
+    TRY(outbox_add(o, OUT_SHEET, &out, e));
+    out->job = j->number;
+    j->wait_until_ms = INT64_MAX; /* until it is drawn or refused again */
+out:
+    return rc;
+}
+
 static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
 {
     int rc;
@@ -217,6 +232,7 @@ static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err
             j->sweep = false;
         }
         TRY(job_finish_if_over(c, j, now_ms, o, e));
+        TRY(drawing_retry(j, now_ms, o, e));
     }
     TRY(attempts_tick(c, now_ms, o, e));
     TRY(heartbeat(c, now_ms, o, e));
@@ -235,6 +251,20 @@ static int on_unreachable(struct coord *c, const struct peer *peer, int64_t now_
     return w ? worker_lose(c, w, true, "unreachable", now_ms, o, e) : 0;
 }
 
+/* The disk has no room for the sheet: the job stays finishing and says why. */
+static int drawing_waits(struct job_entry *j, const struct err *why, int64_t now_ms,
+                         struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    if (!j->wait_reason || strcmp(j->wait_reason, why->text) != 0)
+        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=%s", j->hash,
+                       j->name, why->text));
+    TRY(job_wait(j, now_ms + REDRAW_MS, why->text, e));
+out:
+    return rc;
+}
+
 static int on_drawn(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
                     struct err *e)
 {
@@ -243,6 +273,8 @@ static int on_drawn(struct coord *c, const struct event *event, int64_t now_ms, 
 
     if (!j || j->phase != JOB_FINISHING)
         return 0;
+    if (event->failure.code == ERR_IO)
+        return drawing_waits(j, &event->failure, now_ms, o, e);
     if (event->failure.code != 0) {
         TRY(outbox_log(o, LOG_WARN, e, "no_sheet", "job=%.12s name=%s why=%s", j->hash, j->name,
                        event->failure.text));
@@ -254,6 +286,7 @@ static int on_drawn(struct coord *c, const struct event *event, int64_t now_ms, 
             goto out;
         }
     }
+    TRY(job_wait(j, 0, NULL, e));
     j->phase = j->failed ? JOB_FAILED : JOB_DONE;
     j->finished_ms = now_ms + c->wall_offset_ms;
     j->sweep = true;

@@ -3,8 +3,10 @@
 #include "jobs/cli/connect.h"
 #include "jobs/cli/views.h"
 
-static void print_counts(const struct terminal *t, const struct job_summary *s)
+static void print_counts(const struct terminal *t, const struct msg_job *m)
 {
+    const struct job_summary *s = &m->summary;
+    struct progress p = view_progress(m);
     struct buf line = {0};
 
     amount_count(s->done, &line);
@@ -14,13 +16,13 @@ static void print_counts(const struct terminal *t, const struct job_summary *s)
         buf_printf(&line, ", %llu running", (unsigned long long)s->running);
     if (s->failed > 0)
         buf_printf(&line, ", %llu failed", (unsigned long long)s->failed);
-    if (!view_settled(s) && s->rate > 0) {
+    if (!view_settled(s) && p.rate > 0) {
         buf_puts(&line, ", ");
-        amount_rate(s->rate, &line);
+        amount_rate(p.rate, &line);
     }
-    if (!view_settled(s) && s->eta_seconds >= 0) {
+    if (!view_settled(s) && p.eta_seconds >= 0) {
         buf_puts(&line, ", ");
-        amount_duration(s->eta_seconds, &line);
+        amount_duration(p.eta_seconds, &line);
         buf_puts(&line, " left");
     }
     fprintf(t->file, "  images  %s\n", buf_text(&line));
@@ -33,7 +35,8 @@ static void print_job(const struct terminal *t, const struct msg_job *m)
 
     fprintf(t->file, "%s%s%s  %s\n", style(t, STYLE_BOLD), s->name, style(t, STYLE_OFF), s->state);
     fprintf(t->file, "  job     %s\n", s->job);
-    print_counts(t, s);
+    print_counts(t, m);
+    view_reason(t, m);
     fprintf(t->file, "  folder  %s\n", s->folder);
     if (s->sheet[0] != '\0')
         fprintf(t->file, "  sheet   %s\n", s->sheet);

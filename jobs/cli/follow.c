@@ -73,6 +73,11 @@ int follow_job(const struct follow *f, struct msg *ret_final, struct err *e)
             say_away(&show, e);
             continue;
         }
+        if (rc == ERR_IO) { /* it answers, but its disk takes no writes now */
+            say_away(&show, e);
+            TRY(client_pause(f->client, LOOK_MS, e));
+            continue;
+        }
         TRY(rc);
         show.silent = false;
         show_status(&show, &answer.job);

@@ -76,14 +76,21 @@ static bool is_reason(const struct failure *f)
     return f->attempts == 0 && err_from_name(f->code) == ERR_IO;
 }
 
+static const char *reason_of(const struct msg_job *m)
+{
+    for (size_t i = 0; i < m->n_failures; i++)
+        if (is_reason(&m->failures[i]))
+            return m->failures[i].text;
+    return NULL;
+}
+
 /* What to say while no number moves. */
 static const char *phase_of(const struct msg_job *m)
 {
     const struct job_summary *s = &m->summary;
 
-    for (size_t i = 0; i < m->n_failures; i++)
-        if (is_reason(&m->failures[i]))
-            return m->failures[i].text;
+    if (reason_of(m) != NULL)
+        return reason_of(m);
     if (strcmp(s->state, "finishing") == 0)
         return "drawing the sheet";
     if (s->pending + s->running == 0)
@@ -99,11 +106,12 @@ static const char *phase_of(const struct msg_job *m)
 struct progress view_progress(const struct msg_job *m)
 {
     const struct job_summary *s = &m->summary;
+    bool waits = reason_of(m) != NULL;
     struct progress p = {.tasks = s->tasks,
                          .done = s->done,
                          .failed = s->failed,
-                         .rate = s->rate,
-                         .eta_seconds = s->eta_seconds,
+                         .rate = waits ? 0 : s->rate,
+                         .eta_seconds = waits ? -1 : s->eta_seconds,
                          .phase = phase_of(m)};
 
     for (size_t i = 0; i < m->n_running; i++)
@@ -117,6 +125,17 @@ static void print_clean(FILE *file, const char *text)
 {
     for (const char *p = text; *p != '\0'; p++)
         fputc((unsigned char)*p < 0x20 || *p == 0x7F ? ' ' : *p, file);
+}
+
+void view_reason(const struct terminal *t, const struct msg_job *m)
+{
+    const char *reason = reason_of(m);
+
+    if (reason == NULL)
+        return;
+    fprintf(t->file, "  %swaits%s   ", style(t, STYLE_RED), style(t, STYLE_OFF));
+    print_clean(t->file, reason);
+    fputc('\n', t->file);
 }
 
 void view_failures(const struct terminal *t, const struct msg_job *m)

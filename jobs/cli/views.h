@@ -22,6 +22,9 @@ int view_exit_code(const struct job_summary *s);
 /* What the progress bar shows; strings are borrowed from m. */
 struct progress view_progress(const struct msg_job *m);
 
+/* Why the job waits, as a line of `status`; nothing if it does not. */
+void view_reason(const struct terminal *t, const struct msg_job *m);
+
 /* The first failures, one a line, and how many more there are. */
 void view_failures(const struct terminal *t, const struct msg_job *m);
 

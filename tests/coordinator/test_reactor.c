@@ -214,6 +214,15 @@ static bool sent(const struct table *t, const char *to, enum msg_type type, size
     return false;
 }
 
+static size_t count_of(const struct table *t, enum out_type type)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->o.n; i++)
+        n += t->o.items[i].type == type;
+    return n;
+}
+
 static size_t count_sent(const struct table *t, const char *to, enum msg_type type)
 {
     struct msg m;
@@ -820,11 +829,39 @@ static void a_sheet_that_cannot_be_drawn_only_warns(void **state)
                                            .sheet = "{'x':'seed'}"}));
     join(t, "w", 1);
     result(t, "w", 0, 1);
-    err_set(&drawn.failure, ERR_IO, "no font");
+    err_set(&drawn.failure, ERR_INTERNAL, "no font");
     fresh(t);
     on(t, &drawn);
     assert_int_equal(the_job(t)->phase, JOB_DONE);
     assert_int_equal(logged(t, "no_sheet"), 1);
+}
+
+static void a_sheet_on_a_full_disk_waits_for_room(void **state)
+{
+    struct table *t = *state;
+    struct event drawn = {.type = EVENT_DRAWN, .job = 1, .text = ""};
+
+    submit_job(t, bundle_job((struct spec){.job = "a",
+                                           .axes = "[{'name':'seed','columns':['seed'],"
+                                                   "'range':{'first':0,'step':1,'count':1}}]",
+                                           .sheet = "{'x':'seed'}"}));
+    join(t, "w", 1);
+    result(t, "w", 0, 1);
+    err_set(&drawn.failure, ERR_IO, "a/sheet.png: No space left on device");
+    fresh(t);
+    on(t, &drawn);
+    assert_int_equal(the_job(t)->phase, JOB_FINISHING);
+    assert_string_equal(the_job(t)->wait_reason, "a/sheet.png: No space left on device");
+    assert_int_equal(logged(t, "job_waits"), 1);
+
+    tick(t, 60000);
+    assert_int_equal(count_of(t, OUT_SHEET), 1);
+    tick(t, 60000); /* it is being drawn */
+    assert_int_equal(count_of(t, OUT_SHEET), 1);
+    drawn = (struct event){.type = EVENT_DRAWN, .job = 1, .text = "/srv/out/a/sheet.png"};
+    on(t, &drawn);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+    assert_null(the_job(t)->wait_reason);
 }
 
 static void the_same_job_submitted_twice_is_known(void **state)
@@ -1146,6 +1183,7 @@ int main(void)
         SENTENCE(a_job_ends_failed_when_one_task_did),
         SENTENCE(a_job_with_a_sheet_is_finishing_until_it_is_drawn),
         SENTENCE(a_sheet_that_cannot_be_drawn_only_warns),
+        SENTENCE(a_sheet_on_a_full_disk_waits_for_room),
         SENTENCE(the_same_job_submitted_twice_is_known),
         SENTENCE(jobs_of_one_name_get_folders_of_their_own),
         SENTENCE(a_hostile_bundle_is_refused_with_a_reason),
