@@ -1,0 +1,158 @@
+#!/usr/bin/python3
+"""Programs that die, come and go under load: each picture once, with the bytes of a calm run."""
+import os
+import random
+
+from programs import (SIGINT, SIGKILL, Case, Program, children, index_lines, main, pictures,
+                      wait_until)
+
+POINTS = 10  # kills of the coordinator
+CALM = {}  # pictures of a run that nothing disturbed; the first test that asks makes it
+
+JOB = """\
+litho: 1
+job: load
+model: sticker-128
+defaults: {size: 64x64, steps: 1, sampler: euler, cfg_scale: 1}
+prompt: a ${thing} on a teal background
+axes: {thing: [fox, pizza, owl], seed: 1-10}
+output: {path: "{job}/{thing}-{seed}.png", sheet: {x: seed, y: thing}}
+"""
+
+
+class Restarts(Case):
+    def setUp(self):
+        super().setUp()
+        self.job = self.write("load.yaml", JOB)
+
+    def check_whole(self, folder="out"):
+        """One file and one line per task, equal to a calm run's; no leftovers."""
+        if not CALM:
+            self.litho("run", self.job, "--out", "calm")
+            CALM.update(pictures(self.path("calm")))
+        self.assertEqual(pictures(self.path(folder)), CALM)
+        lines = index_lines(self.path(folder, "load", "index.jsonl"))
+        self.assertEqual(sorted(line["index"] for line in lines), list(range(30)))
+        self.check_no_leftovers(folder)
+
+    def check_no_leftovers(self, folder="out"):
+        for place, folders, files in os.walk(self.path(folder)):
+            if ".litho" in folders:
+                folders.remove(".litho")
+            for name in files:
+                self.assertTrue(name.endswith(".png") or name in ("index.jsonl", "job.json"),
+                                os.path.join(place, name))
+
+    def test_coordinator_killed_at_many_points(self):
+        """A kill after every few events of the log: probes, files, commits, acknowledgements."""
+        dice = random.Random(20)
+        coordinator = self.coordinator()
+        workers = [self.worker(coordinator.endpoint, name) for name in ("one", "two")]
+        self.litho("submit", self.job, "--connect", coordinator.endpoint)
+        watch = Program(self, "litho", "watch", "load", "--connect", coordinator.endpoint)
+        index = self.path("out", "load", "index.jsonl")
+        for point in range(POINTS):
+            # The next file that appears, finished or not, after a number of looks by the dice.
+            looks, seen = dice.randrange(1, 40), self.entries()
+            wait_until(lambda: self.entries() != seen or self.settled(index) == 30,
+                       "something happens at point %d" % point)
+            for _ in range(looks):
+                self.entries()
+            coordinator.kill()
+            coordinator = self.coordinator()
+        self.assertEqual(watch.wait(), 0, watch.text())
+        self.assertEqual(self.status(coordinator.endpoint, "load")["failed"], 0)
+        for program in workers + [coordinator]:
+            self.assertEqual(program.stop(), 0, program.text())
+        self.check_whole()
+
+    def entries(self):
+        try:
+            return sorted(os.listdir(self.path("out", "load")))
+        except OSError:
+            return []
+
+    @staticmethod
+    def settled(index):
+        try:
+            with open(index, "rb") as file:
+                return file.read().count(b"\n")
+        except OSError:
+            return 0
+
+    def test_workers_join_in_mid_job_and_leave(self):
+        coordinator = self.coordinator()
+        first = self.worker(coordinator.endpoint, "first")
+        self.litho("submit", self.job, "--connect", coordinator.endpoint)
+        wait_until(lambda: self.status(coordinator.endpoint, "load")["done"] >= 2, "two pictures")
+        others = [self.worker(coordinator.endpoint, name) for name in ("second", "third")]
+        self.assertEqual(first.stop(), 0, first.text())
+        self.litho("watch", "load", "--connect", coordinator.endpoint)
+        for program in others + [coordinator]:
+            self.assertEqual(program.stop(), 0, program.text())
+        lines = index_lines(self.path("out", "load", "index.jsonl"))
+        self.assertNotEqual(lines[-1]["worker"], "first")
+        self.check_whole()
+
+    def test_job_cancelled_in_mid_run_leaves_whole_pictures_only(self):
+        coordinator = self.coordinator()
+        worker = self.worker(coordinator.endpoint, "only")
+        self.litho("submit", self.job, "--connect", coordinator.endpoint)
+        watch = Program(self, "litho", "watch", "load", "--connect", coordinator.endpoint)
+        wait_until(lambda: self.status(coordinator.endpoint, "load")["done"] >= 2, "two pictures")
+        cancelled = self.litho_json("cancel", "load", "--connect", coordinator.endpoint)[0]
+        self.assertEqual(cancelled["state"], "cancelled")
+        self.assertEqual(watch.wait(), 1, watch.text())
+        self.assertIn("cancelled", watch.text())
+        wait_until(lambda: [w["state"] for w in self.litho_json(
+            "workers", "--connect", coordinator.endpoint)] == ["idle"], "the worker is free")
+        left = self.status(coordinator.endpoint, "load")
+        self.assertEqual(left["done"], len(pictures(self.path("out"))))
+        self.check_no_leftovers()
+        self.litho("submit", self.job, "--connect", coordinator.endpoint)
+        self.litho("watch", "load", "--connect", coordinator.endpoint)
+        for program in (worker, coordinator):
+            self.assertEqual(program.stop(), 0, program.text())
+        self.check_whole()
+
+    def test_interrupted_and_killed_runs_leave_no_child_and_no_rubbish(self):
+        for number in (SIGINT, SIGKILL):
+            run = Program(self, "litho", "run", self.job, "--workers", "4", TMPDIR=self.folder)
+            before = len(pictures(self.path("out")))
+            wait_until(lambda: run.process.poll() is not None or
+                       len(pictures(self.path("out"))) > before, "a picture")
+            kids = children(run.process.pid)
+            run.signal(number)
+            self.assertEqual(run.wait(), 130 if number == SIGINT else -SIGKILL, run.text())
+            wait_until(lambda: not any(running(pid) for pid, _ in kids), "the children's end")
+            if number == SIGINT:
+                self.check_no_leftovers()
+        final = self.litho_json("run", self.job)[-1]
+        self.assertLess(final["rendered"], 30)
+        self.check_whole()
+
+    def test_records_of_the_first_job_survive_an_edited_manifest(self):
+        self.litho("run", self.job, "--set", "axes.seed=1-2")
+        first = pictures(self.path("out"))
+        edited = self.litho("run", self.job, "--set", "axes.seed=1-2", "--set",
+                            "prompt=one ${thing} on a pink background", expect=1)
+        self.assertIn("6 images failed", edited.stderr)
+        self.assertRegex(edited.stderr, r"'load/fox-1.png' is in the output folder already.*"
+                         r"change output.path or the job's name")
+        self.assertEqual(pictures(self.path("out")), first)
+        more = self.litho_json("run", self.job)[-1]  # the same tasks and further ones
+        self.assertEqual((more["done"], more["failed"]), (30, 0))
+        lines = index_lines(more["index"])
+        self.assertEqual(sum(line["attempt"] == 0 for line in lines), 6, "taken over, not rendered")
+
+
+def running(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
