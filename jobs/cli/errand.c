@@ -2,9 +2,11 @@
 
 #include "jobs/cli/follow.h"
 #include "jobs/cli/interrupts.h"
+#include "jobs/library.h"
 #include "proto/clock.h"
 
 #include <sched.h>
+#include <stdlib.h>
 
 #define ANSWER_TIMEOUT_MS 120000 /* of our own coordinator, whose death is noticed at once */
 
@@ -49,6 +51,30 @@ out:
     return rc;
 }
 
+/* Our workers search where we do: what is not here would fail every task that names it. */
+static int models_there(const struct errand *r, struct err *e)
+{
+    size_t n = job_models(r->job, NULL, 0);
+    const char **models = calloc(n > 0 ? n : 1, sizeof *models);
+    int rc = 0;
+
+    if (models == NULL)
+        return err_set(e, ERR_OOM, "out of memory");
+    job_models(r->job, models, n);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct buf folder = {0};
+
+        rc = library_locate(r->options.models, models[i], &folder, e);
+        if (rc != 0 && e != NULL)
+            err_set(e, rc,
+                    "%s; name its folder with --model PATH, or the library with --models DIR",
+                    e->text);
+        buf_done(&folder);
+    }
+    free(models);
+    return rc;
+}
+
 int errand_run(struct errand *r, struct err *e)
 {
     struct client_options o = {.timeout_ms = ANSWER_TIMEOUT_MS, .check = cluster_check};
@@ -63,8 +89,10 @@ int errand_run(struct errand *r, struct err *e)
     o.user = r->cluster;
     TRY(client_open(&o, &r->client, e));
     TRY(submit(r, &settled, e));
-    if (!settled) /* a job with nothing left to render needs no workers */
+    if (!settled) { /* a job with nothing left to render needs no workers */
+        TRY(models_there(r, e));
         TRY(cluster_start_workers(r->cluster, e));
+    }
     f.client = r->client;
     TRY(follow_job(&f, &r->final, e));
 out:

@@ -35,8 +35,9 @@ struct errand {
     struct client *client;
 };
 
-/* ERR_CANCELLED after Ctrl-C, ERR_LOST if the cluster cannot go on, or the coordinator's refusal.
- * Catches the interrupt signals. */
+/* ERR_CANCELLED after Ctrl-C, ERR_LOST if the cluster cannot go on, ERR_MISSING if something is
+ * left to render and a model is not on this machine, or the coordinator's refusal. Catches the
+ * interrupt signals. */
 int errand_run(struct errand *r, struct err *e);
 
 /* Ends the cluster in good order; counts in r stay. */

@@ -53,17 +53,18 @@ class Run(Case):
         self.assertEqual(final["failures"], [])
         self.assertGreater(final["seconds"], 0)
 
-    def test_missing_model_fails_every_task_with_the_reason(self):
+    def test_missing_model_is_told_before_anything_is_tried(self):
         job = self.write("small.yaml", SMALL.replace("sticker-128", "no-such-model"))
         done = self.litho("run", job, expect=1)
-        self.assertIn("6 images failed", done.stderr)
         self.assertIn("no-such-model", done.stderr)
-        self.assertIn("asset_missing", done.stderr)
+        self.assertIn("no-such-model/model_index.json in ", done.stderr)
+        self.assertIn("--models DIR", done.stderr)
 
     def test_failed_tasks_are_tried_again_by_the_same_command(self):
         job = self.write("small.yaml", SMALL)
-        os.mkdir(self.path("empty"))
-        self.litho("run", job, "--models", self.path("empty"), expect=1)
+        os.makedirs(self.path("library", "sticker-128"))
+        self.write("library/sticker-128/model_index.json", "{}")
+        self.litho("run", job, "--models", self.path("library"), expect=1)
         self.litho("run", job)
         self.assertEqual(len(pictures(self.path("out", "small"))), 7)
 
