@@ -37,6 +37,7 @@ struct session {
     struct session_options options;
     enum session_state state;
     int64_t hello_ms, heard_ms, pinged_ms; /* when hello left, a frame came, a ping left */
+    int64_t ready_ms;                      /* when what is held was last stated */
     int64_t heartbeat_ms, silence_ms;
     struct held **held; /* owned; in order of arrival */
     size_t n_held, held_max;
@@ -184,7 +185,7 @@ static size_t count(const struct session *s, bool want_settled)
     return n;
 }
 
-static int send_ready(struct session *s, struct err *e)
+static int send_ready(struct session *s, int64_t now_ms, struct err *e)
 {
     size_t leases = count(s, false), results = count(s, true), n = 0;
     struct msg m = {.type = MSG_READY};
@@ -201,6 +202,7 @@ static int send_ready(struct session *s, struct err *e)
     m.ready.held = refs;
     m.ready.n_held = n;
     s->owes_ready = false;
+    s->ready_ms = now_ms;
     return send(s, &m, e);
 }
 
@@ -283,7 +285,7 @@ static int start_next(struct session *s, struct err *e)
 }
 
 /* What every event may lead to: the next render, and one ready that states the outcome. */
-static int settle(struct session *s, struct err *e)
+static int settle(struct session *s, int64_t now_ms, struct err *e)
 {
     int rc = 0;
 
@@ -291,7 +293,7 @@ static int settle(struct session *s, struct err *e)
         return 0;
     TRY(start_next(s, e));
     if (s->owes_ready && s->state == STATE_OPEN)
-        TRY(send_ready(s, e));
+        TRY(send_ready(s, now_ms, e));
 out:
     return rc;
 }
@@ -308,11 +310,13 @@ static int on_welcome(struct session *s, const struct msg_welcome *m, int64_t no
     }
     s->heartbeat_ms = m->heartbeat_ms;
     s->silence_ms = m->silence_ms;
-    if (s->state == STATE_OPEN)
-        return 0; /* of a hello said twice */
+    if (s->state == STATE_OPEN) { /* of a hello said twice: it waits for a ready again */
+        s->owes_ready = true;
+        return 0;
+    }
     s->state = STATE_OPEN;
     s->pinged_ms = now_ms;
-    TRY(send_ready(s, e));
+    TRY(send_ready(s, now_ms, e));
     for (size_t i = 0; i < s->n_held; i++)
         if (settled(s->held[i]))
             TRY(send_result(s, s->held[i], now_ms, e));
@@ -412,7 +416,7 @@ int session_message(struct session *s, const struct msg *m, int64_t now_ms, stru
     default: /* a sign of life, like every frame */
         break;
     }
-    rc = settle(s, e);
+    rc = settle(s, now_ms, e);
 out:
     return rc;
 }
@@ -426,6 +430,17 @@ static int resend_overdue(struct session *s, int64_t now_ms, struct err *e)
             TRY(send_result(s, s->held[i], now_ms, e));
 out:
     return rc;
+}
+
+/*
+ * A connection that breaks and heals by itself loses frames, and nobody is told. A lost lease, or a
+ * lost ready, would leave the worker idle for good: while there is room, it is said again.
+ */
+static int restate(struct session *s, int64_t now_ms, struct err *e)
+{
+    if (count(s, false) >= s->options.capacity || now_ms - s->ready_ms < SESSION_RESEND_MS)
+        return 0;
+    return send_ready(s, now_ms, e);
 }
 
 int session_tick(struct session *s, int64_t now_ms, struct err *e)
@@ -450,6 +465,7 @@ int session_tick(struct session *s, int64_t now_ms, struct err *e)
             s->pinged_ms = now_ms;
         }
         TRY(resend_overdue(s, now_ms, e));
+        TRY(restate(s, now_ms, e));
         break;
     case STATE_OVER:
         break;
@@ -511,7 +527,7 @@ int session_finished(struct session *s, struct picture *p, int64_t now_ms, struc
         if (s->state == STATE_OPEN)
             TRY(send_result(s, h, now_ms, e));
     }
-    rc = settle(s, e);
+    rc = settle(s, now_ms, e);
 out:
     picture_done(p);
     return rc;
@@ -529,7 +545,7 @@ int session_failed(struct session *s, const struct err *why, int64_t now_ms, str
         if (s->state == STATE_OPEN)
             TRY(send_result(s, h, now_ms, e));
     }
-    rc = settle(s, e);
+    rc = settle(s, now_ms, e);
 out:
     return rc;
 }

@@ -25,7 +25,7 @@
 #define SESSION_LEASES_MAX   64    /* leases held; more are not taken */
 #define SESSION_RESULTS_MAX  16    /* results unacknowledged; no credits beyond */
 #define SESSION_GREETING_MS  5000  /* a hello without answer is said again, on a new connection */
-#define SESSION_RESEND_MS    30000 /* a result without acknowledgement is sent again */
+#define SESSION_RESEND_MS    30000 /* a result without acknowledgement, room without a lease */
 #define SESSION_HEARTBEAT_MS 2000  /* until welcome says otherwise */
 #define SESSION_SILENCE_MS   10000
 

@@ -471,6 +471,47 @@ static void forgotten_result_is_sent_again(void **state)
     session_free(s);
 }
 
+static void room_is_stated_again_in_case_a_frame_was_lost(void **state)
+{
+    struct session *s = opened(2);
+    const struct msg *m;
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    for (int64_t at = 2000; at < SESSION_RESEND_MS; at += 2000) {
+        assert_int_equal(session_tick(s, T0 + at, NULL), 0);
+        sends(s, MSG_PING);
+        nothing_more(s);
+        hear(s, &(struct msg){.type = MSG_PONG}, T0 + at);
+    }
+    assert_int_equal(session_tick(s, T0 + SESSION_RESEND_MS, NULL), 0);
+    sends(s, MSG_PING);
+    m = sends(s, MSG_READY);
+    assert_int_equal(m->ready.credits, 1);
+    assert_int_equal(m->ready.n_held, 1);
+    nothing_more(s);
+    hear_lease(s, 1, 1); /* no room: nothing to say */
+    nothing_more(s);
+    hear(s, &(struct msg){.type = MSG_PONG}, T0 + 2 * SESSION_RESEND_MS);
+    assert_int_equal(session_tick(s, T0 + 2 * SESSION_RESEND_MS, NULL), 0);
+    sends(s, MSG_PING);
+    nothing_more(s);
+    session_free(s);
+}
+
+static void every_welcome_is_answered_with_ready(void **state)
+{
+    struct session *s = opened(2);
+
+    (void)state;
+    hear_welcome(s, T0);
+    sends(s, MSG_READY);
+    nothing_more(s);
+    session_free(s);
+}
+
 static void too_many_results_hold_back_the_credits(void **state)
 {
     struct session *s = opened(1);
@@ -651,6 +692,8 @@ int main(void)
         cmocka_unit_test(revoked_render_that_still_finishes_is_thrown_away),
         cmocka_unit_test(ack_of_another_attempt_or_job_frees_nothing),
         cmocka_unit_test(forgotten_result_is_sent_again),
+        cmocka_unit_test(room_is_stated_again_in_case_a_frame_was_lost),
+        cmocka_unit_test(every_welcome_is_answered_with_ready),
         cmocka_unit_test(too_many_results_hold_back_the_credits),
         cmocka_unit_test(leases_beyond_all_bounds_are_not_taken),
         cmocka_unit_test(other_protocol_version_ends_with_the_reason),
