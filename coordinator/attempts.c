@@ -215,6 +215,14 @@ out:
     return rc;
 }
 
+bool attempt_has_failed(const struct task_entry *t, uint32_t attempt)
+{
+    for (size_t i = 0; i < COORD_REFUSED_MAX; i++)
+        if (t->failed[i] == attempt)
+            return true;
+    return false;
+}
+
 struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
                               const char **ret_verdict)
 {
@@ -267,6 +275,7 @@ int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int
     if (!r || (r->session && r->session != w->session))
         goto out; /* a revoked attempt: its failure says nothing new */
     run_remove(c, t, r);
+    t->failed[t->n_failed++ % COORD_REFUSED_MAX] = m->ref.attempt;
     if (t->phase == TASK_RUNNING)
         TRY(attempt_failed(c, t, w, m, now_ms, o, e));
 out:

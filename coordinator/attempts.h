@@ -31,6 +31,9 @@ int attempts_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err 
 int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
                    const struct msg_failed *m, int64_t now_ms, struct outbox *o, struct err *e);
 
+/* Whether that attempt's failure was counted; of the last COORD_REFUSED_MAX. */
+bool attempt_has_failed(const struct task_entry *t, uint32_t attempt);
+
 /* Back to the ready list if nobody works on it and nothing of it is being written. */
 void task_free_if_idle(struct coord *c, struct task_entry *t);
 

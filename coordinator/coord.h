@@ -107,9 +107,11 @@ struct task_entry {
     uint32_t attempts;                   /* numbers given out so far */
     uint32_t tries;                      /* attempts that ended in a failure of their own */
     uint32_t losses;                     /* workers lost while they worked on it */
-    uint64_t lost[COORD_LOSSES_MAX];     /* their sessions */
+    uint32_t lost[COORD_LOSSES_MAX];     /* the attempts lost with them */
     uint64_t refused[COORD_REFUSED_MAX]; /* sessions of workers that failed it, a ring */
     uint32_t n_refused;
+    uint32_t failed[COORD_REFUSED_MAX]; /* attempts whose failure was counted, a ring */
+    uint32_t n_failed;
     bool only_elsewhere;         /* the last failure would come again on that worker */
     char *fail_code, *fail_text; /* of the last failed attempt, NULL if none; owned */
     int64_t not_before_ms;       /* back-off */

@@ -15,20 +15,21 @@ static bool held(const struct msg_ready *m, const struct task_entry *t, const st
 }
 
 /*
- * A run went away without a result: free again. session: who is to blame for it, 0 nobody. Three
- * lost workers quarantine the task.
+ * A run went away without a result: free again. blame: the task may be what its worker died of.
+ * Three lost workers quarantine the task.
  */
-static int run_lost(struct coord *c, struct task_entry *t, struct run *r, uint64_t session,
+static int run_lost(struct coord *c, struct task_entry *t, struct run *r, bool blame,
                     int64_t now_ms, struct outbox *o, struct err *e)
 {
+    uint32_t attempt = r->attempt;
     char text[160];
     int rc;
 
     run_remove(c, t, r);
     c->count.lost++;
-    if (session && t->losses < COORD_LOSSES_MAX)
-        t->lost[t->losses++] = session;
-    if (session && t->losses >= COORD_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
+    if (blame && t->losses < COORD_LOSSES_MAX)
+        t->lost[t->losses++] = attempt;
+    if (blame && t->losses >= COORD_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
         snprintf(text, sizeof text,
                  "quarantined: %u workers were lost while they worked on this task", t->losses);
         return task_fail(c, t, NULL, err_name(ERR_LOST), text, now_ms, o, e);
@@ -59,23 +60,24 @@ static int leases_missed(struct coord *c, struct worker *w, const struct msg_rea
         struct task_entry *t = w->tasks[i];
         struct run *r = run_of(t, w);
         /* A new process under the same address died with what it had started. */
-        uint64_t blamed = !w->stated && r->started ? c->next_session++ : 0;
+        bool blame = !w->stated && r->started;
 
         if (held(m, t, r))
             continue;
         if (w->stated && now_ms - r->since_ms <= CROSSING_MS)
             ++*ret_crossing;
         else
-            TRY(run_lost(c, t, r, blamed, now_ms, o, e));
+            TRY(run_lost(c, t, r, blame, now_ms, o, e));
     }
 out:
     return rc;
 }
 
-static void forgive(struct task_entry *t, uint64_t session)
+/* A worker came back with this attempt: it was silent, and did not die of it. */
+static void forgive(struct task_entry *t, uint32_t attempt)
 {
     for (uint32_t i = 0; i < t->losses; i++) {
-        if (t->lost[i] != session)
+        if (t->lost[i] != attempt)
             continue;
         t->lost[i] = t->lost[--t->losses];
         return;
@@ -101,9 +103,9 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
     r = run_numbered(t, ref->attempt);
     if ((r && r->session == w->session) || t->phase == TASK_WRITING)
         goto out;
-    /* A failure that was handled, its ack still on the way: the attempt is over. Only the first
-     * ready of a session can tell of attempts that we do not know to be running. */
-    if (!r && w->stated)
+    /* A failure that was handled, its ack still on the way or lost: the attempt is over. Only the
+     * first ready of a session can tell of attempts that we do not know to be running. */
+    if (!r && (w->stated || attempt_has_failed(t, ref->attempt)))
         goto out;
     if (r)
         run_remove(c, t, r);
@@ -113,7 +115,7 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
         goto out;
     }
     c->count.adopted++;
-    forgive(t, w->session);
+    forgive(t, ref->attempt);
     if (t->phase == TASK_READY)
         task_to(c, t, TASK_RUNNING);
     TRY(task_persist(o, t, w, e));
@@ -169,7 +171,7 @@ int worker_lose(struct coord *c, struct worker *w, bool blame, const char *why, 
     while (w->n_tasks) {
         struct task_entry *t = w->tasks[w->n_tasks - 1];
 
-        TRY(run_lost(c, t, run_of(t, w), t == at_work ? w->session : 0, now_ms, o, e));
+        TRY(run_lost(c, t, run_of(t, w), t == at_work, now_ms, o, e));
     }
     if (blame)
         worker_retire(c, w);
