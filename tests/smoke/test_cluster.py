@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """A standing cluster and the commands that speak with it; what must not bring it down."""
 import os
+import re
 import socket
 import struct
+import urllib.request
 
-from programs import (LONG, SMALL, Case, Program, index_lines, main, pictures)
+from programs import (DEADLINE, LONG, SMALL, Case, Program, index_lines, main, pictures,
+                      wait_until)
 
 JOB_KEYS = {"job", "name", "state", "tasks", "pending", "running", "done", "failed", "submitted_ms",
             "finished_ms", "rate", "eta_seconds", "folder", "sheet"}
@@ -79,6 +82,39 @@ class Commands(Case):
         self.assertEqual([job["name"] for job in self.litho_json("list", "--connect", endpoint)],
                          ["small", "long"])
         self.assertEqual(len(pictures(self.path("out", "long"))), 8 + 1)
+
+
+class Metrics(Case):
+    def fetch(self, address):
+        with urllib.request.urlopen("http://%s/metrics" % address, timeout=DEADLINE) as page:
+            self.assertIn("text/plain", page.headers["Content-Type"])
+            lines = page.read().decode("utf-8").splitlines()
+        return {name: float(value) for name, value in
+                (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))}
+
+    def test_counters_move_with_a_job(self):
+        coordinator = self.coordinator("state", "out", None, "--metrics", "127.0.0.1:0")
+        address = re.search(r"endpoint=http://([0-9.:]+)/metrics", coordinator.text()).group(1)
+        before = wait_until(lambda: self.fetch(address), "a first snapshot")
+        self.assertEqual(before["litho_images_total"], 0)
+        self.litho("submit", self.write("small.yaml", SMALL), "--connect", coordinator.endpoint)
+        wait_until(lambda: self.fetch(address)["litho_queue_depth"] == 6, "the queue is seen")
+        self.worker(coordinator.endpoint, "only")
+        self.litho("watch", "small", "--connect", coordinator.endpoint)
+        after = wait_until(lambda: (lambda page: page if page["litho_images_total"] == 6 else None)
+                           (self.fetch(address)), "six pictures are counted")
+        self.assertEqual(after["litho_render_seconds_count"], 6)
+        self.assertEqual(after["litho_queue_depth"], 0)
+        self.assertGreater(after["litho_picture_bytes_total"], 6000)
+        self.assertEqual(coordinator.stop(), 0, coordinator.text())
+
+    def test_addresses_of_the_network_are_refused(self):
+        for address in ("0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:9464"):
+            program = Program(self, "litho-coordinator", "--listen", "ipc://" + self.path("socket"),
+                              "--state", self.path("state"), "--out", self.path("out"),
+                              "--metrics", address)
+            self.assertEqual(program.wait(), 1, program.text())
+            self.assertIn("loopback", program.text())
 
 
 class Intruders(Case):

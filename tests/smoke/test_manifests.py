@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """`litho plan` on right and wrong manifests; the examples are right."""
+import json
 import os
 import re
+import subprocess
 import time
 
-from programs import SMALL, SOURCE, Case, index_lines, main, pictures
+from programs import (BIN, SMALL, SOURCE, Case, environment, index_lines, main, pictures,
+                      png_texts)
 
 EXAMPLES = os.path.join(SOURCE, "jobs", "examples")
 
@@ -103,7 +106,7 @@ class Plans(Case):
     def test_missing_model_is_said_with_the_places(self):
         path = self.write("small.yaml", SMALL.replace("sticker-128", "no-such-model"))
         done = self.litho("plan", path, expect=1)
-        self.assertRegex(done.stdout, r"missing:.*no-such-model.*looked in")
+        self.assertRegex(done.stdout, r"missing:.*no-such-model.* in /")
         self.assertEqual(self.litho_json("plan", path, expect=1)[0]["models"],
                          [{"model": "no-such-model", "folder": None}])
 
@@ -127,6 +130,65 @@ output: {path: "{job}/{thing}/{cfg_scale}/{seed}.png", sheet: {x: cfg_scale, y: 
         self.assertEqual(plan["tasks"], 95000000)
         self.assertEqual(plan["excluded"], 5000000)
         self.assertEqual(plan["last"]["path"], "huge/pizza/9/5000000.png")
+
+    def peak(self, *args):
+        """Largest resident memory of a command, in bytes."""
+        with open(os.devnull, "wb") as nothing:
+            child = subprocess.Popen([os.path.join(BIN, "litho"), *args], env=environment(),
+                                     cwd=self.folder, stdout=nothing)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(child.returncode, 0)
+        return usage.ru_maxrss * 1024
+
+    def test_memory_of_a_plan_does_not_grow_with_the_tasks(self):
+        text = """\
+litho: 1
+job: huge
+model: sticker-128
+prompt: a fox
+axes: {steps: 1-100, seed: 1-%d}
+output: {path: "{job}/{index}.png"}
+"""
+        few = self.peak("plan", self.write("few.yaml", text % 1))
+        many = self.peak("plan", self.write("many.yaml", text % 1000000))
+        self.assertLess(many - few, 4 << 20)
+
+
+class Values(Case):
+    """What may stand in an axis: anything that is text."""
+
+    def test_unicode_slashes_and_quoted_csv_become_distinct_files(self):
+        with open(self.path("things.csv"), "wb") as file:
+            file.write('\ufeffthing,note\r\n"a ""fox""","two\r\nlines"\r\nöwl 🦉,x/y\r\n'
+                       '"pizza, hot",..\r\n'.encode("utf-8"))
+        job = self.write("values.yaml", """\
+litho: 1
+job: values
+model: sticker-128
+defaults: {size: 64x64, steps: 1, sampler: euler, cfg_scale: 1, seed: 5}
+prompt: "${thing}: ${note} on a ${ground} background"
+axes:
+  thing: {csv: things.csv}
+  ground: [té/al, "pink 🎀", CON, "..", " lead"]
+output: {path: "{job}/{thing}-{ground}.png", sheet: {x: ground, y: thing}}
+""")
+        out = self.path("a folder", "with ünïcode 🦊")
+        self.litho("run", job, "--out", out, "--workers", "4")
+        found = os.listdir(os.path.join(out, "values"))
+        self.assertEqual(len([name for name in found if name.endswith(".png")]), 16)
+        for name in ("öwl 🦉-té_al.png", "a _fox_-pink 🎀.png", "pizza, hot-CON_.png"):
+            self.assertIn(name, found)
+        lines = {line["index"]: line for line in
+                 index_lines(os.path.join(out, "values", "index.jsonl"))}
+        self.assertEqual([lines[i]["values"]["ground"] for i in range(5)],
+                         ["té/al", "pink 🎀", "CON", "..", " lead"])
+        self.assertEqual(lines[0]["values"]["thing"], 'a "fox", two\r\nlines')
+        text = png_texts(os.path.join(out, lines[0]["path"]))["litho"]
+        self.assertEqual(json.loads(text)["task"]["prompt"],
+                         'a "fox": two\r\nlines on a té/al background')
+        again = self.litho("run", job, "--out", out)
+        self.assertIn("nothing to do", again.stdout)
 
 
 class Examples(Case):

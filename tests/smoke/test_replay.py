@@ -120,6 +120,21 @@ class Replay(Case):
         weights = os.path.join(MODEL, "unet", "diffusion_pytorch_model.safetensors")
         self.assertEqual(values["Model hash"], sha256(weights)[:10])
 
+    def test_parameters_that_need_quoting_read_back(self):
+        prompt = 'a "fox": two\nlines, Steps: 3, ünïcode 🦊\nSeed: 1'
+        shutil.copytree(MODEL, self.path('m, "x": y'), ignore=shutil.ignore_patterns("training"))
+        job = self.write("quoting.yaml", SMALL.replace("job: small", "job: quoting").replace(
+            "a ${thing} on a ${ground} background", json.dumps(prompt, ensure_ascii=False)))
+        self.litho("run", job, "--model", self.path('m, "x": y'), "--set", "axes.thing=[fox]",
+                   "--set", "axes.ground=[teal]", "--set", "negative_prompt='blurry:\n\n a, \"b\"'")
+        texts = png_texts(self.path("out", "quoting", "fox-teal.png"))
+        got, _, values = read_parameters(texts["parameters"])
+        self.assertEqual(got, prompt)
+        self.assertEqual((values["Steps"], values["Seed"], values["Model"]),
+                         ("2", "5", 'm, "x": y'))
+        task = json.loads(texts["litho"])["task"]
+        self.assertEqual(task["prompt"], prompt)
+
     def test_record_is_canonical_and_holds_every_models_file(self):
         text = png_texts(self.image)["litho"]
         record = json.loads(text)

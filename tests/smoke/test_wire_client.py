@@ -2,6 +2,7 @@
 """An independent client (and a worker) written from proto/PROTOCOL.md alone, with pyzmq and msgpack."""
 import hashlib
 import json
+import random
 import sys
 
 try:
@@ -194,6 +195,30 @@ class Wire(Case):
                              repr(frame[:40]))
         client.socket.send_multipart([b"two", b"parts"])
         self.assertEqual(client.ask("list", "jobs", limit=1)["total"], 0)
+
+    def test_random_messages_of_right_shape_do_no_harm(self):
+        """Every message type with keys and values by the dice, from a client and from a worker."""
+        dice = random.Random(77)
+        types = ("hello welcome ready lease progress result failed ack revoke ping pong error submit"
+                 " submitted list jobs status job cancel workers fleet records page fetch picture"
+                 ).split()  # no bye: the peer is to stay
+        keys = ("request job index attempt step steps code text limit from before held credits png"
+                " sha256 device_class precision retryable bundle role name protocol next black"
+                ).split()
+        job = "ab" * 32
+        values = (0, 1, -1, 2 ** 63, 2 ** 64 - 1, 0.5, float("nan"), None, True, "", "x" * 70, job,
+                  "\u0000", b"", b"\x89PNG", [], [1], [{"job": job, "index": 0, "attempt": 1}],
+                  {}, {"a": {}}, "client", "worker")
+        for role in ("client", "worker"):
+            peer = self.peer()
+            peer.hello(role=role, name="dice", device="d", device_class="c")
+            for _ in range(400):
+                message = {"type": dice.choice(types)}
+                for key in dice.sample(keys, dice.randrange(1, 8)):
+                    message[key] = dice.choice(values)
+                peer.socket.send(msgpack.packb(message))
+        self.assertEqual(self.client().ask("list", "jobs", limit=1)["total"], 0)
+        self.assertIsNone(self.server.process.poll(), self.server.text())
 
     def test_wrong_bundles_and_jobs_are_refused_by_name(self):
         client = self.client()
