@@ -256,6 +256,22 @@ int job_wait(struct job_entry *j, int64_t until_ms, const char *reason, struct e
     return 0;
 }
 
+void coord_absent(struct coord *c, int64_t for_ms)
+{
+    for (size_t i = 0; i < c->n_workers; i++) {
+        c->workers[i]->heard_ms += for_ms;
+        c->workers[i]->active_ms += for_ms;
+    }
+    for (size_t i = 0; i < c->n_clients; i++)
+        c->clients[i].heard_ms += for_ms;
+    for (size_t i = 0; i < c->n_buckets; i++)
+        for (struct task_entry *t = c->buckets[i]; t; t = t->chain)
+            for (size_t k = 0; k < t->n_runs; k++) {
+                t->runs[k].since_ms += for_ms;
+                t->runs[k].until_ms += for_ms;
+            }
+}
+
 void text_cut(char *ret_text, size_t size, const char *text)
 {
     size_t n = strlen(text);

@@ -245,6 +245,12 @@ struct client *coord_client(struct coord *c, const struct peer *peer);
 struct client *coord_client_add(struct coord *c, const struct peer *peer, int64_t now_ms);
 void coord_client_remove(struct coord *c, struct client *client);
 
+/*
+ * Nobody listened for so long: the program was stopped, or waited for its disk. What peers said
+ * meanwhile still waits to be read, so that time counts for no silence, stall or claim.
+ */
+void coord_absent(struct coord *c, int64_t for_ms);
+
 /* At most size - 1 bytes, cut between characters of UTF-8, so that it may go on the wire. */
 void text_cut(char *ret_text, size_t size, const char *text);
 

@@ -41,7 +41,7 @@ struct server {
     struct lobby lobby;
     int signals; /* descriptor */
     bool stop;
-    int64_t ticked_ms, gauged_ms;
+    int64_t turned_ms, ticked_ms, gauged_ms;
 };
 
 static const char usage[] =
@@ -358,6 +358,12 @@ static int turn(struct server *s, struct err *e)
 
     now_ms = clock_monotonic_ms();
     s->coord.wall_offset_ms = clock_wall_ms() - now_ms;
+    if (s->turned_ms && now_ms - s->turned_ms > TICK_LATEST_MS) {
+        log_warn("absent", "ms=%lld why=\"stopped, or a slow disk\"",
+                 (long long)(now_ms - s->turned_ms));
+        coord_absent(&s->coord, now_ms - s->turned_ms);
+    }
+    s->turned_ms = now_ms;
     TRY(receive(s, now_ms, &drained, e));
     TRY(drawn(s, now_ms, e));
     TRY(batch_gone(&s->batch, now_ms, e));

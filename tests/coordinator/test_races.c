@@ -18,6 +18,25 @@ static void time_passes(struct table *t, const char *const *names, size_t n, int
     }
 }
 
+/* One job of 2 seeds, as the store has it after a restart; task 0's attempts, and what is done. */
+static void restart(struct table *t, uint32_t attempts, uint64_t settled)
+{
+    struct restored_attempt given = {.index = 0, .attempts = attempts, .given = true};
+    struct restored r = {.number = 1,
+                         .name = "a",
+                         .folder = "a",
+                         .state = "running",
+                         .job = seeds_job("a", 2),
+                         .tasks = 2,
+                         .done = settled,
+                         .attempts = &given,
+                         .n_attempts = attempts > 0};
+
+    memcpy(t->job, job_hash(r.job), sizeof t->job);
+    bits_raise(&r.settled, settled);
+    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+}
+
 static void a_worker_that_comes_back_with_its_attempt_did_not_die_of_it(void **state)
 {
     struct table *t = *state;
@@ -129,23 +148,35 @@ static void a_result_offered_again_while_the_disk_refuses_is_answered_once(void 
     assert_verdict(t, "w", "duplicate");
 }
 
-/* One job of 2 seeds, as the store has it after a restart; task 0's attempts, and what is done. */
-static void restart(struct table *t, uint32_t attempts, uint64_t settled)
+static void a_coordinator_that_was_stopped_blames_nobody_for_it(void **state)
 {
-    struct restored_attempt given = {.index = 0, .attempts = attempts, .given = true};
-    struct restored r = {.number = 1,
-                         .name = "a",
-                         .folder = "a",
-                         .state = "running",
-                         .job = seeds_job("a", 2),
-                         .tasks = 2,
-                         .done = settled,
-                         .attempts = &given,
-                         .n_attempts = attempts > 0};
+    struct table *t = *state;
 
-    memcpy(t->job, job_hash(r.job), sizeof t->job);
-    bits_raise(&r.settled, settled);
-    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    submit(t, "a", 2);
+    join(t, "w", 2);
+    progress(t, "w", 0, 1, 3);
+    t->now_ms += 3600000;
+    coord_absent(&t->c, 3600000);
+    tick(t, 250);
+    assert_int_equal(the_task(t, 0)->n_runs, 1);
+    assert_int_equal(the_task(t, 1)->n_runs, 1);
+    assert_int_equal(logged(t, "worker_lost"), 0);
+    tick(t, 16000);
+    assert_int_equal(logged(t, "worker_lost"), 1);
+}
+
+static void claims_may_come_after_a_pause(void **state)
+{
+    struct table *t = *state;
+
+    restart(t, 1, 0);
+    t->now_ms += 60000;
+    coord_absent(&t->c, 60000);
+    tick(t, 250);
+    hello(t, "w", "worker");
+    ready_holding(t, "w", 1, 0, 1);
+    assert_int_equal(the_task(t, 0)->n_runs, 1);
+    assert_int_equal(the_task(t, 0)->attempts, 1);
 }
 
 static void a_lease_committed_before_a_crash_and_never_sent_is_given_again(void **state)
@@ -220,6 +251,8 @@ int main(void)
         SENTENCE(a_result_from_before_a_crash_counts_after_the_next_attempt_began),
         SENTENCE(a_result_recorded_before_a_crash_is_acknowledged_after_it),
         SENTENCE(hello_twice_and_then_ready_gets_leases),
+        SENTENCE(a_coordinator_that_was_stopped_blames_nobody_for_it),
+        SENTENCE(claims_may_come_after_a_pause),
     };
 
     return cmocka_run_group_tests_name("races", tests, NULL, NULL);
