@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,6 +123,14 @@ static size_t tail_start(const char *text, size_t size, int lines)
     return at;
 }
 
+/* A full disk takes no log either, so that nobody else can say it. */
+static bool disk_full(const char *log)
+{
+    struct statvfs disk;
+
+    return log != NULL && statvfs(log, &disk) == 0 && disk.f_blocks > 0 && disk.f_bavail == 0;
+}
+
 void child_log_tail(const struct child *c, int lines, struct buf *ret_text)
 {
     char text[TAIL_BYTES];
@@ -134,7 +143,8 @@ void child_log_tail(const struct child *c, int lines, struct buf *ret_text)
     if (fd >= 0)
         close(fd);
     if (size <= 0) {
-        buf_puts(ret_text, "  (its log is empty)\n");
+        buf_puts(ret_text, disk_full(c->log) ? "  (its log is empty: No space left on device)\n"
+                                             : "  (its log is empty)\n");
         return;
     }
     for (size_t i = tail_start(text, (size_t)size, lines), fresh = 1; i < (size_t)size; i++) {

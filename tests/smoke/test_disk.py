@@ -149,6 +149,12 @@ class Disk(Case):
         self.assertEqual(run.wait(), 0, run.text())
         self.check_whole(job, "small", os.path.join(self.disk, "out"), 6)
 
+    def test_run_on_a_full_disk_is_an_error(self):
+        job = self.write("small.yaml", SMALL)
+        self.fill()
+        done = self.litho("run", job, "--out", os.path.join(self.disk, "out"), expect=1)
+        self.assertRegex(done.stderr, "No space left on device|disk is full")
+
     def test_run_on_a_read_only_disk_is_an_error(self):
         self.remount("ro")
         done = self.litho("run", self.write("small.yaml", SMALL), "--out",

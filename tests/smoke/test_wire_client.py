@@ -12,7 +12,7 @@ except ImportError as missing:
     print("skipped: %s (Debian: python3-zmq, python3-msgpack)" % missing)
     sys.exit(77)
 
-from programs import DEADLINE, MODEL, Case, main, wait_until
+from programs import DEADLINE, MODEL, Case, Program, main, wait_until
 
 BUNDLE = {  # jobs/SPEC.md, "The bundle"
     "litho": 1,
@@ -229,6 +229,31 @@ class Wire(Case):
             self.assertEqual((answer["type"], answer["code"]), ("error", "bad_input"))
         answer = client.ask("status", "job", job="0123")
         self.assertEqual((answer["type"], answer["code"]), ("error", "asset_missing"))
+
+
+class OtherVersion(Case):
+    """Our programs before a coordinator that speaks another version only."""
+
+    def setUp(self):
+        super().setUp()
+        self.router = zmq.Context.instance().socket(zmq.ROUTER)
+        self.router.linger = 0
+        self.endpoint = "tcp://127.0.0.1:%d" % self.router.bind_to_random_port("tcp://127.0.0.1")
+
+    def tearDown(self):
+        self.router.close()
+        super().tearDown()
+
+    def test_worker_and_client_end_with_the_versions(self):
+        for name, args in (("litho-worker", ()), ("litho", ("list",))):
+            program = Program(self, name, *args, "--connect", self.endpoint)
+            self.assertTrue(self.router.poll(DEADLINE * 1000), program.text())
+            peer, frame = self.router.recv_multipart()
+            self.assertEqual(msgpack.unpackb(frame)["type"], "hello")
+            self.router.send_multipart([peer, msgpack.packb({
+                "type": "error", "code": "conflict", "text": "this coordinator speaks 7 to 9"})])
+            self.assertEqual(program.wait(), 1, program.text())
+            self.assertIn("speaks 7 to 9", program.text())
 
 
 if __name__ == "__main__":
