@@ -67,6 +67,17 @@ out:
     return rc;
 }
 
+int job_end(const struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+            struct err *e)
+{
+    j->phase = j->failed ? JOB_FAILED : JOB_DONE;
+    j->finished_ms = now_ms + c->wall_offset_ms;
+    j->sweep = true;
+    return outbox_log(o, j->failed ? LOG_WARN : LOG_INFO, e, "job_over",
+                      "job=%.12s name=%s done=%llu failed=%llu", j->hash, j->name,
+                      (unsigned long long)j->done, (unsigned long long)j->failed);
+}
+
 int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
                        struct err *e)
 {
@@ -82,12 +93,7 @@ int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, str
         TRY(outbox_add(o, OUT_SHEET, &out, e));
         out->job = j->number;
     } else {
-        j->phase = j->failed ? JOB_FAILED : JOB_DONE;
-        j->finished_ms = now_ms + c->wall_offset_ms;
-        j->sweep = true;
-        TRY(outbox_log(o, j->failed ? LOG_WARN : LOG_INFO, e, "job_over",
-                       "job=%.12s name=%s done=%llu failed=%llu", j->hash, j->name,
-                       (unsigned long long)j->done, (unsigned long long)j->failed));
+        TRY(job_end(c, j, now_ms, o, e));
     }
     TRY(job_persist(o, j, e));
 out:

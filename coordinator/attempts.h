@@ -63,6 +63,10 @@ int task_persist(struct outbox *o, const struct task_entry *t, const struct work
 int task_fail(struct coord *c, struct task_entry *t, const struct worker *w, const char *code,
               const char *text, int64_t now_ms, struct outbox *o, struct err *e);
 
+/* All tasks are settled and the sheet, if any, is drawn; the caller persists it. */
+int job_end(const struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+            struct err *e);
+/* Ends a running job, or has its sheet drawn first, if nothing of it is left to do. */
 int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
                        struct err *e);
 int job_persist(struct outbox *o, const struct job_entry *j, struct err *e);

@@ -2,6 +2,7 @@
 
 #include "coordinator/folders.h"
 #include "coordinator/state_dir.h"
+#include "proto/file.h"
 #include "proto/json.h"
 #include "proto/png.h"
 
@@ -218,23 +219,6 @@ out:
                                                  : PROBE_BLOCKED;
 }
 
-static int write_all(int fd, const void *data, size_t size, const char *path, struct err *e)
-{
-    const char *p = data;
-
-    while (size > 0) {
-        ssize_t n = write(fd, p, size);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(e, path);
-        p += n;
-        size -= (size_t)n;
-    }
-    return fsync(fd) != 0 ? err_errno(e, path) : 0;
-}
-
 /* Gives a temporary file its name. ERR_CONFLICT: the name is taken. */
 static int rename_new(int folder, const char *temporary, const char *name, const char *path,
                       struct err *e)
@@ -267,7 +251,7 @@ static int commit_file(struct output *o, const char *path, const char *tag, cons
     fd = openat(folder->fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0)
         TRY(err_errno(e, path));
-    TRY(write_all(fd, data, size, path, e));
+    TRY(file_write(fd, path, data, size, e));
     if (!replace)
         TRY(rename_new(folder->fd, temporary, name, path, e));
     else if (renameat(folder->fd, temporary, folder->fd, name) != 0)

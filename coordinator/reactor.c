@@ -287,12 +287,7 @@ static int on_drawn(struct coord *c, const struct event *event, int64_t now_ms, 
         }
     }
     TRY(job_wait(j, 0, NULL, e));
-    j->phase = j->failed ? JOB_FAILED : JOB_DONE;
-    j->finished_ms = now_ms + c->wall_offset_ms;
-    j->sweep = true;
-    TRY(outbox_log(o, j->failed ? LOG_WARN : LOG_INFO, e, "job_over",
-                   "job=%.12s name=%s done=%llu failed=%llu", j->hash, j->name,
-                   (unsigned long long)j->done, (unsigned long long)j->failed));
+    TRY(job_end(c, j, now_ms, o, e));
     TRY(job_persist(o, j, e));
 out:
     return rc;

@@ -2,10 +2,12 @@
 
 #include "coordinator/store.h"
 #include "proto/buf.h"
+#include "proto/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -80,23 +82,14 @@ void state_unlock(int fd)
 
 int state_file_write(const char *state_dir, const char *name, const char *text, struct err *e)
 {
-    struct buf path = {0}, temporary = {0};
-    size_t size = strlen(text);
-    int fd = -1, rc;
+    struct buf path = {0};
+    int rc;
 
     buf_printf(&path, "%s/%s", state_dir, name);
-    buf_printf(&temporary, "%s/.%s.new", state_dir, name);
     TRY(buf_check(&path, e));
-    TRY(buf_check(&temporary, e));
-    fd = open(buf_text(&temporary), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0 || write(fd, text, size) != (ssize_t)size || fsync(fd) != 0 ||
-        rename(buf_text(&temporary), buf_text(&path)) != 0)
-        rc = err_errno(e, buf_text(&path));
+    TRY(file_replace(buf_text(&path), text, strlen(text), e));
 out:
-    if (fd >= 0)
-        close(fd);
     buf_done(&path);
-    buf_done(&temporary);
     return rc;
 }
 

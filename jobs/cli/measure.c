@@ -1,5 +1,6 @@
 #include "jobs/cli/measure.h"
 
+#include "proto/file.h"
 #include "proto/json.h"
 
 #include <string.h>

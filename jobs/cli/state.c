@@ -1,6 +1,7 @@
 #include "jobs/cli/state.h"
 
 #include "jobs/job.h"
+#include "proto/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,44 +110,6 @@ int state_bundle_write(const struct state *s, const char *source_hash, const str
     TRY(file_replace(path.data, bundle->data, bundle->size, e));
 out:
     buf_done(&path);
-    return rc;
-}
-
-static int write_all(int fd, const char *path, const void *data, size_t size, struct err *e)
-{
-    const char *p = data;
-
-    while (size > 0) {
-        ssize_t n = write(fd, p, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(e, path);
-        p += n;
-        size -= (size_t)n;
-    }
-    return fsync(fd) != 0 ? err_errno(e, path) : 0;
-}
-
-int file_replace(const char *path, const void *data, size_t size, struct err *e)
-{
-    struct buf temporary = {0};
-    int fd = -1, rc = 0;
-
-    buf_printf(&temporary, "%s.%ld.new", path, (long)getpid());
-    TRY(buf_check(&temporary, e));
-    fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0)
-        TRY(err_errno(e, path));
-    TRY(write_all(fd, path, data, size, e));
-    if (rename(temporary.data, path) != 0)
-        TRY(err_errno(e, path));
-out:
-    if (fd >= 0)
-        close(fd);
-    if (fd >= 0 && rc != 0)
-        unlink(temporary.data);
-    buf_done(&temporary);
     return rc;
 }
 

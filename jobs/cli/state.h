@@ -34,7 +34,4 @@ int state_bundle_write(const struct state *s, const char *source_hash, const str
 
 void state_done(struct state *s);
 
-/* Writes a file by way of a temporary one beside it, synced and renamed. */
-int file_replace(const char *path, const void *data, size_t size, struct err *e);
-
 #endif

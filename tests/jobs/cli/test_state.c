@@ -1,5 +1,6 @@
 #include "jobs/cli/measure.h"
 #include "jobs/cli/state.h"
+#include "proto/file.h"
 
 #include <ftw.h>
 #include <limits.h>
