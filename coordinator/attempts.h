@@ -48,6 +48,7 @@ struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
 int attempt_dismiss(struct coord *c, const struct worker *w, const struct attempt_ref *ref,
                     const char *verdict, struct outbox *o, struct err *e);
 
+/* verdict: accepted, duplicate or unknown; static. */
 int send_ack(struct outbox *o, const struct peer *peer, const char *hash, uint64_t index,
              uint32_t attempt, const char *verdict, struct err *e);
 
@@ -71,6 +72,7 @@ int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, str
                        struct err *e);
 int job_persist(struct outbox *o, const struct job_entry *j, struct err *e);
 
+/* Tells w to drop the attempt, and counts it. The run stays: the caller removes it. */
 int send_revoke(struct coord *c, struct outbox *o, const struct worker *w,
                 const struct task_entry *t, uint32_t attempt, struct err *e);
 

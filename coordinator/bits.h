@@ -31,6 +31,7 @@ struct bits {
     size_t n_pages, room;
 };
 
+/* Legal for one that is in already. ERR_OOM: the set is unchanged. */
 int bits_add(struct bits *b, uint64_t index, struct err *e);
 bool bits_has(const struct bits *b, uint64_t index);
 

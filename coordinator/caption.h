@@ -11,6 +11,7 @@ struct caption {
     struct buf rest;     /* axes that are not on the sheet, and what is cut */
 };
 
+/* sheet: as job_sheet() gave it. ret_caption: caption_done(). ERR_OOM. */
 int caption_read(const struct job *job, const struct job_sheet *sheet, struct caption *ret_caption,
                  struct err *e);
 void caption_done(struct caption *c);

@@ -232,6 +232,7 @@ struct run *run_numbered(struct task_entry *t, uint32_t attempt);
 /* Forgets one run, in the task and in the worker's list. */
 void run_remove(struct coord *c, struct task_entry *t, struct run *r);
 
+/* Workers that failed the task: of the last COORD_REFUSED_MAX. */
 bool task_refused_by(const struct task_entry *t, uint64_t session);
 void task_refuse(struct task_entry *t, uint64_t session);
 
@@ -254,6 +255,7 @@ void coord_absent(struct coord *c, int64_t for_ms);
 /* At most size - 1 bytes, cut between characters of UTF-8, so that it may go on the wire. */
 void text_cut(char *ret_text, size_t size, const char *text);
 
+/* The same connection identity. */
 bool peer_equal(const struct peer *a, const struct peer *b);
 
 /* "running"; static. Opening shows as "queued". */

@@ -7,6 +7,7 @@
 
 struct gauges;
 
+/* ret_gauges: gauges_free(), legal on NULL. ERR_OOM. */
 int gauges_new(struct gauges **ret_gauges, struct err *e);
 void gauges_free(struct gauges *g);
 

@@ -13,6 +13,7 @@
 int index_line(const struct job *job, const struct record *record, struct buf *ret_text,
                struct err *e);
 
+/* Appends whole lines to FOLDER/index.jsonl. An error may leave part of them: index_check(). */
 int index_append(struct output *o, const char *folder, const struct buf *lines, struct err *e);
 
 /* Makes FOLDER/index.jsonl anew unless its lines are whole and as many as the store's pictures.

@@ -13,6 +13,7 @@ int on_opened(struct coord *c, const struct event *event, int64_t now_ms, struct
 int on_restored(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
                 struct err *e);
 
+/* request: the one that fails, 0: none of them, the session is refused. */
 int send_error(struct outbox *o, const struct peer *peer, uint64_t request, const struct err *why,
                struct err *e);
 

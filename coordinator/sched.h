@@ -13,6 +13,7 @@
 /* Whether a connected worker other than `session` has not failed the task. */
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session);
 
+/* The output path of a task about to be leased was looked at: its lease, adoption or failure. */
 int on_probed(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
               struct err *e);
 

@@ -37,6 +37,7 @@ void arena_done(struct arena *a);
 void *arena_bytes(struct arena *a, size_t n_bytes);
 float *arena_floats(struct arena *a, size_t n);
 
+/* A place to go back to: what was taken after it is free again. Marks nest. */
 size_t arena_mark(const struct arena *a);
 void arena_release(struct arena *a, size_t mark);
 

@@ -21,6 +21,7 @@ enum unicode_class {
 /* The code point at text, and in ret_size its bytes; -1 where it is no UTF-8. size > 0. */
 int32_t unicode_next(const char *text, size_t size, size_t *ret_size);
 
+/* Of a code point; UNICODE_OTHER for what is none. */
 enum unicode_class unicode_class(int32_t code);
 
 /*

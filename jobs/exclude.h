@@ -49,6 +49,7 @@ void exclude_done(struct exclude *x);
 /* How many indices below `index` (<= span) a rule holds for. */
 uint64_t exclude_below(const struct exclude *x, uint64_t index);
 
+/* Whether a rule holds for that index, below the span. */
 bool exclude_holds(const struct exclude *x, uint64_t index);
 
 /* The first index >= from that no rule holds for, or the span. */

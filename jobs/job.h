@@ -31,6 +31,10 @@
 
 struct job;
 
+/*
+ * Checks and compiles a bundle; the bytes are copied. ret_job: job_free(). ERR_INPUT says what is
+ * wrong with it, the first mistake only; ERR_OOM.
+ */
 int job_load(const void *bundle, size_t size, struct job **ret_job, struct err *e);
 void job_free(struct job *job);
 
@@ -48,6 +52,7 @@ uint64_t job_count(const struct job *job);
 /* How many of them are below `index`; job_rank(job, job_span(job)) == job_count(job). */
 uint64_t job_rank(const struct job *job, uint64_t index);
 
+/* Whether a rule excludes that index, below the span: it is no task, and is never rendered. */
 bool job_excluded(const struct job *job, uint64_t index);
 
 /* The first index >= from that is not excluded, or job_span. Jumps over excluded runs. */

@@ -48,6 +48,7 @@ void task_to_json(const struct task *t, struct buf *ret_text);
 int task_from_json(const char *text, size_t size, struct task *ret_t, struct err *e);
 int task_from_value(const json_t *value, struct task *ret_t, struct err *e);
 
+/* A deep copy. ret_t: task_done(). ERR_OOM. */
 int task_copy(const struct task *t, struct task *ret_t, struct err *e);
 
 void task_done(struct task *t);

@@ -25,6 +25,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metrics;
 
+/* ret_metrics: metrics_free(), legal on NULL. ERR_OOM. */
 int metrics_new(struct metrics **ret_metrics, struct err *e);
 void metrics_free(struct metrics *m);
 
@@ -45,6 +46,7 @@ void metrics_set(struct metrics *m, int id, const char *value, double x);
 void metrics_add(struct metrics *m, int id, const char *value, double x);
 void metrics_observe(struct metrics *m, int id, double x);
 
+/* Appends all families in Prometheus text format 0.0.4, in order of their ids. */
 void metrics_text(const struct metrics *m, struct buf *ret_text);
 
 #endif

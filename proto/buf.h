@@ -25,6 +25,7 @@ struct buf {
     bool failed;     /* an allocation failed; content is then incomplete */
 };
 
+/* Appending. An allocation that fails marks the buffer; buf_check() says so once, at the end. */
 void buf_append(struct buf *b, const void *data, size_t size_bytes);
 void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);

@@ -8,6 +8,7 @@
 
 #define HASH_HEX_SIZE 65 /* 64 hex digits and NUL */
 
+/* SHA-256 as 64 lower-case hex digits and NUL. Any thread. ERR_INTERNAL: the library refused. */
 int hash_bytes(const void *data, size_t size_bytes, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
 /* Reads the whole file; 1-2 GB/s on current machines. */

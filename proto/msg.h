@@ -94,7 +94,7 @@ struct msg_hello {
     const char *name;                /* worker: host:pid or --name; client: may be "" */
     /* worker only, else "" and 0 */
     const char *device;       /* "cpu: AMD EPYC", for people */
-    const char *device_class; /* "cpu-avx512"; bytes are equal within class and precision */
+    const char *device_class; /* "cpu"; bytes are equal within class and precision */
     uint64_t memory_bytes;    /* budget for one render */
     uint32_t threads;
 };

@@ -16,6 +16,7 @@ struct resident_options {
     uint64_t memory_bytes; /* budget of one engine, 0: no limit */
 };
 
+/* Holds no model yet. ret_resident: resident_free(), which closes them all. ERR_OOM. */
 int resident_new(const struct resident_options *o, struct resident **ret_resident, struct err *e);
 void resident_free(struct resident *r);
 

@@ -39,6 +39,7 @@ struct session_options {
 
 struct session;
 
+/* Says nothing before the first tick. ret_session: session_free(). ERR_OOM. */
 int session_new(const struct session_options *o, struct session **ret_session, struct err *e);
 void session_free(struct session *s);
 

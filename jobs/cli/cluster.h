@@ -32,6 +32,10 @@ struct cluster_options {
     int threads;        /* of each worker, 1..CLUSTER_THREADS_MAX */
 };
 
+/*
+ * Makes the private folder and starts the coordinator; then, once it answers, the workers. All are
+ * children that die with us. ret_cluster: cluster_free(). Errors: those of child_start().
+ */
 int cluster_start(const struct cluster_options *o, struct cluster **ret_cluster, struct err *e);
 int cluster_start_workers(struct cluster *c, struct err *e);
 

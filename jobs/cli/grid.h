@@ -25,6 +25,8 @@ struct grid {
     size_t n_rows;                /* headings included */
 };
 
+/* At most GRID_COLUMNS_MAX columns; right: [n_columns], the numbers. Copies. grid_done() at the
+ * end. */
 void grid_init(struct grid *t, size_t n_columns, const char *const *headings, const bool *right);
 
 /* Control characters become '?': cells may come over the wire. NULL is an empty cell. */

@@ -31,6 +31,7 @@ struct order {
  */
 int order_read(struct cli *c, const struct state *state, struct order *ret_d, struct err *e);
 
+/* Writes the bundle into the state if its seeds were drawn now; else it has no effect. */
 int order_keep(const struct order *d, const struct state *state, struct err *e);
 
 /* Exit code after a failed order_read; says what the diagnostics did not. */

@@ -36,6 +36,7 @@ struct progress_view {
     struct buf last;                 /* what stands there */
 };
 
+/* Redraws the live line if it changed, or writes a plain line when one is due. */
 void progress_show(struct progress_view *v, const struct progress *p, int64_t now_ms);
 
 /* Removes the live line; releases memory. */

@@ -20,6 +20,7 @@ struct state {
     char *bundles; /* OUT/.litho/bundles */
 };
 
+/* The names alone; nothing is made or looked at. ret_s: state_done(). ERR_OOM. */
 int state_locate(const char *out, struct state *ret_s, struct err *e);
 
 /* Makes the folders that are missing, parents too. */

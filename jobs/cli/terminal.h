@@ -21,6 +21,7 @@ struct terminal {
     bool unicode; /* block characters are welcome: the locale does not name another charset */
 };
 
+/* Asks the stream and the environment once. file: borrowed. */
 struct terminal terminal_of(FILE *file);
 
 /* Columns right now (the user may resize), 80 when unknown. */
