@@ -2,9 +2,9 @@
  * Linear layers and convolutions: one blocked product. A convolution is a product whose rows are
  * found by pointers, one per output pixel and kernel tap; pixels outside point at zeros.
  *
- * Own kernels rather than oneDNN: its blocking, and with it the order of sums, follows the number
- * of threads and the sizes of caches, and it promises no equal bits between machines (uxlfoundation
- * issue 1443). Here every output is one chain of fused multiply-adds over taps and channels.
+ * Own kernels rather than oneDNN, whose AVX2 products change their last bits with the number of
+ * threads and of rows (ARCHITECTURE.md, decision 9). Here every output is one chain of fused
+ * multiply-adds over taps and channels.
  */
 #include "engine/ops/cpu/cpu.h"
 #include "engine/ops/shape.h"
