@@ -125,6 +125,25 @@ int engine_model_hash(struct engine *g, char ret_hex[HASH_HEX_SIZE], struct err 
     return err_set(e, ERR_INTERNAL, "model '%s': the U-Net's weights are not listed", g->folder);
 }
 
+static int hires_side(int side, double scale)
+{
+    int scaled = (int)(side * scale);
+
+    return scaled - scaled % 8;
+}
+
+void render_size(const struct render *r, int *ret_width, int *ret_height)
+{
+    const struct hires *h = &r->hires;
+    bool second = h->scale > 0 || (h->width > 0 && h->height > 0);
+    bool given = h->width > 0 && h->height > 0;
+    int width = r->width + r->outpaint_left + r->outpaint_right;
+    int height = r->height + r->outpaint_top + r->outpaint_bottom;
+
+    *ret_width = !second ? width : given ? h->width : hires_side(width, h->scale);
+    *ret_height = !second ? height : given ? h->height : hires_side(height, h->scale);
+}
+
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
 {
     size_t bytes;

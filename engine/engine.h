@@ -27,7 +27,13 @@ struct engine;
 enum backend { BACKEND_CPU, BACKEND_REF };
 
 struct engine_options {
-    const char *model; /* diffusers folder, holding model_index.json */
+    const char *model;  /* diffusers folder, or a single-file checkpoint (.safetensors) */
+    const char *config; /* folder whose JSON files describe a single-file checkpoint; NULL: the
+                           published configuration of its family */
+    const char *vae;    /* diffusers folder or file of another VAE; NULL: the model's own */
+    /* Where prompts' <lora:name:weight> and embeddings are found as NAME.safetensors: folders, the
+     * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */
+    const char *const *lora_folders, *const *embedding_folders;
     enum backend backend;
     enum precision precision;
     int threads;           /* 1..; the picture does not depend on it */
@@ -59,21 +65,74 @@ int engine_files(struct engine *g, const struct model_file **ret_files, size_t *
 /* SHA-256 of the U-Net's weights file: what AUTOMATIC1111 would call the model's hash. */
 int engine_model_hash(struct engine *g, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
+/* A number that may be left to what it belongs to. */
+struct optional {
+    bool set;
+    double value;
+};
+
+/* A picture that a render starts from. Borrowed for the render; NULL pixels: there is none. */
+struct picture_in {
+    int width, height;
+    const uint8_t *pixels; /* RGB [height, width, 3]; of a mask: grey [height, width] */
+};
+
+/* What is repainted of the initial picture. */
+struct inpaint {
+    struct picture_in mask; /* of the initial picture's size; white is repainted */
+    double blur;            /* standard deviation, pixels; 0..64 */
+    bool invert;            /* black is repainted */
+    enum mask_fill fill;
+    bool full_res;        /* the part around the mask is rendered at full width and height */
+    int full_res_padding; /* pixels around it, of the initial picture */
+};
+
+/* A second pass at a larger size. */
+struct hires {
+    double scale;      /* 1..16; 0 with width and height 0: no second pass */
+    int width, height; /* of the final picture, pixels; 0: width or height times scale */
+    enum upscaler upscaler;
+    int steps; /* of the second pass; 0: as many as the first */
+};
+
+/* Zero is every field's default, where 0 is not a value that it could have. */
 struct render {
-    const char *prompt, *negative_prompt; /* UTF-8 */
+    const char *prompt, *negative_prompt; /* UTF-8, AUTOMATIC1111's grammar */
+    enum emphasis emphasis;
+    int clip_skip; /* AUTOMATIC1111's: 1 (or 0) the last layer, 2 the one before it */
     enum sampler_id sampler;
     enum scheduler_id scheduler;
-    int steps;         /* 1..1000 */
-    int width, height; /* pixels; multiples of the model's latent factor (8) */
+    int steps;               /* 1..1000 */
+    struct optional eta;     /* noise that a stochastic sampler adds; unset: the sampler's own */
+    struct optional s_noise; /* factor of that noise; unset: 1 */
+    bool rescale_betas_zero_snr; /* whatever the model's scheduler file says */
+    int width, height; /* pixels; multiples of the model's latent factor (8); of the first pass */
     double cfg_scale;  /* <= 1: no guidance */
+    double guidance_rescale; /* 0..1, Lin et al. 2023 (arXiv:2305.08891), section 3.4 */
     int64_t seed;
+    enum rng_kind rng;
+    int64_t subseed;
+    double subseed_strength;                   /* 0..1 */
+    int seed_resize_width, seed_resize_height; /* pixels; 0: the render's own size */
 
-    /* After each step (step counts from 1); may be NULL. */
+    struct picture_in init;    /* img2img; NULL pixels: text to picture */
+    enum resize_mode resize;   /* of init to width x height */
+    double denoising_strength; /* 0..1: of img2img, inpainting and the second pass */
+    struct inpaint inpaint;
+    int outpaint_left, outpaint_right, outpaint_top, outpaint_bottom; /* pixels around width x
+                                                                         height, multiples of 8 */
+    struct hires hires;
+    int vae_tile; /* side of the VAE's tiles, pixels, a multiple of 64; 0: the whole picture */
+
+    /* After each step of all passes (step counts from 1); may be NULL. */
     void (*progress)(void *user, int step, int steps);
     void *user;
     const atomic_bool
         *cancel; /* when it becomes true the render ends with ERR_CANCELLED; may be NULL */
 };
+
+/* Pixels of the picture that the render makes, with outpainting and the second pass. */
+void render_size(const struct render *r, int *ret_width, int *ret_height);
 
 /* Bytes that the render will take at its peak, weights included. ERR_INPUT for what cannot be
  * rendered. */

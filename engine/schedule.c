@@ -344,6 +344,11 @@ int schedule_init(struct schedule *s, const struct schedule_config *c, enum samp
     int rc;
 
     *s = (struct schedule){.sampler = sampler};
+    if ((sampler != SAMPLER_DDIM && sampler != SAMPLER_EULER && sampler != SAMPLER_EULER_A &&
+         sampler != SAMPLER_DPMPP_2M) ||
+        scheduler > SCHEDULER_KARRAS)
+        return err_set(e, ERR_INPUT, "sampler %s with scheduler %s is not implemented",
+                       sampler_name(sampler), scheduler_name(scheduler));
     TRY(schedule_settings_read(c, sampler, scheduler, &set, e));
     if (steps < 1 || steps > set.n_train)
         TRY(err_set(e, ERR_INPUT, "steps is %d: the model's schedule allows 1 to %d", steps,
