@@ -1,5 +1,9 @@
 #include "tests/jobs/manifest_case.h"
 
+#define X(id, name, label) " " name
+#define SAMPLERS           SAMPLER_TABLE(X)
+#define SCHEDULERS         SCHEDULER_TABLE(X)
+
 static void all_mistakes_are_told_in_one_go(void **state)
 {
     (void)state;
@@ -15,13 +19,13 @@ static void all_mistakes_are_told_in_one_go(void **state)
             "exclude: [{thing: pizza, sched: x}]\n"
             "output: {path: '../{thng}.jpg', shet: no}\n",
             "job.yaml:3:12: unknown key 'smapler' in 'defaults', did you mean 'sampler'?\n"
-            "job.yaml:3:36: sampler 'DPM++ 2M Karras' must be one of: ddim euler euler_a dpmpp_2m, "
+            "job.yaml:3:36: sampler 'DPM++ 2M Karras' must be one of:" SAMPLERS ", "
             "did you mean 'dpmpp_2m'?\n"
             "job.yaml:3:53: unknown key 'cfg' in 'defaults', did you mean 'cfg_scale'?\n"
             "job.yaml:3:68: steps '0' must be a whole number from 1 to 1000\n"
             "job.yaml:4:11: no axis gives '${thng}' a value, did you mean 'thing'?\n"
             "job.yaml:4:23: '${' is never closed; a plain '${' is written '$${'\n"
-            "job.yaml:7:15: scheduler 'karas' must be one of: automatic uniform karras, did you "
+            "job.yaml:7:15: scheduler 'karas' must be one of:" SCHEDULERS ", did you "
             "mean 'karras'?\n"
             "job.yaml:8:10: width takes multiples of 8: give the range a step of 8 or a multiple\n"
             "job.yaml:9:9: seed: the range is empty; count down with a negative step, as in 5-1 "

@@ -96,6 +96,7 @@ static void wrong_types_are_refused(void **state)
     refused("\"sampler\":\"dpmpp_2m\"", "\"sampler\":3", "'sampler' must be text");
 }
 
+#define X(id, name, label) " " name
 static void bounds_are_checked_and_named(void **state)
 {
     (void)state;
@@ -109,10 +110,11 @@ static void bounds_are_checked_and_named(void **state)
     refused("\"cfg_scale\":5", "\"cfg_scale\":1000.5", "0 to 1000");
     refused("\"seed\":9007199254740991", "\"seed\":9007199254740992", "seed");
     refused("\"seed\":9007199254740991", "\"seed\":-1", "seed");
-    refused("dpmpp_2m", "dpmpp_9m", "ddim euler euler_a dpmpp_2m");
-    refused("\"karras\"", "\"\"", "automatic uniform karras");
+    refused("dpmpp_2m", "dpmpp_9m", "one of:" SAMPLER_TABLE(X));
+    refused("\"karras\"", "\"\"", "one of:" SCHEDULER_TABLE(X));
     refused("\"f32\"", "\"f16\"", "f32");
 }
+#undef X
 
 static void model_names_cannot_climb_out_of_the_library(void **state)
 {
