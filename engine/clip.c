@@ -6,7 +6,7 @@
 
 struct clip_layer {
     struct norm norm1, norm2;
-    struct linear *q, *k, *v, *out, *fc1, *fc2;
+    struct linear_layer *q, *k, *v, *out, *fc1, *fc2;
 };
 
 struct clip {
@@ -17,7 +17,8 @@ struct clip {
     struct norm norm_out;
 };
 
-static int read_config(const char *path, struct clip_config *ret_config, struct err *e)
+static int read_config(const char *path, const json_t *root, struct clip_config *ret_config,
+                       struct err *e)
 {
     /* Bookkeeping, training, and special ids, which only decide the pooled state. */
     static const char *const harmless[] = {"architectures",
@@ -38,7 +39,7 @@ static int read_config(const char *path, struct clip_config *ret_config, struct 
     const char *type;
     int rc = 0;
 
-    TRY(config_open(&c, path, NULL, e));
+    TRY(config_init(&c, path, root, NULL, e));
     type = config_string(&c, "model_type", "clip_text_model");
     if (c.reader.rc == 0 && strcmp(type, "clip_text_model") != 0)
         config_refuse(&c, "model_type", "this engine reads clip_text_model");
@@ -89,30 +90,24 @@ static void load_all(struct clip *t, struct loader *ld)
     loader_norm(ld, &t->norm_out, c->width, "final_layer_norm");
 }
 
-int clip_open(const char *folder, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
+int clip_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
               struct clip **ret_clip, struct err *e)
 {
-    struct loader ld = {.ops = o, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
+    struct loader ld = {
+        .ops = o, .weights = p->weights, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
     struct clip *t = calloc(1, sizeof *t);
-    struct weights *w = NULL;
-    char path[PATH_MAX];
     int rc = 0;
 
     if (t == NULL)
-        return err_set(e, ERR_OOM, "'%s': no memory", folder);
+        return err_set(e, ERR_OOM, "%s: no memory", p->where);
     t->ops = o;
-    TRY(layer_path(path, folder, "config.json", e));
-    TRY(read_config(path, &t->config, e));
-    TRY(layer_path(path, folder, "model.safetensors", e));
-    TRY(weights_open(path, &w, e));
-    ld.weights = w;
+    TRY(read_config(p->where, p->config, &t->config, e));
     load_all(t, &ld);
     TRY(ld.rc);
     *bytes = ld.bytes;
     *ret_clip = t;
     t = NULL;
 out:
-    weights_close(w);
     clip_close(t);
     return rc;
 }
@@ -121,12 +116,12 @@ static void layer_done(struct clip_layer *l, struct ops *o)
 {
     norm_done(&l->norm1);
     norm_done(&l->norm2);
-    o->linear_free(o, l->q);
-    o->linear_free(o, l->k);
-    o->linear_free(o, l->v);
-    o->linear_free(o, l->out);
-    o->linear_free(o, l->fc1);
-    o->linear_free(o, l->fc2);
+    linear_layer_free(o, l->q);
+    linear_layer_free(o, l->k);
+    linear_layer_free(o, l->v);
+    linear_layer_free(o, l->out);
+    linear_layer_free(o, l->fc1);
+    linear_layer_free(o, l->fc2);
 }
 
 void clip_close(struct clip *t)
@@ -176,12 +171,12 @@ static int attend(const struct clip *t, const struct clip_layer *l, float *x, in
     TRY(scratch(o, rows * width, &k, e));
     TRY(scratch(o, rows * width, &v, e));
     TRY(o->layer_norm(o, normed, x, l->norm1.gamma, l->norm1.beta, rows, width, t->config.eps, e));
-    TRY(o->linear(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
-    TRY(o->linear(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
-    TRY(o->linear(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
     TRY(o->attention(o, normed, q, k, v, n, tokens, tokens, t->config.heads, head_dim,
                      1.0f / sqrtf((float)head_dim), true, e));
-    TRY(o->linear(o, x, normed, l->out, rows, ACT_NONE, x, e));
+    TRY(linear_layer_forward(o, x, normed, l->out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -200,8 +195,8 @@ static int feed_forward(const struct clip *t, const struct clip_layer *l, float 
     TRY(scratch(o, rows * c->width, &normed, e));
     TRY(scratch(o, rows * c->inner, &inner, e));
     TRY(o->layer_norm(o, normed, x, l->norm2.gamma, l->norm2.beta, rows, c->width, c->eps, e));
-    TRY(o->linear(o, inner, normed, l->fc1, rows, c->act, NULL, e));
-    TRY(o->linear(o, x, inner, l->fc2, rows, ACT_NONE, x, e));
+    TRY(linear_layer_forward(o, inner, normed, l->fc1, rows, c->act, NULL, e));
+    TRY(linear_layer_forward(o, x, inner, l->fc2, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;

@@ -2,7 +2,7 @@
  * CLIP's text encoder (Radford et al. 2021), transformers' CLIPTextModel: token ids to states.
  * One thread at a time; works in the backend's arena and leaves nothing there.
  *
- *     TRY(clip_open("text_encoder", o, budget, &bytes, &c, e));
+ *     TRY(clip_open(&part.source, o, budget, &bytes, &c, e));
  *     TRY(clip_encode(c, states, ids, 1, 77, e));
  *     clip_close(c);
  */
@@ -22,7 +22,7 @@ struct clip_config {
 };
 
 /* Arguments and errors as unet_open(). Tensor names with and without "text_model." are read. */
-int clip_open(const char *folder, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
+int clip_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
               struct clip **ret_clip, struct err *e);
 void clip_close(struct clip *c);
 

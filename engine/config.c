@@ -2,17 +2,17 @@
 
 #include <stdarg.h>
 
-int config_open(struct config *c, const char *path, const char *class_name, struct err *e)
+int config_init(struct config *c, const char *path, const json_t *root, const char *class_name,
+                struct err *e)
 {
     const char *given;
     int rc = 0;
 
-    *c = (struct config){.path = strdup(path), .known = json_object()};
-    if (c->path == NULL || c->known == NULL)
+    *c = (struct config){.path = path, .root = root, .known = json_object()};
+    if (c->known == NULL)
         TRY(err_set(e, ERR_OOM, "'%s': no memory", path));
-    c->reader = (struct json_reader){.where = c->path, .e = e};
-    TRY(json_read_file(path, &c->root, e));
-    if (!json_is_object(c->root))
+    c->reader = (struct json_reader){.where = path, .e = e};
+    if (!json_is_object(root))
         TRY(err_set(e, ERR_INPUT, "%s: is not a JSON object", path));
     given = config_string(c, "_class_name", class_name);
     TRY(c->reader.rc);
@@ -26,9 +26,7 @@ out:
 
 void config_done(struct config *c)
 {
-    json_decref(c->root);
     json_decref(c->known);
-    free(c->path);
     *c = (struct config){0};
 }
 
@@ -68,7 +66,7 @@ int config_finish(struct config *c, const char *const *harmless)
 
     if (c->reader.rc != 0)
         return c->reader.rc;
-    json_object_foreach(c->root, key, value)
+    json_object_foreach((json_t *)c->root, key, value)
     {
         if (json_object_get(c->known, key) != NULL || is_off(value) || is_listed(harmless, key) ||
             is_listed(always, key))

@@ -5,7 +5,7 @@
  *
  * The first failure is kept, later calls give the default; config_finish() returns it.
  *
- *     TRY(config_open(&c, path, "AutoencoderKL", e));
+ *     TRY(config_init(&c, path, root, "AutoencoderKL", e));
  *     layers = config_int(&c, "layers_per_block", 1, 64, 1);
  *     config_only_string(&c, "act_fn", "silu");
  *     TRY(config_finish(&c, (const char *const[]){"sample_size", NULL}));
@@ -20,17 +20,19 @@
 #define CONFIG_CHANNELS_MAX 65536
 
 struct config {
-    char *path;    /* owned; named in errors */
-    json_t *root;  /* owned; an object */
-    json_t *known; /* owned; the keys asked for */
+    const char *path;   /* borrowed; named in errors */
+    const json_t *root; /* borrowed; an object */
+    json_t *known;      /* owned; the keys asked for */
     struct json_reader reader;
 };
 
 /*
- * class_name: what `_class_name` must be; NULL: not looked at. ERR_MISSING if there is no such
- * file, ERR_INPUT if it is no JSON object or of another class.
+ * path: named in errors. root: what the file holds; both outlive the config. class_name: what
+ * `_class_name` must be; NULL: not looked at. ERR_INPUT if root is no JSON object or of another
+ * class.
  */
-int config_open(struct config *c, const char *path, const char *class_name, struct err *e);
+int config_init(struct config *c, const char *path, const json_t *root, const char *class_name,
+                struct err *e);
 void config_done(struct config *c);
 
 /* 0, or the first failure, or ERR_INPUT for a key that nobody asked for. harmless: ends with NULL.

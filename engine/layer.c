@@ -79,12 +79,12 @@ static void pair_set(struct loader *ld, struct pair *p, const char *format, va_l
     va_end(again);
 }
 
-struct linear *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bias,
-                             const char *format, ...)
+struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bias,
+                                   const char *format, ...)
 {
     int64_t shape[4] = {out, in, 1, 1};
     struct tensor w = {0}, b = {0};
-    struct linear *l = NULL;
+    struct linear_layer *l;
     struct pair name;
     va_list args;
 
@@ -102,16 +102,23 @@ struct linear *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bi
     if (ld->rc != 0)
         return NULL;
     w.rank = 2;
-    ld->rc = ld->ops->linear_new(ld->ops, &w, bias ? &b : NULL, &l, ld->e);
-    return ld->rc == 0 ? l : NULL;
+    l = loader_items(ld, 1, sizeof *l);
+    if (l == NULL)
+        return NULL;
+    *l = (struct linear_layer){.in = in, .out = out};
+    ld->rc = ld->ops->linear_new(ld->ops, &w, bias ? &b : NULL, &l->base, ld->e);
+    if (ld->rc == 0)
+        return l;
+    free(l);
+    return NULL;
 }
 
-struct conv *loader_conv(struct loader *ld, int64_t in, int64_t out, int kernel, const char *format,
-                         ...)
+struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int kernel,
+                               const char *format, ...)
 {
     int64_t shape[4] = {out, in, kernel, kernel};
     struct tensor w = {0}, b = {0};
-    struct conv *c = NULL;
+    struct conv_layer *c;
     struct pair name;
     va_list args;
 
@@ -124,8 +131,15 @@ struct conv *loader_conv(struct loader *ld, int64_t in, int64_t out, int kernel,
     get(ld, name.bias, 1, shape, &b);
     if (ld->rc != 0)
         return NULL;
-    ld->rc = ld->ops->conv_new(ld->ops, &w, &b, &c, ld->e);
-    return ld->rc == 0 ? c : NULL;
+    c = loader_items(ld, 1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    *c = (struct conv_layer){.in = in, .out = out, .kernel = kernel};
+    ld->rc = ld->ops->conv_new(ld->ops, &w, &b, &c->base, ld->e);
+    if (ld->rc == 0)
+        return c;
+    free(c);
+    return NULL;
 }
 
 /* A float32 copy of the tensor; NULL after a failure. */
@@ -189,6 +203,33 @@ void *loader_items(struct loader *ld, size_t n_items, size_t item_size)
         ld->rc = err_set(ld->e, ERR_OOM, "'%s': no memory for %zu numbers",
                          weights_path(ld->weights), n_items);
     return items;
+}
+
+int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,
+                         int64_t m, enum activation act, const float *residual, struct err *e)
+{
+    return o->linear(o, y, x, l->base, m, act, residual, e);
+}
+
+int conv_layer_forward(struct ops *o, float *y, const float *x, const struct conv_layer *c,
+                       int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
+                       const float *per_sample, const float *residual, struct err *e)
+{
+    return o->conv2d(o, y, x, c->base, n, h, w, stride, pad, per_sample, residual, e);
+}
+
+void linear_layer_free(struct ops *o, struct linear_layer *l)
+{
+    if (l != NULL)
+        o->linear_free(o, l->base);
+    free(l);
+}
+
+void conv_layer_free(struct ops *o, struct conv_layer *c)
+{
+    if (c != NULL)
+        o->conv_free(o, c->base);
+    free(c);
 }
 
 int layer_path(char ret_path[PATH_MAX], const char *folder, const char *file, struct err *e)

@@ -14,7 +14,7 @@
 #define ENGINE_LAYER_H
 
 #include "engine/ops/ops.h"
-#include "engine/weights.h"
+#include "engine/part.h"
 
 #include <limits.h>
 
@@ -40,15 +40,41 @@ bool loader_has(const struct loader *ld, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /*
+ * A linear layer or convolution of a network: the backend's weights. Networks call layers, never
+ * the backend's linear and conv2d, so that what is added to a layer is added in one place.
+ */
+struct linear_layer {
+    struct linear *base;
+    int64_t in, out;
+};
+
+struct conv_layer {
+    struct conv *base;
+    int64_t in, out;
+    int kernel;
+};
+
+/* As ops.h has linear and conv2d. */
+int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,
+                         int64_t m, enum activation act, const float *residual, struct err *e);
+int conv_layer_forward(struct ops *o, float *y, const float *x, const struct conv_layer *c,
+                       int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
+                       const float *per_sample, const float *residual, struct err *e);
+
+/* NULL is legal. */
+void linear_layer_free(struct ops *o, struct linear_layer *l);
+void conv_layer_free(struct ops *o, struct conv_layer *c);
+
+/*
  * NAME.weight [out, in], or the 1x1 convolution [out, in, 1, 1] that is the same numbers, and
  * NAME.bias [out] if bias is true.
  */
-struct linear *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bias,
-                             const char *format, ...) __attribute__((format(printf, 5, 6)));
+struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bias,
+                                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* NAME.weight [out, in, kernel, kernel] and NAME.bias [out]. */
-struct conv *loader_conv(struct loader *ld, int64_t in, int64_t out, int kernel, const char *format,
-                         ...) __attribute__((format(printf, 5, 6)));
+struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int kernel,
+                               const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Tensor NAME [rows, columns] as float32; caller frees with free(3). */
 float *loader_table(struct loader *ld, int64_t rows, int64_t columns, const char *format, ...)

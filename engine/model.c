@@ -40,13 +40,15 @@ static int check_index(const char *folder, struct err *e)
 {
     struct config c = {0};
     char path[PATH_MAX];
+    json_t *root = NULL;
     struct stat st;
     int rc = 0;
 
     if (stat(folder, &st) != 0)
         return err_errno(e, folder);
     TRY(layer_path(path, folder, "model_index.json", e));
-    TRY(config_open(&c, path, "StableDiffusionPipeline", e));
+    TRY(json_read_file(path, &root, e));
+    TRY(config_init(&c, path, root, "StableDiffusionPipeline", e));
     check_part(&c, "text_encoder", "CLIPTextModel");
     check_part(&c, "unet", "UNet2DConditionModel");
     check_part(&c, "vae", "AutoencoderKL");
@@ -57,6 +59,35 @@ static int check_index(const char *folder, struct err *e)
     TRY(config_finish(&c, unused_parts));
 out:
     config_done(&c);
+    json_decref(root);
+    return rc;
+}
+
+static int open_part(struct part *ret_p, const char *folder, const char *name, const char *file,
+                     struct err *e)
+{
+    char path[PATH_MAX];
+    int rc = layer_path(path, folder, name, e);
+
+    return rc != 0 ? rc : part_open(ret_p, path, file, e);
+}
+
+static int open_networks(struct model *m, const char *folder, uint64_t budget_bytes, struct err *e)
+{
+    static const char file[] = "diffusion_pytorch_model.safetensors";
+    struct part text = {0}, unet = {0}, vae = {0};
+    int rc = 0;
+
+    TRY(open_part(&text, folder, "text_encoder", "model.safetensors", e));
+    TRY(clip_open(&text.source, m->ops, budget_bytes, &m->weight_bytes, &m->clip, e));
+    TRY(open_part(&unet, folder, "unet", file, e));
+    TRY(unet_open(&unet.source, m->ops, budget_bytes, &m->weight_bytes, &m->unet, e));
+    TRY(open_part(&vae, folder, "vae", file, e));
+    TRY(vae_open(&vae.source, m->ops, budget_bytes, &m->weight_bytes, &m->vae, e));
+out:
+    part_close(&text);
+    part_close(&unet);
+    part_close(&vae);
     return rc;
 }
 
@@ -69,12 +100,7 @@ static int open_parts(struct model *m, const char *folder, uint64_t budget_bytes
     TRY(schedule_config_open(path, &m->schedule, e));
     TRY(layer_path(path, folder, "tokenizer", e));
     TRY(tokenizer_open(path, &m->tokenizer, e));
-    TRY(layer_path(path, folder, "text_encoder", e));
-    TRY(clip_open(path, m->ops, budget_bytes, &m->weight_bytes, &m->clip, e));
-    TRY(layer_path(path, folder, "unet", e));
-    TRY(unet_open(path, m->ops, budget_bytes, &m->weight_bytes, &m->unet, e));
-    TRY(layer_path(path, folder, "vae", e));
-    TRY(vae_open(path, m->ops, budget_bytes, &m->weight_bytes, &m->vae, e));
+    TRY(open_networks(m, folder, budget_bytes, e));
 out:
     return rc;
 }

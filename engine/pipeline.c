@@ -18,11 +18,11 @@ struct run {
     int64_t channels, size; /* of one latent: channels, numbers */
     bool guided;            /* the batch is negative prompt, prompt; else the prompt alone */
     int64_t tokens;
-    float *x;        /* [size] the latent */
-    float *draw;     /* [size] noise in torch's order */
-    float *in, *out; /* [n, size] the U-Net's */
-    float *kv;       /* the text's keys and values */
-    float *sampler;  /* the sampler's own */
+    float *x;                  /* [size] the latent */
+    float *draw;               /* [size] noise in torch's order */
+    float *in, *out;           /* [n, size] the U-Net's */
+    struct unet_text texts[2]; /* of the batch */
+    float *sampler;            /* the sampler's own */
 };
 
 static bool cancelled(const struct render *r)
@@ -80,27 +80,33 @@ static int prompt_states(struct run *run, const char *text, float *ret_states, s
     return prompts_get(run->prompts, run->model, text != NULL ? text : "", ret_states, e);
 }
 
-/* The text's keys and values for the whole render; the states themselves are needed no longer. */
-static int encode_text(struct run *run, struct err *e)
+/* A text's keys and values for the whole render; the states themselves are needed no longer. */
+static int encode_one(struct run *run, const char *text, struct unet_text *ret_text, struct err *e)
 {
     struct unet *u = run->model->unet;
     struct ops *o = run->model->ops;
-    int64_t one = run->tokens * clip_config(run->model->clip)->width, n = run->extent.n;
-    float *states, *at;
     size_t mark;
+    float *kv, *states;
     int rc = 0;
 
-    TRY(scratch(o, unet_context_floats(u, n, run->tokens), &run->kv, e));
+    TRY(scratch(o, unet_context_floats(u, run->tokens), &kv, e));
     mark = arena_mark(o->arena);
-    TRY(scratch(o, n * one, &states, e));
-    at = states;
-    if (run->guided) {
-        TRY(prompt_states(run, run->render->negative_prompt, at, e));
-        at += one;
-    }
-    TRY(prompt_states(run, run->render->prompt, at, e));
-    TRY(unet_context(u, run->kv, states, n, run->tokens, e));
+    TRY(scratch(o, run->tokens * clip_config(run->model->clip)->width, &states, e));
+    TRY(prompt_states(run, text, states, e));
+    TRY(unet_context(u, kv, states, run->tokens, e));
     arena_release(o->arena, mark);
+    *ret_text = (struct unet_text){.kv = kv, .tokens = run->tokens};
+out:
+    return rc;
+}
+
+static int encode_text(struct run *run, struct err *e)
+{
+    int n = 0, rc = 0;
+
+    if (run->guided)
+        TRY(encode_one(run, run->render->negative_prompt, &run->texts[n++], e));
+    TRY(encode_one(run, run->render->prompt, &run->texts[n], e));
 out:
     return rc;
 }
@@ -157,8 +163,7 @@ static int denoise(void *user, const float *x, int step, float timestep, float *
     TRY(check_cancel(run->render, e));
     for (int64_t i = 0; i < run->extent.n; i++)
         memcpy(run->in + i * run->size, x, bytes);
-    TRY(unet_forward(run->model->unet, run->out, run->in, &run->extent, timestep, run->kv,
-                     run->tokens, e));
+    TRY(unet_forward(run->model->unet, run->out, run->in, &run->extent, timestep, run->texts, e));
     if (run->guided)
         guide(run, out);
     else
@@ -211,8 +216,7 @@ static int make_latent(struct run *run, struct err *e)
     TRY(encode_text(run, e));
     TRY(reserve(run, e));
     if (o->planning)
-        TRY(unet_forward(run->model->unet, run->out, run->in, &run->extent, 0, run->kv, run->tokens,
-                         e));
+        TRY(unet_forward(run->model->unet, run->out, run->in, &run->extent, 0, run->texts, e));
     else
         TRY(sample(run, e));
     arena_release(o->arena, mark);

@@ -18,10 +18,10 @@ void resnet_done(struct resnet *r, struct ops *o)
 {
     norm_done(&r->norm1);
     norm_done(&r->norm2);
-    o->conv_free(o, r->conv1);
-    o->conv_free(o, r->conv2);
-    o->conv_free(o, r->shortcut);
-    o->linear_free(o, r->time);
+    conv_layer_free(o, r->conv1);
+    conv_layer_free(o, r->conv2);
+    conv_layer_free(o, r->shortcut);
+    linear_layer_free(o, r->time);
     *r = (struct resnet){0};
 }
 
@@ -38,18 +38,18 @@ int resnet_forward(const struct resnet *r, struct ops *o, float *y, const float 
     TRY(scratch(o, extent_rows(s) * c->in, &normed, e));
     if (r->time != NULL) {
         TRY(scratch(o, s->n * c->out, &time, e));
-        TRY(o->linear(o, time, temb, r->time, s->n, ACT_NONE, NULL, e));
+        TRY(linear_layer_forward(o, time, temb, r->time, s->n, ACT_NONE, NULL, e));
     }
     TRY(o->group_norm(o, normed, x, r->norm1.gamma, r->norm1.beta, s->n, extent_pixels(s), c->in,
                       c->groups, c->eps, c->act, e));
-    TRY(o->conv2d(o, hidden, normed, r->conv1, s->n, s->h, s->w, 1, pad, time, NULL, e));
+    TRY(conv_layer_forward(o, hidden, normed, r->conv1, s->n, s->h, s->w, 1, pad, time, NULL, e));
     TRY(o->group_norm(o, hidden, hidden, r->norm2.gamma, r->norm2.beta, s->n, extent_pixels(s),
                       c->out, c->groups, c->eps, c->act, e));
     if (r->shortcut != NULL) {
-        TRY(o->conv2d(o, y, x, r->shortcut, s->n, s->h, s->w, 1, none, NULL, NULL, e));
+        TRY(conv_layer_forward(o, y, x, r->shortcut, s->n, s->h, s->w, 1, none, NULL, NULL, e));
         x = y;
     }
-    TRY(o->conv2d(o, y, hidden, r->conv2, s->n, s->h, s->w, 1, pad, NULL, x, e));
+    TRY(conv_layer_forward(o, y, hidden, r->conv2, s->n, s->h, s->w, 1, pad, NULL, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;

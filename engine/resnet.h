@@ -22,9 +22,9 @@ struct resnet_config {
 struct resnet {
     struct resnet_config config;
     struct norm norm1, norm2;
-    struct conv *conv1, *conv2;
-    struct conv *shortcut; /* NULL if in == out */
-    struct linear *time;   /* NULL if there is no time embedding */
+    struct conv_layer *conv1, *conv2;
+    struct conv_layer *shortcut; /* NULL if in == out */
+    struct linear_layer *time;   /* NULL if there is no time embedding */
 };
 
 /* Loads NAME.norm1, NAME.conv1, ...; a failure is kept in ld. */

@@ -49,10 +49,10 @@ void transformer_load(struct transformer *t, struct loader *ld,
 
 static void attention_done(struct attention *a, struct ops *o)
 {
-    o->linear_free(o, a->q);
-    o->linear_free(o, a->k);
-    o->linear_free(o, a->v);
-    o->linear_free(o, a->out);
+    linear_layer_free(o, a->q);
+    linear_layer_free(o, a->k);
+    linear_layer_free(o, a->v);
+    linear_layer_free(o, a->out);
 }
 
 static void block_done(struct transformer_block *b, struct ops *o)
@@ -62,8 +62,8 @@ static void block_done(struct transformer_block *b, struct ops *o)
     norm_done(&b->norm3);
     attention_done(&b->self, o);
     attention_done(&b->cross, o);
-    o->linear_free(o, b->ff_in);
-    o->linear_free(o, b->ff_out);
+    linear_layer_free(o, b->ff_in);
+    linear_layer_free(o, b->ff_out);
 }
 
 void transformer_done(struct transformer *t, struct ops *o)
@@ -72,53 +72,75 @@ void transformer_done(struct transformer *t, struct ops *o)
         block_done(&t->blocks[i], o);
     free(t->blocks);
     norm_done(&t->norm);
-    o->linear_free(o, t->proj_in);
-    o->linear_free(o, t->proj_out);
+    linear_layer_free(o, t->proj_in);
+    linear_layer_free(o, t->proj_out);
     *t = (struct transformer){0};
 }
 
 int transformer_context(const struct transformer *t, struct ops *o, float *kv, const float *text,
-                        int64_t n, int64_t tokens, struct err *e)
+                        int64_t tokens, struct err *e)
 {
-    int64_t rows = n * tokens;
     int rc = 0;
 
     for (int i = 0; i < t->config.blocks; i++) {
         const struct transformer_block *b = &t->blocks[i];
-        float *k = kv + rows * b->kv_offset, *v = k + rows * t->config.channels;
+        float *k = kv + tokens * b->kv_offset, *v = k + tokens * t->config.channels;
 
-        TRY(o->linear(o, k, text, b->cross.k, rows, ACT_NONE, NULL, e));
-        TRY(o->linear(o, v, text, b->cross.v, rows, ACT_NONE, NULL, e));
+        TRY(linear_layer_forward(o, k, text, b->cross.k, tokens, ACT_NONE, NULL, e));
+        TRY(linear_layer_forward(o, v, text, b->cross.v, tokens, ACT_NONE, NULL, e));
     }
 out:
     return rc;
 }
 
-/* x += out(attention(q(normed), k, v)); k and v are of the map itself where k is NULL. */
-static int attend(const struct transformer *t, struct ops *o, const struct attention *a, float *x,
-                  float *normed, const struct extent *s, const float *k, const float *v,
-                  int64_t tokens, struct err *e)
+static float attention_scale(const struct transformer *t)
 {
-    int64_t channels = t->config.channels, rows = extent_rows(s);
-    int head_dim = (int)(channels / t->config.heads);
+    return 1.0f / sqrtf((float)(t->config.channels / t->config.heads));
+}
+
+/* x += out(attention(q(normed), k(normed), v(normed))) */
+static int attend_self(const struct transformer *t, struct ops *o, const struct attention *a,
+                       float *x, float *normed, const struct extent *s, struct err *e)
+{
+    int64_t channels = t->config.channels, rows = extent_rows(s), pixels = extent_pixels(s);
     size_t mark = arena_mark(o->arena);
-    float *q, *own_k, *own_v;
+    float *q, *k, *v;
     int rc = 0;
 
     TRY(scratch(o, rows * channels, &q, e));
-    TRY(o->linear(o, q, normed, a->q, rows, ACT_NONE, NULL, e));
-    if (k == NULL) {
-        TRY(scratch(o, rows * channels, &own_k, e));
-        TRY(scratch(o, rows * channels, &own_v, e));
-        TRY(o->linear(o, own_k, normed, a->k, rows, ACT_NONE, NULL, e));
-        TRY(o->linear(o, own_v, normed, a->v, rows, ACT_NONE, NULL, e));
-        k = own_k;
-        v = own_v;
-        tokens = extent_pixels(s);
+    TRY(scratch(o, rows * channels, &k, e));
+    TRY(scratch(o, rows * channels, &v, e));
+    TRY(linear_layer_forward(o, q, normed, a->q, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, k, normed, a->k, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, v, normed, a->v, rows, ACT_NONE, NULL, e));
+    TRY(o->attention(o, normed, q, k, v, s->n, pixels, pixels, t->config.heads,
+                     (int)(channels / t->config.heads), attention_scale(t), false, e));
+    TRY(linear_layer_forward(o, x, normed, a->out, rows, ACT_NONE, x, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+/* x += out(attention(q(normed), text)); each sample has its own text, of its own length. */
+static int attend_text(const struct transformer *t, struct ops *o,
+                       const struct transformer_block *b, float *x, float *normed,
+                       const struct extent *s, const struct unet_text *texts, struct err *e)
+{
+    int64_t channels = t->config.channels, rows = extent_rows(s), pixels = extent_pixels(s);
+    size_t mark = arena_mark(o->arena);
+    float *q;
+    int rc = 0;
+
+    TRY(scratch(o, rows * channels, &q, e));
+    TRY(linear_layer_forward(o, q, normed, b->cross.q, rows, ACT_NONE, NULL, e));
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t tokens = texts[i].tokens, at = i * pixels * channels;
+        const float *k = texts[i].kv + tokens * b->kv_offset, *v = k + tokens * channels;
+
+        TRY(o->attention(o, normed + at, q + at, k, v, 1, pixels, tokens, t->config.heads,
+                         (int)(channels / t->config.heads), attention_scale(t), false, e));
     }
-    TRY(o->attention(o, normed, q, k, v, s->n, extent_pixels(s), tokens, t->config.heads, head_dim,
-                     1.0f / sqrtf((float)head_dim), false, e));
-    TRY(o->linear(o, x, normed, a->out, rows, ACT_NONE, x, e));
+    TRY(linear_layer_forward(o, x, normed, b->cross.out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -136,9 +158,9 @@ static int feed_forward(const struct transformer *t, struct ops *o,
 
     TRY(scratch(o, rows * 2 * inner, &wide, e));
     TRY(scratch(o, rows * inner, &gated, e));
-    TRY(o->linear(o, wide, normed, b->ff_in, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, wide, normed, b->ff_in, rows, ACT_NONE, NULL, e));
     TRY(o->geglu(o, gated, wide, rows, inner, e));
-    TRY(o->linear(o, x, gated, b->ff_out, rows, ACT_NONE, x, e));
+    TRY(linear_layer_forward(o, x, gated, b->ff_out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -146,16 +168,15 @@ out:
 
 static int block_forward(const struct transformer *t, struct ops *o,
                          const struct transformer_block *b, float *x, float *normed,
-                         const struct extent *s, const float *kv, int64_t tokens, struct err *e)
+                         const struct extent *s, const struct unet_text *texts, struct err *e)
 {
     int64_t channels = t->config.channels, rows = extent_rows(s);
-    const float *k = kv + s->n * tokens * b->kv_offset, *v = k + s->n * tokens * channels;
     int rc = 0;
 
     TRY(o->layer_norm(o, normed, x, b->norm1.gamma, b->norm1.beta, rows, channels, NORM_EPS, e));
-    TRY(attend(t, o, &b->self, x, normed, s, NULL, NULL, 0, e));
+    TRY(attend_self(t, o, &b->self, x, normed, s, e));
     TRY(o->layer_norm(o, normed, x, b->norm2.gamma, b->norm2.beta, rows, channels, NORM_EPS, e));
-    TRY(attend(t, o, &b->cross, x, normed, s, k, v, tokens, e));
+    TRY(attend_text(t, o, b, x, normed, s, texts, e));
     TRY(o->layer_norm(o, normed, x, b->norm3.gamma, b->norm3.beta, rows, channels, NORM_EPS, e));
     TRY(feed_forward(t, o, b, x, normed, rows, e));
 out:
@@ -163,7 +184,7 @@ out:
 }
 
 int transformer_forward(const struct transformer *t, struct ops *o, float *x,
-                        const struct extent *s, const float *kv, int64_t tokens, struct err *e)
+                        const struct extent *s, const struct unet_text *texts, struct err *e)
 {
     int64_t channels = t->config.channels, rows = extent_rows(s);
     size_t mark = arena_mark(o->arena);
@@ -174,10 +195,10 @@ int transformer_forward(const struct transformer *t, struct ops *o, float *x,
     TRY(scratch(o, rows * channels, &normed, e));
     TRY(o->group_norm(o, normed, x, t->norm.gamma, t->norm.beta, s->n, extent_pixels(s), channels,
                       t->config.groups, GROUP_NORM_EPS, ACT_NONE, e));
-    TRY(o->linear(o, stream, normed, t->proj_in, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, stream, normed, t->proj_in, rows, ACT_NONE, NULL, e));
     for (int i = 0; i < t->config.blocks; i++)
-        TRY(block_forward(t, o, &t->blocks[i], stream, normed, s, kv, tokens, e));
-    TRY(o->linear(o, x, stream, t->proj_out, rows, ACT_NONE, x, e));
+        TRY(block_forward(t, o, &t->blocks[i], stream, normed, s, texts, e));
+    TRY(linear_layer_forward(o, x, stream, t->proj_out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;

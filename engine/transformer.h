@@ -22,21 +22,21 @@ struct transformer_config {
 };
 
 struct attention {
-    struct linear *q, *k, *v, *out;
+    struct linear_layer *q, *k, *v, *out;
 };
 
 struct transformer_block {
     struct norm norm1, norm2, norm3;
     struct attention self, cross;
-    struct linear *ff_in, *ff_out;
+    struct linear_layer *ff_in, *ff_out;
     int64_t kv_offset; /* where the block's keys and values begin, in numbers per text token */
 };
 
 struct transformer {
     struct transformer_config config;
     struct norm norm;
-    struct linear *proj_in, *proj_out; /* linear, or a 1x1 convolution, which is the same */
-    struct transformer_block *blocks;  /* [config.blocks], owned */
+    struct linear_layer *proj_in, *proj_out; /* linear, or a 1x1 convolution, which is the same */
+    struct transformer_block *blocks;        /* [config.blocks], owned */
 };
 
 /*
@@ -48,12 +48,19 @@ void transformer_load(struct transformer *t, struct loader *ld,
                       const struct transformer_config *config, int64_t *kv_width, const char *name);
 void transformer_done(struct transformer *t, struct ops *o);
 
-/* Fills this transformer's part of kv from text[n, tokens, config.text]. */
-int transformer_context(const struct transformer *t, struct ops *o, float *kv, const float *text,
-                        int64_t n, int64_t tokens, struct err *e);
+/* What one sample of a batch sees of its text. Borrowed. */
+struct unet_text {
+    const float *kv;    /* [unet_context_floats(u, tokens)], of unet_context() */
+    int64_t tokens;     /* may differ between the samples of a batch */
+    const float *added; /* [time_width], of unet_added(); NULL where the U-Net has none */
+};
 
-/* x[n, h, w, channels] in place. */
+/* Fills this transformer's part of kv from text[tokens, config.text]. */
+int transformer_context(const struct transformer *t, struct ops *o, float *kv, const float *text,
+                        int64_t tokens, struct err *e);
+
+/* x[n, h, w, channels] in place; texts: [n]. */
 int transformer_forward(const struct transformer *t, struct ops *o, float *x,
-                        const struct extent *s, const float *kv, int64_t tokens, struct err *e);
+                        const struct extent *s, const struct unet_text *texts, struct err *e);
 
 #endif

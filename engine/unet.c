@@ -14,7 +14,7 @@ struct block {
     int64_t channels;                 /* of its output */
     struct resnet *resnets;           /* [layers], owned */
     struct transformer *transformers; /* [layers], middle [layers - 1]; NULL: no attention; owned */
-    struct conv *sampler;             /* to the next level; NULL at the last block */
+    struct conv_layer *sampler;       /* to the next level; NULL at the last block */
 };
 
 /* A feature map of the way down, kept for the way up. */
@@ -27,8 +27,8 @@ struct skip {
 struct unet {
     struct unet_config config;
     struct ops *ops; /* borrowed */
-    struct conv *conv_in, *conv_out;
-    struct linear *time1, *time2;
+    struct conv_layer *conv_in, *conv_out;
+    struct linear_layer *time1, *time2;
     struct block down[CONFIG_LEVELS_MAX], mid, up[CONFIG_LEVELS_MAX];
     struct norm norm_out;
     int64_t kv_width;   /* numbers per text token, all transformers together */
@@ -147,23 +147,18 @@ static void load_ends(struct unet *u, struct loader *ld)
     u->skips = loader_items(ld, (size_t)u->skips_max, sizeof *u->skips);
 }
 
-int unet_open(const char *folder, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
+int unet_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
               struct unet **ret_unet, struct err *e)
 {
-    struct loader ld = {.ops = o, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
+    struct loader ld = {
+        .ops = o, .weights = p->weights, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
     struct unet *u = calloc(1, sizeof *u);
-    struct weights *w = NULL;
-    char path[PATH_MAX];
     int rc = 0;
 
     if (u == NULL)
-        return err_set(e, ERR_OOM, "'%s': no memory", folder);
+        return err_set(e, ERR_OOM, "%s: no memory", p->where);
     u->ops = o;
-    TRY(layer_path(path, folder, "config.json", e));
-    TRY(unet_config_read(path, &u->config, e));
-    TRY(layer_path(path, folder, "diffusion_pytorch_model.safetensors", e));
-    TRY(weights_open(path, &w, e));
-    ld.weights = w;
+    TRY(unet_config_read(p->where, p->config, &u->config, e));
     load_ends(u, &ld);
     for (int i = 0; i < u->config.levels; i++)
         load_down(u, &ld, i);
@@ -175,7 +170,6 @@ int unet_open(const char *folder, struct ops *o, uint64_t budget_bytes, uint64_t
     *ret_unet = u;
     u = NULL;
 out:
-    weights_close(w);
     unet_close(u);
     return rc;
 }
@@ -189,7 +183,7 @@ static void block_done(struct block *b, struct ops *o)
     }
     free(b->resnets);
     free(b->transformers);
-    o->conv_free(o, b->sampler);
+    conv_layer_free(o, b->sampler);
 }
 
 void unet_close(struct unet *u)
@@ -205,10 +199,10 @@ void unet_close(struct unet *u)
     }
     block_done(&u->mid, o);
     norm_done(&u->norm_out);
-    o->conv_free(o, u->conv_in);
-    o->conv_free(o, u->conv_out);
-    o->linear_free(o, u->time1);
-    o->linear_free(o, u->time2);
+    conv_layer_free(o, u->conv_in);
+    conv_layer_free(o, u->conv_out);
+    linear_layer_free(o, u->time1);
+    linear_layer_free(o, u->time2);
     free(u->skips);
     free(u);
 }
@@ -218,9 +212,9 @@ const struct unet_config *unet_config(const struct unet *u)
     return &u->config;
 }
 
-int64_t unet_context_floats(const struct unet *u, int64_t n, int64_t tokens)
+int64_t unet_context_floats(const struct unet *u, int64_t tokens)
 {
-    return n * tokens * u->kv_width;
+    return tokens * u->kv_width;
 }
 
 /* Transformers of a block that are loaded: the middle has one for two resnets. */
@@ -232,26 +226,26 @@ static int block_transformers(const struct block *b, const struct unet *u)
 }
 
 static int block_context(const struct unet *u, const struct block *b, float *kv, const float *text,
-                         int64_t n, int64_t tokens, struct err *e)
+                         int64_t tokens, struct err *e)
 {
     int rc = 0;
 
     for (int i = 0; i < block_transformers(b, u); i++)
-        TRY(transformer_context(&b->transformers[i], u->ops, kv, text, n, tokens, e));
+        TRY(transformer_context(&b->transformers[i], u->ops, kv, text, tokens, e));
 out:
     return rc;
 }
 
-int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t n, int64_t tokens,
+int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t tokens,
                  struct err *e)
 {
     int rc = 0;
 
     for (int i = 0; i < u->config.levels; i++) {
-        TRY(block_context(u, &u->down[i], ret_kv, text, n, tokens, e));
-        TRY(block_context(u, &u->up[i], ret_kv, text, n, tokens, e));
+        TRY(block_context(u, &u->down[i], ret_kv, text, tokens, e));
+        TRY(block_context(u, &u->up[i], ret_kv, text, tokens, e));
     }
-    TRY(block_context(u, &u->mid, ret_kv, text, n, tokens, e));
+    TRY(block_context(u, &u->mid, ret_kv, text, tokens, e));
 out:
     return rc;
 }
@@ -292,8 +286,8 @@ static int embed_time(const struct unet *u, float *ret_temb, float t, int64_t n,
     TRY(scratch(o, n * c->time_width, &hidden, e));
     if (!o->planning)
         sinusoids(c, t, n, rows);
-    TRY(o->linear(o, hidden, rows, u->time1, n, c->act, NULL, e));
-    TRY(o->linear(o, ret_temb, hidden, u->time2, n, c->act, NULL, e));
+    TRY(linear_layer_forward(o, hidden, rows, u->time1, n, c->act, NULL, e));
+    TRY(linear_layer_forward(o, ret_temb, hidden, u->time2, n, c->act, NULL, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -302,9 +296,9 @@ out:
 /* The state of one forward pass. */
 struct pass {
     struct extent extent; /* of the current level */
-    const float *temb, *kv;
-    int64_t tokens;
-    float *hidden; /* the map of the way up, large enough for every level */
+    const float *temb;
+    const struct unet_text *texts; /* [n] */
+    float *hidden;                 /* the map of the way up, large enough for every level */
 };
 
 static int skip_push(struct unet *u, const struct extent *s, int64_t channels, float **ret_values,
@@ -334,7 +328,7 @@ static int down_sample(struct unet *u, struct pass *p, const struct block *b, co
     p->extent.h = (in.h + pad + 1 - 3) / 2 + 1;
     p->extent.w = (in.w + pad + 1 - 3) / 2 + 1;
     TRY(skip_push(u, &p->extent, b->channels, &y, e));
-    TRY(u->ops->conv2d(u->ops, y, x, b->sampler, in.n, in.h, in.w, 2, pads, NULL, NULL, e));
+    TRY(conv_layer_forward(u->ops, y, x, b->sampler, in.n, in.h, in.w, 2, pads, NULL, NULL, e));
 out:
     return rc;
 }
@@ -351,7 +345,7 @@ static int down_block(struct unet *u, struct pass *p, const struct block *b, str
         TRY(skip_push(u, &p->extent, b->channels, &y, e));
         TRY(resnet_forward(&b->resnets[i], o, y, x, &p->extent, p->temb, e));
         if (b->transformers != NULL)
-            TRY(transformer_forward(&b->transformers[i], o, y, &p->extent, p->kv, p->tokens, e));
+            TRY(transformer_forward(&b->transformers[i], o, y, &p->extent, p->texts, e));
     }
     if (b->sampler != NULL)
         TRY(down_sample(u, p, b, u->skips[u->n_skips - 1].values, e));
@@ -369,7 +363,7 @@ static int mid_block(struct unet *u, struct pass *p, struct err *e)
     TRY(scratch(o, extent_rows(&p->extent) * u->mid.channels, &x, e));
     TRY(resnet_forward(&u->mid.resnets[0], o, x, u->skips[u->n_skips - 1].values, &p->extent,
                        p->temb, e));
-    TRY(transformer_forward(&u->mid.transformers[0], o, x, &p->extent, p->kv, p->tokens, e));
+    TRY(transformer_forward(&u->mid.transformers[0], o, x, &p->extent, p->texts, e));
     TRY(resnet_forward(&u->mid.resnets[1], o, p->hidden, x, &p->extent, p->temb, e));
 out:
     arena_release(o->arena, mark);
@@ -390,8 +384,8 @@ static int up_sample(struct unet *u, struct pass *p, const struct block *b, stru
     TRY(scratch(o, extent_rows(&p->extent) * b->channels, &large, e));
     TRY(o->upsample(o, large, p->hidden, in.n, in.h, in.w, b->channels, p->extent.h, p->extent.w,
                     e));
-    TRY(o->conv2d(o, p->hidden, large, b->sampler, in.n, p->extent.h, p->extent.w, 1, pad, NULL,
-                  NULL, e));
+    TRY(conv_layer_forward(o, p->hidden, large, b->sampler, in.n, p->extent.h, p->extent.w, 1, pad,
+                           NULL, NULL, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -411,8 +405,7 @@ static int up_layer(struct unet *u, struct pass *p, const struct block *b, int i
                   r->config.in - skip->channels, skip->channels, e));
     TRY(resnet_forward(r, o, p->hidden, joined, &p->extent, p->temb, e));
     if (b->transformers != NULL)
-        TRY(transformer_forward(&b->transformers[i], o, p->hidden, &p->extent, p->kv, p->tokens,
-                                e));
+        TRY(transformer_forward(&b->transformers[i], o, p->hidden, &p->extent, p->texts, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -452,12 +445,12 @@ static int64_t hidden_floats(const struct unet *u, const struct extent *s)
 }
 
 int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
-                 const float *kv, int64_t tokens, struct err *e)
+                 const struct unet_text *texts, struct err *e)
 {
     const struct unet_config *c = &u->config;
     const int in = c->conv_in_kernel / 2, out_ = c->conv_out_kernel / 2;
     const int pad_in[4] = {in, in, in, in}, pad_out[4] = {out_, out_, out_, out_};
-    struct pass p = {.extent = *s, .kv = kv, .tokens = tokens};
+    struct pass p = {.extent = *s, .texts = texts};
     struct ops *o = u->ops;
     size_t mark = arena_mark(o->arena);
     float *temb, *first;
@@ -469,7 +462,7 @@ int unet_forward(struct unet *u, float *y, const float *x, const struct extent *
     p.temb = temb;
     TRY(scratch(o, hidden_floats(u, s), &p.hidden, e));
     TRY(skip_push(u, s, c->channels[0], &first, e));
-    TRY(o->conv2d(o, first, x, u->conv_in, s->n, s->h, s->w, 1, pad_in, NULL, NULL, e));
+    TRY(conv_layer_forward(o, first, x, u->conv_in, s->n, s->h, s->w, 1, pad_in, NULL, NULL, e));
     for (int i = 0; i < c->levels; i++)
         TRY(down_block(u, &p, &u->down[i], e));
     TRY(mid_block(u, &p, e));
@@ -477,7 +470,8 @@ int unet_forward(struct unet *u, float *y, const float *x, const struct extent *
         TRY(up_block(u, &p, &u->up[i], e));
     TRY(o->group_norm(o, p.hidden, p.hidden, u->norm_out.gamma, u->norm_out.beta, s->n,
                       extent_pixels(s), c->channels[0], c->groups, c->eps, c->act, e));
-    TRY(o->conv2d(o, y, p.hidden, u->conv_out, s->n, s->h, s->w, 1, pad_out, NULL, NULL, e));
+    TRY(conv_layer_forward(o, y, p.hidden, u->conv_out, s->n, s->h, s->w, 1, pad_out, NULL, NULL,
+                           e));
 out:
     arena_release(o->arena, mark);
     return rc;

@@ -93,13 +93,14 @@ static void read_time(struct config *c, struct unet_config *u)
                       "freq_shift");
 }
 
-int unet_config_read(const char *path, struct unet_config *ret_config, struct err *e)
+int unet_config_read(const char *path, const json_t *root, struct unet_config *ret_config,
+                     struct err *e)
 {
     struct unet_config u = {0};
     struct config c = {0};
     int rc = 0;
 
-    TRY(config_open(&c, path, "UNet2DConditionModel", e));
+    TRY(config_init(&c, path, root, "UNet2DConditionModel", e));
     u.in_channels = config_int(&c, "in_channels", 1, 1024, 4);
     u.out_channels = config_int(&c, "out_channels", 1, 1024, 4);
     u.levels = config_list(&c, "block_out_channels", 1, CONFIG_CHANNELS_MAX, u.channels);

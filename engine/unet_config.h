@@ -26,9 +26,11 @@ struct unet_config {
 };
 
 /*
- * path: unet/config.json. Missing keys take the defaults of diffusers' class. ERR_INPUT names file,
- * key and value for anything that the engine would not honour.
+ * root: what the file unet/config.json at `path` holds. Missing keys take the defaults of
+ * diffusers' class. ERR_INPUT names file, key and value for anything that the engine would not
+ * honour.
  */
-int unet_config_read(const char *path, struct unet_config *ret_config, struct err *e);
+int unet_config_read(const char *path, const json_t *root, struct unet_config *ret_config,
+                     struct err *e);
 
 #endif

@@ -11,21 +11,22 @@ struct up {
     int64_t channels;
     struct resnet *resnets; /* [layers + 1], owned */
     int n_resnets;
-    struct conv *sampler; /* NULL at the last level */
+    struct conv_layer *sampler; /* NULL at the last level */
 };
 
 struct vae {
     struct vae_config config;
     struct ops *ops; /* borrowed */
-    struct conv *post_quant, *conv_in, *conv_out;
+    struct conv_layer *post_quant, *conv_in, *conv_out;
     struct resnet mid[2];
     struct norm attention_norm;
-    struct linear *q, *k, *v, *out; /* NULL without mid_attention */
+    struct linear_layer *q, *k, *v, *out; /* NULL without mid_attention */
     struct up ups[CONFIG_LEVELS_MAX];
     struct norm norm_out;
 };
 
-static int read_config(const char *path, struct vae_config *ret_config, struct err *e)
+static int read_config(const char *path, const json_t *root, struct vae_config *ret_config,
+                       struct err *e)
 {
     /* The encoder's own, the training's size, and a hint for float16. */
     static const char *const harmless[] = {"in_channels", "sample_size", "force_upcast",
@@ -34,7 +35,7 @@ static int read_config(const char *path, struct vae_config *ret_config, struct e
     struct config c = {0};
     int rc = 0;
 
-    TRY(config_open(&c, path, "AutoencoderKL", e));
+    TRY(config_init(&c, path, root, "AutoencoderKL", e));
     v.levels = config_list(&c, "block_out_channels", 1, CONFIG_CHANNELS_MAX, v.channels);
     TRY(c.reader.rc);
     v.layers = config_int(&c, "layers_per_block", 1, 64, 1);
@@ -136,30 +137,24 @@ static void load_all(struct vae *v, struct loader *ld)
     v->conv_out = loader_conv(ld, c->channels[0], 3, 3, "decoder.conv_out");
 }
 
-int vae_open(const char *folder, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
+int vae_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
              struct vae **ret_vae, struct err *e)
 {
-    struct loader ld = {.ops = o, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
+    struct loader ld = {
+        .ops = o, .weights = p->weights, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
     struct vae *v = calloc(1, sizeof *v);
-    struct weights *w = NULL;
-    char path[PATH_MAX];
     int rc = 0;
 
     if (v == NULL)
-        return err_set(e, ERR_OOM, "'%s': no memory", folder);
+        return err_set(e, ERR_OOM, "%s: no memory", p->where);
     v->ops = o;
-    TRY(layer_path(path, folder, "config.json", e));
-    TRY(read_config(path, &v->config, e));
-    TRY(layer_path(path, folder, "diffusion_pytorch_model.safetensors", e));
-    TRY(weights_open(path, &w, e));
-    ld.weights = w;
+    TRY(read_config(p->where, p->config, &v->config, e));
     load_all(v, &ld);
     TRY(ld.rc);
     *bytes = ld.bytes;
     *ret_vae = v;
     v = NULL;
 out:
-    weights_close(w);
     vae_close(v);
     return rc;
 }
@@ -175,19 +170,19 @@ void vae_close(struct vae *v)
         for (int j = 0; j < v->ups[i].n_resnets; j++)
             resnet_done(&v->ups[i].resnets[j], o);
         free(v->ups[i].resnets);
-        o->conv_free(o, v->ups[i].sampler);
+        conv_layer_free(o, v->ups[i].sampler);
     }
     resnet_done(&v->mid[0], o);
     resnet_done(&v->mid[1], o);
     norm_done(&v->attention_norm);
     norm_done(&v->norm_out);
-    o->linear_free(o, v->q);
-    o->linear_free(o, v->k);
-    o->linear_free(o, v->v);
-    o->linear_free(o, v->out);
-    o->conv_free(o, v->post_quant);
-    o->conv_free(o, v->conv_in);
-    o->conv_free(o, v->conv_out);
+    linear_layer_free(o, v->q);
+    linear_layer_free(o, v->k);
+    linear_layer_free(o, v->v);
+    linear_layer_free(o, v->out);
+    conv_layer_free(o, v->post_quant);
+    conv_layer_free(o, v->conv_in);
+    conv_layer_free(o, v->conv_out);
     free(v);
 }
 
@@ -216,12 +211,12 @@ static int attend(const struct vae *v, float *x, const struct extent *s, struct 
     TRY(scratch(o, rows * channels, &w, e));
     TRY(o->group_norm(o, normed, x, v->attention_norm.gamma, v->attention_norm.beta, s->n,
                       extent_pixels(s), channels, v->config.groups, VAE_EPS, ACT_NONE, e));
-    TRY(o->linear(o, q, normed, v->q, rows, ACT_NONE, NULL, e));
-    TRY(o->linear(o, k, normed, v->k, rows, ACT_NONE, NULL, e));
-    TRY(o->linear(o, w, normed, v->v, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, q, normed, v->q, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, k, normed, v->k, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, w, normed, v->v, rows, ACT_NONE, NULL, e));
     TRY(o->attention(o, normed, q, k, w, s->n, extent_pixels(s), extent_pixels(s), 1, (int)channels,
                      1.0f / sqrtf((float)channels), false, e));
-    TRY(o->linear(o, x, normed, v->out, rows, ACT_NONE, x, e));
+    TRY(linear_layer_forward(o, x, normed, v->out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -260,7 +255,7 @@ static int up_block(const struct vae *v, const struct up *u, float **x, float **
     TRY(o->upsample(o, *other, *x, s->n, s->h, s->w, u->channels, 2 * s->h, 2 * s->w, e));
     s->h *= 2;
     s->w *= 2;
-    TRY(o->conv2d(o, *x, *other, u->sampler, s->n, s->h, s->w, 1, pad, NULL, NULL, e));
+    TRY(conv_layer_forward(o, *x, *other, u->sampler, s->n, s->h, s->w, 1, pad, NULL, NULL, e));
 out:
     return rc;
 }
@@ -296,16 +291,17 @@ int vae_decode(const struct vae *v, float *y, const float *z, const struct exten
     TRY(scratch(o, map_floats(v, s), &b, e));
     if (v->post_quant != NULL) {
         TRY(scratch(o, extent_rows(s) * c->latent_channels, &quant, e));
-        TRY(o->conv2d(o, quant, z, v->post_quant, s->n, s->h, s->w, 1, none, NULL, NULL, e));
+        TRY(conv_layer_forward(o, quant, z, v->post_quant, s->n, s->h, s->w, 1, none, NULL, NULL,
+                               e));
         z = quant;
     }
-    TRY(o->conv2d(o, a, z, v->conv_in, s->n, s->h, s->w, 1, pad, NULL, NULL, e));
+    TRY(conv_layer_forward(o, a, z, v->conv_in, s->n, s->h, s->w, 1, pad, NULL, NULL, e));
     TRY(mid_block(v, a, b, s, e));
     for (int i = 0; i < c->levels; i++)
         TRY(up_block(v, &v->ups[i], &a, &b, &at, e));
     TRY(o->group_norm(o, a, a, v->norm_out.gamma, v->norm_out.beta, at.n, extent_pixels(&at),
                       c->channels[0], c->groups, VAE_EPS, c->act, e));
-    TRY(o->conv2d(o, y, a, v->conv_out, at.n, at.h, at.w, 1, pad, NULL, NULL, e));
+    TRY(conv_layer_forward(o, y, a, v->conv_out, at.n, at.h, at.w, 1, pad, NULL, NULL, e));
 out:
     arena_release(o->arena, mark);
     return rc;

@@ -2,7 +2,7 @@
  * The decoder of diffusers' AutoencoderKL: latent to picture, any number of levels.
  * One thread at a time; works in the backend's arena and leaves nothing there.
  *
- *     TRY(vae_open("vae", o, budget, &bytes, &v, e));
+ *     TRY(vae_open(&part.source, o, budget, &bytes, &v, e));
  *     TRY(vae_decode(v, picture, latent, &extent, e));
  *     vae_close(v);
  */
@@ -27,7 +27,7 @@ struct vae_config {
 };
 
 /* Arguments and errors as unet_open(). */
-int vae_open(const char *folder, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
+int vae_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
              struct vae **ret_vae, struct err *e);
 void vae_close(struct vae *v);
 

@@ -133,12 +133,24 @@ static int run_text(struct bench *b, struct err *e)
 
 static int run_context(struct bench *b, struct err *e)
 {
-    return unet_context(b->model->unet, b->kv, b->states, 2, b->tokens, e);
+    struct unet *u = b->model->unet;
+    int64_t kv = unet_context_floats(u, b->tokens);
+    int rc = 0;
+
+    for (int i = 0; i < 2; i++)
+        TRY(unet_context(u, b->kv + i * kv, b->states + i * b->tokens * unet_config(u)->text_width,
+                         b->tokens, e));
+out:
+    return rc;
 }
 
 static int run_step(struct bench *b, struct err *e)
 {
-    return unet_forward(b->model->unet, b->y, b->x, &b->latent, 500, b->kv, b->tokens, e);
+    const struct unet_text texts[2] = {
+        {.kv = b->kv, .tokens = b->tokens},
+        {.kv = b->kv + unet_context_floats(b->model->unet, b->tokens), .tokens = b->tokens}};
+
+    return unet_forward(b->model->unet, b->y, b->x, &b->latent, 500, texts, e);
 }
 
 static int run_vae(struct bench *b, struct err *e)
@@ -228,7 +240,7 @@ static int allocate(struct bench *b, struct err *e)
 
     b->x = calloc((size_t)(rows * u->in_channels), sizeof *b->x);
     b->y = calloc((size_t)(rows * u->out_channels), sizeof *b->y);
-    b->kv = calloc((size_t)unet_context_floats(b->model->unet, 2, b->tokens), sizeof *b->kv);
+    b->kv = calloc((size_t)(2 * unet_context_floats(b->model->unet, b->tokens)), sizeof *b->kv);
     b->states = calloc((size_t)(2 * b->tokens * u->text_width), sizeof *b->states);
     b->picture = calloc((size_t)(3 * pixels), sizeof *b->picture);
     b->ids = calloc((size_t)b->tokens, sizeof *b->ids);

@@ -33,6 +33,20 @@ static inline struct ops *backend_open(int i)
     return o;
 }
 
+/* A recorded model's part, to open a network from; part_close() releases it. */
+static inline struct part golden_part(const char *model, const char *name)
+{
+    char folder[512];
+    struct part p = {0};
+
+    snprintf(folder, sizeof folder, GOLDEN_DIR "/models/%s/%s", model, name);
+    assert_ok(part_open(&p, folder,
+                        strncmp(name, "text", 4) == 0 ? "model.safetensors"
+                                                      : "diffusion_pytorch_model.safetensors",
+                        e));
+    return p;
+}
+
 /* A recorded float array in float32, [n] numbers; caller frees. */
 static inline float *golden_floats(const struct weights *w, const char *name, struct tensor *ret_t)
 {

@@ -19,9 +19,8 @@ static int forward(void *user, struct err *e)
 
 static void check_model(const char *model)
 {
-    char folder[512], path[512];
+    char path[512];
 
-    snprintf(folder, sizeof folder, GOLDEN_DIR "/models/%s/text_encoder", model);
     snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/text.safetensors", model);
     for (int b = 0; b < N_BACKENDS; b++) {
         struct ops *o = backend_open(b);
@@ -30,11 +29,14 @@ static void check_model(const char *model)
         struct call c = {0};
         int32_t ids[8 * 77];
         uint64_t bytes = 0;
+        struct part p;
         float *want;
         double error;
 
         assert_ok(weights_open(path, &w, e));
-        assert_ok(clip_open(folder, o, 0, &bytes, &c.clip, e));
+        p = golden_part(model, "text_encoder");
+        assert_ok(clip_open(&p.source, o, 0, &bytes, &c.clip, e));
+        part_close(&p);
         assert_true(weights_find(w, "ids", &t_ids));
         assert_int_equal(tensor_count(&t_ids), 8 * 77);
         for (int i = 0; i < 8 * 77; i++)
@@ -75,10 +77,13 @@ static void ids_and_lengths_outside_the_tables_are_refused(void **state)
     struct call c = {0};
     struct arena plan;
     uint64_t bytes = 0;
+    struct part p;
     int32_t ids[78] = {0};
 
     (void)state;
-    assert_ok(clip_open(GOLDEN_DIR "/models/sd1/text_encoder", o, 0, &bytes, &c.clip, e));
+    p = golden_part("sd1", "text_encoder");
+    assert_ok(clip_open(&p.source, o, 0, &bytes, &c.clip, e));
+    part_close(&p);
     arena_plan(&plan);
     o->arena = &plan;
     o->planning = true;

@@ -15,10 +15,17 @@ struct call {
 static int forward(void *user, struct err *e)
 {
     struct call *c = user;
+    const struct unet_config *config = unet_config(c->unet);
+    int64_t kv = unet_context_floats(c->unet, c->tokens);
+    struct unet_text texts[2];
     int rc = 0;
 
-    TRY(unet_context(c->unet, c->kv, c->text, c->extent.n, c->tokens, e));
-    TRY(unet_forward(c->unet, c->y, c->x, &c->extent, c->t, c->kv, c->tokens, e));
+    for (int64_t i = 0; i < c->extent.n; i++) {
+        texts[i] = (struct unet_text){.kv = c->kv + i * kv, .tokens = c->tokens};
+        TRY(unet_context(c->unet, c->kv + i * kv, c->text + i * c->tokens * config->text_width,
+                         c->tokens, e));
+    }
+    TRY(unet_forward(c->unet, c->y, c->x, &c->extent, c->t, texts, e));
 out:
     return rc;
 }
@@ -45,7 +52,7 @@ static void check_case(struct unet *u, struct ops *o, const struct weights *w, c
     c.tokens = 77;
     n = (size_t)(extent_rows(&c.extent) * channels);
     c.y = calloc(n, sizeof *c.y);
-    c.kv = calloc((size_t)unet_context_floats(u, c.extent.n, c.tokens), sizeof *c.kv);
+    c.kv = calloc((size_t)(c.extent.n * unet_context_floats(u, c.tokens)), sizeof *c.kv);
     assert_non_null(c.y);
     assert_non_null(c.kv);
     run_planned(o, forward, &c);
@@ -62,18 +69,20 @@ static void check_case(struct unet *u, struct ops *o, const struct weights *w, c
 static void check_model(const char *model)
 {
     static const char *const cases[] = {"0", "1", "2", "_odd"};
-    char folder[512], path[512];
+    char path[512];
 
-    snprintf(folder, sizeof folder, GOLDEN_DIR "/models/%s/unet", model);
     snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/unet.safetensors", model);
     for (int b = 0; b < N_BACKENDS; b++) {
         struct ops *o = backend_open(b);
         struct weights *w = NULL;
         struct unet *u = NULL;
         uint64_t bytes = 0;
+        struct part p;
 
         assert_ok(weights_open(path, &w, e));
-        assert_ok(unet_open(folder, o, 0, &bytes, &u, e));
+        p = golden_part(model, "unet");
+        assert_ok(unet_open(&p.source, o, 0, &bytes, &u, e));
+        part_close(&p);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
             check_case(u, o, w, cases[i]);
         unet_close(u);
@@ -102,8 +111,11 @@ static float *forward_sample(const struct weights *w, struct ops *o, int i)
     float *x, *text;
     int64_t channels, n;
     uint64_t bytes = 0;
+    struct part p;
 
-    assert_ok(unet_open(GOLDEN_DIR "/models/sd1/unet", o, 0, &bytes, &c.unet, e));
+    p = golden_part("sd1", "unet");
+    assert_ok(unet_open(&p.source, o, 0, &bytes, &c.unet, e));
+    part_close(&p);
     x = golden_map(w, "x1", &c.extent, &channels);
     text = golden_floats(w, "context1", &t);
     n = extent_pixels(&c.extent) * channels;
@@ -111,7 +123,7 @@ static float *forward_sample(const struct weights *w, struct ops *o, int i)
     c.text = i < 0 ? text : text + i * 77 * t.shape[2];
     c.extent.n = i < 0 ? 2 : 1;
     c.y = calloc((size_t)(c.extent.n * n), sizeof *c.y);
-    c.kv = calloc((size_t)unet_context_floats(c.unet, c.extent.n, 77), sizeof *c.kv);
+    c.kv = calloc((size_t)(c.extent.n * unet_context_floats(c.unet, 77)), sizeof *c.kv);
     assert_non_null(c.y);
     assert_non_null(c.kv);
     run_planned(o, forward, &c);

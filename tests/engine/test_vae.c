@@ -19,9 +19,8 @@ static int forward(void *user, struct err *e)
 
 static void check_model(const char *model)
 {
-    char folder[512], path[512];
+    char path[512];
 
-    snprintf(folder, sizeof folder, GOLDEN_DIR "/models/%s/vae", model);
     snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/vae.safetensors", model);
     for (int b = 0; b < N_BACKENDS; b++) {
         struct ops *o = backend_open(b);
@@ -30,12 +29,15 @@ static void check_model(const char *model)
         struct extent picture;
         int64_t channels;
         uint64_t bytes = 0;
+        struct part p;
         float *z, *want;
         size_t n;
         double error;
 
         assert_ok(weights_open(path, &w, e));
-        assert_ok(vae_open(folder, o, 0, &bytes, &c.vae, e));
+        p = golden_part(model, "vae");
+        assert_ok(vae_open(&p.source, o, 0, &bytes, &c.vae, e));
+        part_close(&p);
         c.z = z = golden_map(w, "latent", &c.extent, &channels);
         want = golden_map(w, "decoded", &picture, &channels);
         assert_int_equal(picture.h, c.extent.h * vae_factor(c.vae));
