@@ -13,6 +13,7 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include "engine/optional.h"
 #include "proto/err.h"
 #include "proto/hash.h"
 #include "proto/terms.h"
@@ -64,12 +65,6 @@ int engine_files(struct engine *g, const struct model_file **ret_files, size_t *
 
 /* SHA-256 of the U-Net's weights file: what AUTOMATIC1111 would call the model's hash. */
 int engine_model_hash(struct engine *g, char ret_hex[HASH_HEX_SIZE], struct err *e);
-
-/* A number that may be left to what it belongs to. */
-struct optional {
-    bool set;
-    double value;
-};
 
 /* A picture that a render starts from. Borrowed for the render; NULL pixels: there is none. */
 struct picture_in {

@@ -1,6 +1,6 @@
 #include "engine/pipeline.h"
 
-#include "engine/rng.h"
+#include "engine/noise.h"
 #include "engine/sampler.h"
 
 #include <math.h>
@@ -13,13 +13,13 @@ struct run {
     const struct render *render;
     struct prompts *prompts; /* NULL while planning */
     struct schedule schedule;
-    struct torch_rng rng;
+    struct noise noise;
     struct extent extent;   /* of the latent, for all branches of guidance */
     int64_t channels, size; /* of one latent: channels, numbers */
     bool guided;            /* the batch is negative prompt, prompt; else the prompt alone */
     int64_t tokens;
     float *x;                  /* [size] the latent */
-    float *draw;               /* [size] noise in torch's order */
+    float *draw;               /* [size] noise in torch's order, and scratch of the first */
     float *in, *out;           /* [n, size] the U-Net's */
     struct unet_text texts[2]; /* of the batch */
     float *sampler;            /* the sampler's own */
@@ -46,6 +46,13 @@ static int check_render(const struct model *m, const struct render *r, struct er
         return err_set(e, ERR_INPUT,
                        "a picture of %d x %d: both sides must be multiples of %d up to %d",
                        r->width, r->height, factor, SIDE_MAX);
+    if (!(r->subseed_strength >= 0 && r->subseed_strength <= 1))
+        return err_set(e, ERR_INPUT, "subseed_strength is %g: it must lie between 0 and 1",
+                       r->subseed_strength);
+    if (r->seed_resize_width < 0 || r->seed_resize_width > SIDE_MAX || r->seed_resize_height < 0 ||
+        r->seed_resize_height > SIDE_MAX)
+        return err_set(e, ERR_INPUT, "seed resize from %d x %d: sides are 0 to %d",
+                       r->seed_resize_width, r->seed_resize_height, SIDE_MAX);
     if (!isfinite(r->cfg_scale))
         return err_set(e, ERR_INPUT, "cfg_scale must be a finite number");
     return 0;
@@ -53,6 +60,12 @@ static int check_render(const struct model *m, const struct render *r, struct er
 
 static int run_init(struct run *run, struct model *m, const struct render *r, struct err *e)
 {
+    struct schedule_options options = {.sampler = r->sampler,
+                                       .scheduler = r->scheduler,
+                                       .steps = r->steps,
+                                       .eta = r->eta,
+                                       .s_noise = r->s_noise,
+                                       .zero_snr = r->rescale_betas_zero_snr};
     int factor = vae_factor(m->vae);
     int rc = 0;
 
@@ -62,8 +75,16 @@ static int run_init(struct run *run, struct model *m, const struct render *r, st
     run->channels = vae_config(m->vae)->latent_channels;
     run->size = extent_pixels(&run->extent) * run->channels;
     run->tokens = tokenizer_max_length(m->tokenizer);
-    TRY(schedule_init(&run->schedule, m->schedule, r->sampler, r->scheduler, r->steps, e));
-    torch_rng_init(&run->rng, (uint64_t)r->seed);
+    TRY(schedule_init(&run->schedule, m->schedule, &options, e));
+    noise_init(&run->noise, &(struct noise_options){.rng = r->rng,
+                                                    .seed = r->seed,
+                                                    .subseed = r->subseed,
+                                                    .subseed_strength = r->subseed_strength,
+                                                    .channels = run->channels,
+                                                    .h = run->extent.h,
+                                                    .w = run->extent.w,
+                                                    .resize_h = r->seed_resize_height / factor,
+                                                    .resize_w = r->seed_resize_width / factor});
 out:
     return rc;
 }
@@ -117,7 +138,7 @@ static int reserve(struct run *run, struct err *e)
     size_t sampler = sampler_scratch_floats(run->render->sampler, (size_t)run->size);
     int rc = 0;
 
-    TRY(scratch(o, run->size, &run->draw, e));
+    TRY(scratch(o, run->size + (int64_t)noise_scratch_floats(&run->noise.options), &run->draw, e));
     TRY(scratch(o, run->extent.n * run->size, &run->in, e));
     TRY(scratch(o, run->extent.n * run->size, &run->out, e));
     TRY(scratch(o, (int64_t)sampler, &run->sampler, e));
@@ -131,7 +152,7 @@ static int draw_noise(void *user, float *out, struct err *e)
     struct run *run = user;
 
     (void)e;
-    torch_rng_normal(&run->rng, run->draw, (size_t)run->size);
+    noise_next(&run->noise, run->draw);
     nhwc_from_nchw(out, run->draw, run->channels, extent_pixels(&run->extent));
     return 0;
 }
@@ -154,12 +175,14 @@ static bool all_finite(const float *values, int64_t n)
     return true;
 }
 
-static int denoise(void *user, const float *x, int step, float timestep, float *out, struct err *e)
+static int denoise(void *user, const float *x, int call, int step, float timestep, float *out,
+                   struct err *e)
 {
     struct run *run = user;
     size_t bytes = (size_t)run->size * sizeof *x;
     int rc = 0;
 
+    (void)call;
     TRY(check_cancel(run->render, e));
     for (int64_t i = 0; i < run->extent.n; i++)
         memcpy(run->in + i * run->size, x, bytes);
@@ -169,19 +192,20 @@ static int denoise(void *user, const float *x, int step, float timestep, float *
     else
         memcpy(out, run->out, bytes);
     if (!all_finite(out, run->size))
-        return err_set(e, ERR_OUTPUT, "the U-Net gave NaN or Inf in step %d of %d", step + 1,
-                       run->schedule.n);
+        return err_set(e, ERR_OUTPUT, "the U-Net gave NaN or Inf in step %d of %d",
+                       schedule_count(&run->schedule, step), run->schedule.n_steps);
 out:
     return rc;
 }
 
-static int after_step(void *user, int step, const float *x)
+static int after_step(void *user, int step, float *x)
 {
     struct run *run = user;
 
     (void)x;
     if (run->render->progress != NULL)
-        run->render->progress(run->render->user, step + 1, run->schedule.n);
+        run->render->progress(run->render->user, schedule_count(&run->schedule, step),
+                              run->schedule.n_steps);
     return cancelled(run->render);
 }
 
@@ -197,7 +221,8 @@ static int sample(struct run *run, struct err *e)
                             .after_step = after_step,
                             .user = run};
 
-    draw_noise(run, run->x, NULL);
+    noise_first(&run->noise, run->draw, run->draw + run->size);
+    nhwc_from_nchw(run->x, run->draw, run->channels, extent_pixels(&run->extent));
     for (int64_t i = 0; i < run->size; i++)
         run->x[i] *= run->schedule.init_noise_sigma;
     return sampler_run(&s, e);

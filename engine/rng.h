@@ -1,6 +1,7 @@
 /*
  * Random numbers equal to other systems'. torch_rng is torch.Generator on the CPU: MT19937 with
- * torch's normal transform, float32.
+ * torch's normal transform, float32. philox is torch.Generator on a CUDA device, as AUTOMATIC1111's
+ * modules/rng_philox.py has it for any machine.
  *
  * The uniform bits are torch's exactly. The transform (Box and Muller 1958) is computed in float64
  * by the C library and rounded once to float32: torch's own float32 functions differ from it in the
@@ -31,5 +32,19 @@ void torch_rng_init(struct torch_rng *g, uint64_t seed);
  * NCHW). n >= 16 and n < 16 take different paths in torch, and so here.
  */
 void torch_rng_normal(struct torch_rng *g, float *ret_values, size_t n);
+
+/* Philox4x32-10, Salmon et al. 2011 ("Parallel random numbers: as easy as 1, 2, 3"). */
+struct philox {
+    uint64_t seed;   /* the key */
+    uint32_t offset; /* calls so far: the counter's first word */
+};
+
+void philox_init(struct philox *g, uint64_t seed);
+
+/*
+ * n standard normal numbers (1..2^32), of one draw: number i is made of counter (draw, 0, i, 0) by
+ * Box and Muller's sine, in float64 and rounded once.
+ */
+void philox_normal(struct philox *g, float *ret_values, size_t n);
 
 #endif

@@ -23,7 +23,8 @@ size_t sampler_scratch_floats(enum sampler_id sampler, size_t size)
 static int finish_step(struct sampler_run *r, int step, struct err *e)
 {
     if (r->after_step && r->after_step(r->user, step, r->x) != 0)
-        return err_set(e, ERR_CANCELLED, "stopped after step %d of %d", step + 1, r->schedule->n);
+        return err_set(e, ERR_CANCELLED, "stopped after step %d of %d",
+                       schedule_count(r->schedule, step), r->schedule->n_steps);
     return 0;
 }
 
@@ -84,10 +85,10 @@ static int run_ddim(struct sampler_run *r, struct err *e)
     float *out = r->scratch;
     int rc = 0;
 
-    for (int step = 0; step < s->n; step++) {
+    for (int step = s->first; step < s->n; step++) {
         struct ddim_step d = ddim_step(s, step);
 
-        TRY(r->denoise(r->user, r->x, step, s->timesteps[step], out, e));
+        TRY(r->denoise(r->user, r->x, step - s->first, step, s->timesteps[step], out, e));
         ddim_update(&d, r->x, out, r->size);
         TRY(finish_step(r, step, e));
     }
@@ -127,11 +128,11 @@ static int run_euler(struct sampler_run *r, struct err *e)
     float *scaled = r->scratch, *out = r->scratch + r->size;
     int rc = 0;
 
-    for (int step = 0; step < s->n; step++) {
+    for (int step = s->first; step < s->n; step++) {
         float sigma = s->sigmas[step];
 
         scale_input(scaled, r->x, sigma, r->size);
-        TRY(r->denoise(r->user, scaled, step, s->timesteps[step], out, e));
+        TRY(r->denoise(r->user, scaled, step - s->first, step, s->timesteps[step], out, e));
         euler_update(s->prediction, r->x, out, sigma, s->sigmas[step + 1] - sigma, r->size);
         TRY(finish_step(r, step, e));
     }
@@ -145,13 +146,13 @@ static int run_euler_a(struct sampler_run *r, struct err *e)
     float *scaled = r->scratch, *out = r->scratch + r->size, *noise = r->scratch;
     int rc = 0;
 
-    for (int step = 0; step < s->n; step++) {
+    for (int step = s->first; step < s->n; step++) {
         float from = s->sigmas[step], to = s->sigmas[step + 1];
         float up = sqrtf(to * to * (from * from - to * to) / (from * from));
         float down = sqrtf(to * to - up * up);
 
         scale_input(scaled, r->x, from, r->size);
-        TRY(r->denoise(r->user, scaled, step, s->timesteps[step], out, e));
+        TRY(r->denoise(r->user, scaled, step - s->first, step, s->timesteps[step], out, e));
         euler_update(s->prediction, r->x, out, from, down - from, r->size);
         TRY(r->noise(r->user, noise, e));
         for (size_t i = 0; i < r->size; i++)
@@ -221,7 +222,7 @@ static void dpm_second(const struct schedule *s, const struct level level[3], fl
 /* Whether step is taken by the first-order formula. */
 static bool is_first_order(const struct schedule *s, int step)
 {
-    return s->order == 1 || step == 0 || (step == s->n - 1 && s->euler_last);
+    return s->order == 1 || step == s->first || (step == s->n - 1 && s->euler_last);
 }
 
 static int run_dpmpp_2m(struct sampler_run *r, struct err *e)
@@ -230,12 +231,12 @@ static int run_dpmpp_2m(struct sampler_run *r, struct err *e)
     float *picture = r->scratch, *before = r->scratch + r->size;
     int rc = 0;
 
-    for (int step = 0; step < s->n; step++) {
+    for (int step = s->first; step < s->n; step++) {
         struct level level[3] = {level_of(s->sigmas[step + 1]), level_of(s->sigmas[step]),
                                  level_of(s->sigmas[step ? step - 1 : 0])};
         float *swap;
 
-        TRY(r->denoise(r->user, r->x, step, s->timesteps[step], picture, e));
+        TRY(r->denoise(r->user, r->x, step - s->first, step, s->timesteps[step], picture, e));
         to_picture(s->prediction, &level[1], r->x, picture, r->size);
         if (is_first_order(s, step))
             dpm_first(&level[0], &level[1], r->x, picture, r->size);

@@ -337,19 +337,41 @@ out:
     return rc;
 }
 
-int schedule_init(struct schedule *s, const struct schedule_config *c, enum sampler_id sampler,
-                  enum scheduler_id scheduler, int steps, struct err *e)
+/* Where picture to picture begins: diffusers' get_timesteps. */
+static int init_first(struct schedule *s, const struct schedule_options *o, struct err *e)
 {
+    int run = (int)(o->steps * o->strength);
+
+    if (o->strength == 0)
+        return 0;
+    if (!(o->strength > 0 && o->strength <= 1))
+        return err_set(e, ERR_INPUT, "denoising_strength is %g: it must lie between 0 and 1",
+                       o->strength);
+    s->first = o->steps - run;
+    if (s->first >= s->n)
+        return err_set(e, ERR_INPUT,
+                       "denoising_strength %g of %d steps leaves no step to run: raise either",
+                       o->strength, o->steps);
+    return 0;
+}
+
+int schedule_init(struct schedule *s, const struct schedule_config *c,
+                  const struct schedule_options *o, struct err *e)
+{
+    enum sampler_id sampler = o->sampler;
+    int steps = o->steps, rc;
     struct schedule_settings set;
-    int rc;
 
     *s = (struct schedule){.sampler = sampler};
     if ((sampler != SAMPLER_DDIM && sampler != SAMPLER_EULER && sampler != SAMPLER_EULER_A &&
          sampler != SAMPLER_DPMPP_2M) ||
-        scheduler > SCHEDULER_KARRAS)
+        o->scheduler > SCHEDULER_KARRAS)
         return err_set(e, ERR_INPUT, "sampler %s with scheduler %s is not implemented",
-                       sampler_name(sampler), scheduler_name(scheduler));
-    TRY(schedule_settings_read(c, sampler, scheduler, &set, e));
+                       sampler_name(sampler), scheduler_name(o->scheduler));
+    if (o->eta.set || o->s_noise.set)
+        return err_set(e, ERR_INPUT, "eta and s_noise are not implemented");
+    TRY(schedule_settings_read(c, sampler, o->scheduler, &set, e));
+    set.zero_snr = set.zero_snr || o->zero_snr;
     if (steps < 1 || steps > set.n_train)
         TRY(err_set(e, ERR_INPUT, "steps is %d: the model's schedule allows 1 to %d", steps,
                     set.n_train));
@@ -361,12 +383,48 @@ int schedule_init(struct schedule *s, const struct schedule_config *c, enum samp
     s->order = set.order;
     s->heun = set.heun;
     TRY(init_all(s, &set, steps, e));
+    s->n_steps = s->n;
+    TRY(init_first(s, o, e));
     s->euler_last =
         set.euler_at_final || (set.lower_order_final && s->n < 15) || !set.last_sigma_min;
 out:
     if (rc != 0)
         schedule_done(s);
     return rc;
+}
+
+int schedule_count(const struct schedule *s, int step)
+{
+    (void)s;
+    return step + 1;
+}
+
+/* What share of clean and noise makes the level before a step. */
+static void shares_at(const struct schedule *s, int step, float *ret_clean, float *ret_noise)
+{
+    float sigma = s->sigmas[step];
+
+    *ret_clean = 1;
+    *ret_noise = sigma;
+    if (s->sampler == SAMPLER_DDIM) {
+        float a = s->alphas_cumprod[(int)s->timesteps[step]];
+        *ret_clean = sqrtf(a);
+        *ret_noise = sqrtf(1.0f - a);
+    } else if (s->sampler == SAMPLER_DPMPP_2M) {
+        *ret_clean = 1.0f / sqrtf(sigma * sigma + 1.0f);
+        *ret_noise = sigma * *ret_clean;
+    }
+}
+
+void schedule_add_noise(const struct schedule *s, int step, float *out, const float *clean,
+                        const float *noise, size_t n)
+{
+    float keep = 1, add = 0;
+
+    if (step < s->n)
+        shares_at(s, step, &keep, &add);
+    for (size_t i = 0; i < n; i++)
+        out[i] = keep * clean[i] + add * noise[i];
 }
 
 void schedule_done(struct schedule *s)

@@ -12,16 +12,19 @@
  * Read-only after open and init: any thread.
  *
  *     TRY(schedule_config_open("model/scheduler/scheduler_config.json", &c, e));
- *     TRY(schedule_init(&s, c, SAMPLER_EULER, SCHEDULER_KARRAS, 20, e));
- *     x = noise * s.init_noise_sigma;
+ *     TRY(schedule_init(&s, c, &(struct schedule_options){.sampler = SAMPLER_EULER, .steps = 20},
+ * e)); x = noise * s.init_noise_sigma;                       // text to picture
+ *     schedule_add_noise(&s, s.first, x, clean, noise, n);  // picture to picture
  */
 #ifndef ENGINE_SCHEDULE_H
 #define ENGINE_SCHEDULE_H
 
+#include "engine/optional.h"
 #include "proto/err.h"
 #include "proto/terms.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define SCHEDULE_TRAIN_MAX 10000      /* training steps */
 #define SCHEDULE_FILE_MAX  (4u << 20) /* bytes */
@@ -40,11 +43,32 @@ int schedule_config_parse(const char *where, const char *json, size_t size,
                           struct schedule_config **ret_c, struct err *e);
 void schedule_config_free(struct schedule_config *c);
 
-/* The schedule of one render. Arrays are owned. */
+/* What a render asks of its schedule. */
+struct schedule_options {
+    enum sampler_id sampler;
+    enum scheduler_id scheduler;
+    int steps;               /* 1..the model's training steps */
+    struct optional eta;     /* noise that a stochastic sampler adds; unset: the sampler's own */
+    struct optional s_noise; /* factor of that noise; unset: 1 */
+    bool zero_snr;           /* rescale_betas_zero_snr, whatever the file says */
+    bool xl;         /* the model is of SDXL's family: align_your_steps has a table for it */
+    double strength; /* picture to picture: 0 < s <= 1 runs the last int(s * steps) steps, as
+                        diffusers' get_timesteps; 0: all steps */
+};
+
+/*
+ * The schedule of one render. Arrays are owned.
+ *
+ * A "step" in these interfaces is one entry of timesteps, and one call of the denoiser: as
+ * diffusers has it, samplers of two calls per step (heun, dpm2) list 2 n_steps - 1 entries, and
+ * the latent between two calls is at the level of an entry too.
+ */
 struct schedule {
     enum sampler_id sampler;
     enum prediction prediction;
-    int n;                     /* denoiser calls; as a rule the steps asked for */
+    int n_steps;               /* the steps asked for, or fewer where the range holds no more */
+    int n;                     /* entries of timesteps: denoiser calls of the whole list */
+    int first;                 /* first entry that is run; 0 unless strength says less */
     float *timesteps;          /* [n], training steps, fractional where the sampler has them so */
     float *sigmas;             /* [n + 1], noise standard deviations, descending */
     float *alphas_cumprod;     /* [n_train] */
@@ -60,11 +84,21 @@ struct schedule {
 };
 
 /*
- * steps: 1..n_train. ERR_INPUT for what diffusers refuses or cannot do, such as ddim with karras,
- * with the reason. `automatic` is resolved as proto/terms.h says. On error *s is zeroed.
+ * ERR_INPUT for what diffusers refuses or cannot do, such as ddim with karras, with the reason.
+ * `automatic` is resolved as proto/terms.h says. On error *s is zeroed.
  */
-int schedule_init(struct schedule *s, const struct schedule_config *c, enum sampler_id sampler,
-                  enum scheduler_id scheduler, int steps, struct err *e);
+int schedule_init(struct schedule *s, const struct schedule_config *c,
+                  const struct schedule_options *o, struct err *e);
 void schedule_done(struct schedule *s);
+
+/* Steps as users count them, 1..n_steps, that are done or under way at entry `step` (0..n-1). */
+int schedule_count(const struct schedule *s, int step);
+
+/*
+ * out[n] = clean with noise, both [n], at the level before step (0..schedule.n; n: clean itself),
+ * as the sampler's diffusers class has add_noise at timesteps[step]. out may be clean or noise.
+ */
+void schedule_add_noise(const struct schedule *s, int step, float *out, const float *clean,
+                        const float *noise, size_t n);
 
 #endif

@@ -25,14 +25,15 @@ struct run {
 };
 
 /* 0.8 tanh(x) + 0.1 sin(t / 100), what the recording used for a U-Net. */
-static int analytic_model(void *user, const float *x, int step, float timestep, float *out,
-                          struct err *e)
+static int analytic_model(void *user, const float *x, int call, int step, float timestep,
+                          float *out, struct err *e)
 {
     struct run *run = user;
     float wave = 0.1f * sinf(timestep / 100.0f);
 
     (void)e;
-    assert_int_equal(step, run->calls++);
+    assert_int_equal(call, run->calls++);
+    assert_int_equal(step, call);
     for (size_t i = 0; i < SIZE; i++)
         out[i] = 0.8f * tanhf(x[i]) + wave;
     return 0;
@@ -47,7 +48,7 @@ static int draw(void *user, float *out, struct err *e)
     return 0;
 }
 
-static int keep(void *user, int step, const float *x)
+static int keep(void *user, int step, float *x)
 {
     struct run *run = user;
 
@@ -149,8 +150,12 @@ static int check_recorded(const char *name, enum sampler_id sampler, enum schedu
             continue;
         json_canonical(json_object_get(item, "config"), &text);
         if (schedule_config_parse("case", buf_text(&text), text.size, &c, &e) != 0 ||
-            schedule_init(&s, c, sampler, scheduler,
-                          (int)json_integer_value(json_object_get(item, "steps")), &e) != 0)
+            schedule_init(&s, c,
+                          &(struct schedule_options){
+                              .sampler = sampler,
+                              .scheduler = scheduler,
+                              .steps = (int)json_integer_value(json_object_get(item, "steps"))},
+                          &e) != 0)
             fail_msg("%s", e.text);
         check_run(w, json_string_value(json_object_get(item, "key")), &s);
         schedule_done(&s);
@@ -201,17 +206,21 @@ static void dpmpp_2m_is_karras_by_default_and_follows_every_recorded_run(void **
 
 static void a_callback_that_says_stop_ends_the_run(void **state)
 {
+    static const enum sampler_id samplers[] = {SAMPLER_DDIM, SAMPLER_EULER, SAMPLER_EULER_A,
+                                               SAMPLER_DPMPP_2M};
     struct schedule_config *c;
     struct schedule s;
     struct err e;
 
     (void)state;
     assert_int_equal(schedule_config_parse("case", "{}", 2, &c, &e), 0);
-    for (int sampler = 0; sampler < SAMPLER_COUNT; sampler++) {
+    for (size_t i = 0; i < sizeof samplers / sizeof *samplers; i++) {
         struct run run = {.stop_after = 3};
 
-        assert_int_equal(schedule_init(&s, c, (enum sampler_id)sampler, SCHEDULER_AUTOMATIC, 8, &e),
-                         0);
+        assert_int_equal(
+            schedule_init(&s, c, &(struct schedule_options){.sampler = samplers[i], .steps = 8},
+                          &e),
+            0);
         assert_int_equal(render(&s, &run, &e), ERR_CANCELLED);
         assert_int_equal(run.calls, 3);
         assert_non_null(strstr(e.text, "3 of 8"));

@@ -16,6 +16,9 @@
     ", \"num_train_timesteps\": 1000, \"set_alpha_to_one\": false, \"skip_prk_steps\": true, "     \
     "\"steps_offset\": 1, \"trained_betas\": null, \"clip_sample\": false}"
 
+static const enum sampler_id samplers[] = {SAMPLER_DDIM, SAMPLER_EULER, SAMPLER_EULER_A,
+                                           SAMPLER_DPMPP_2M};
+
 static struct schedule_config *parse(const char *json)
 {
     struct schedule_config *c;
@@ -33,7 +36,10 @@ static struct schedule schedule_of(const char *json, enum sampler_id sampler,
     struct schedule s;
     struct err e;
 
-    if (schedule_init(&s, c, sampler, scheduler, steps, &e) != 0)
+    if (schedule_init(
+            &s, c,
+            &(struct schedule_options){.sampler = sampler, .scheduler = scheduler, .steps = steps},
+            &e) != 0)
         fail_msg("%s", e.text);
     schedule_config_free(c);
     return s;
@@ -57,7 +63,10 @@ static void assert_refused(const char *json, enum sampler_id sampler, enum sched
     int rc = schedule_config_parse("m/scheduler_config.json", json, strlen(json), &c, &e);
 
     if (rc == 0)
-        rc = schedule_init(&s, c, sampler, scheduler, 10, &e);
+        rc = schedule_init(
+            &s, c,
+            &(struct schedule_options){.sampler = sampler, .scheduler = scheduler, .steps = 10},
+            &e);
     if (rc != ERR_INPUT)
         fail_msg("%s was accepted", json);
     if (!strstr(e.text, words) || !strstr(e.text, "m/scheduler_config.json"))
@@ -203,8 +212,8 @@ static void trailing_spacing_has_exactly_the_steps_asked_for(void **state)
     const char *json = "{" BETAS ", \"timestep_spacing\": \"trailing\"}";
 
     (void)state;
-    for (int sampler = 0; sampler < SAMPLER_COUNT; sampler++) {
-        struct schedule s = schedule_of(json, (enum sampler_id)sampler, SCHEDULER_AUTOMATIC, 61);
+    for (size_t i = 0; i < sizeof samplers / sizeof *samplers; i++) {
+        struct schedule s = schedule_of(json, samplers[i], SCHEDULER_AUTOMATIC, 61);
         assert_int_equal(s.n, 61); /* numpy's arange has 62 there, the last at -1 */
         assert_true(s.timesteps[0] == 999 && s.timesteps[60] >= 0);
         schedule_done(&s);
@@ -216,10 +225,9 @@ static void sigmas_descend_for_every_sampler_and_any_number_of_steps(void **stat
     static const int steps[] = {1, 2, 3, 20, 50, 150, 999};
 
     (void)state;
-    for (int sampler = 0; sampler < SAMPLER_COUNT; sampler++)
+    for (size_t j = 0; j < sizeof samplers / sizeof *samplers; j++)
         for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
-            struct schedule s =
-                schedule_of(SD15, (enum sampler_id)sampler, SCHEDULER_AUTOMATIC, steps[k]);
+            struct schedule s = schedule_of(SD15, samplers[j], SCHEDULER_AUTOMATIC, steps[k]);
             assert_int_equal(s.n, steps[k]);
             for (int i = 0; i < s.n; i++)
                 assert_true(s.sigmas[i + 1] < s.sigmas[i]);
@@ -286,7 +294,11 @@ static void refuse_render(enum sampler_id sampler, enum scheduler_id scheduler, 
     struct schedule s;
     struct err e;
 
-    assert_int_equal(schedule_init(&s, c, sampler, scheduler, steps, &e), ERR_INPUT);
+    assert_int_equal(schedule_init(&s, c,
+                                   &(struct schedule_options){
+                                       .sampler = sampler, .scheduler = scheduler, .steps = steps},
+                                   &e),
+                     ERR_INPUT);
     if (!strstr(e.text, words))
         fail_msg("'%s' does not say '%s'", e.text, words);
     assert_null(s.timesteps);
