@@ -15,6 +15,7 @@ struct clip {
     float *tokens, *positions; /* [vocab, width], [positions, width], owned */
     struct clip_layer *layers; /* [config.layers], owned */
     struct norm norm_out;
+    struct layer_list list; /* all layers, by name */
 };
 
 static int read_config(const char *path, const json_t *root, struct clip_config *ret_config,
@@ -101,6 +102,7 @@ int clip_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes,
     if (t == NULL)
         return err_set(e, ERR_OOM, "%s: no memory", p->where);
     t->ops = o;
+    ld.layers = &t->list;
     TRY(read_config(p->where, p->config, &t->config, e));
     load_all(t, &ld);
     TRY(ld.rc);
@@ -134,12 +136,18 @@ void clip_close(struct clip *t)
     free(t->tokens);
     free(t->positions);
     norm_done(&t->norm_out);
+    layer_list_done(&t->list);
     free(t);
 }
 
 const struct clip_config *clip_config(const struct clip *t)
 {
     return &t->config;
+}
+
+const struct layer_list *clip_layers(const struct clip *t)
+{
+    return &t->list;
 }
 
 static void embed(const struct clip *t, float *x, const int32_t *ids, int64_t n, int64_t tokens)

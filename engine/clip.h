@@ -29,6 +29,12 @@ void clip_close(struct clip *c);
 const struct clip_config *clip_config(const struct clip *c);
 
 /*
+ * Its linear layers, as "encoder.layers.0.self_attn.q_proj", without "text_model.". Borrowed; what
+ * is added to a layer (adapter.h) counts from the next call on.
+ */
+const struct layer_list *clip_layers(const struct clip *c);
+
+/*
  * states[n, tokens, width] after the last layer and the final norm, from ids[n, tokens], each
  * 0..vocab-1 (else ERR_INPUT); tokens: 1..positions.
  */

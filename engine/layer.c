@@ -1,5 +1,7 @@
 #include "engine/layer.h"
 
+#include "engine/adapter.h"
+
 #include <stdarg.h>
 
 #define NAME_MAX_SIZE 256
@@ -79,6 +81,46 @@ static void pair_set(struct loader *ld, struct pair *p, const char *format, va_l
     va_end(again);
 }
 
+void layer_list_done(struct layer_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->items[i].name);
+    free(l->items);
+    *l = (struct layer_list){0};
+}
+
+static int list_add(struct layer_list *list, const struct named_layer *layer)
+{
+    if (list->n == list->capacity) {
+        size_t capacity = list->capacity > 0 ? 2 * list->capacity : 64;
+        void *items = realloc(list->items, capacity * sizeof *list->items);
+
+        if (items == NULL)
+            return ERR_OOM;
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->n++] = *layer;
+    return 0;
+}
+
+/* Puts a layer on the loader's list, under its name without prefix and ending. */
+static void list_layer(struct loader *ld, const struct pair *name, struct linear_layer *linear,
+                       struct conv_layer *conv)
+{
+    const char *begin = name->weight + (ld->prefix ? strlen(ld->prefix) : 0);
+    struct named_layer layer = {.linear = linear, .conv = conv};
+
+    if (ld->layers == NULL || ld->rc != 0)
+        return;
+    layer.name = strndup(begin, strlen(begin) - strlen(".weight"));
+    if (layer.name != NULL && list_add(ld->layers, &layer) == 0)
+        return;
+    free(layer.name);
+    ld->rc = err_set(ld->e, ERR_OOM, "'%s': no memory for the names of its layers",
+                     weights_path(ld->weights));
+}
+
 struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bias,
                                    const char *format, ...)
 {
@@ -107,9 +149,10 @@ struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, b
         return NULL;
     *l = (struct linear_layer){.in = in, .out = out};
     ld->rc = ld->ops->linear_new(ld->ops, &w, bias ? &b : NULL, &l->base, ld->e);
+    list_layer(ld, &name, l, NULL);
     if (ld->rc == 0)
         return l;
-    free(l);
+    linear_layer_free(ld->ops, l);
     return NULL;
 }
 
@@ -136,9 +179,10 @@ struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int k
         return NULL;
     *c = (struct conv_layer){.in = in, .out = out, .kernel = kernel};
     ld->rc = ld->ops->conv_new(ld->ops, &w, &b, &c->base, ld->e);
+    list_layer(ld, &name, NULL, c);
     if (ld->rc == 0)
         return c;
-    free(c);
+    conv_layer_free(ld->ops, c);
     return NULL;
 }
 
@@ -208,6 +252,8 @@ void *loader_items(struct loader *ld, size_t n_items, size_t item_size)
 int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,
                          int64_t m, enum activation act, const float *residual, struct err *e)
 {
+    if (l->adapter != NULL)
+        return adapter_linear(o, y, x, l, m, act, residual, e);
     return o->linear(o, y, x, l->base, m, act, residual, e);
 }
 
@@ -215,20 +261,28 @@ int conv_layer_forward(struct ops *o, float *y, const float *x, const struct con
                        int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
                        const float *per_sample, const float *residual, struct err *e)
 {
+    const struct extent s = {n, h, w};
+
+    if (c->adapter != NULL)
+        return adapter_conv(o, y, x, c, &s, stride, pad, per_sample, residual, e);
     return o->conv2d(o, y, x, c->base, n, h, w, stride, pad, per_sample, residual, e);
 }
 
 void linear_layer_free(struct ops *o, struct linear_layer *l)
 {
-    if (l != NULL)
-        o->linear_free(o, l->base);
+    if (l == NULL)
+        return;
+    adapter_free(o, l->adapter);
+    o->linear_free(o, l->base);
     free(l);
 }
 
 void conv_layer_free(struct ops *o, struct conv_layer *c)
 {
-    if (c != NULL)
-        o->conv_free(o, c->base);
+    if (c == NULL)
+        return;
+    adapter_free(o, c->adapter);
+    o->conv_free(o, c->base);
     free(c);
 }
 

@@ -1,5 +1,6 @@
 /*
- * What all networks are made of: loading of weights by name, norms, extents and scratch.
+ * What all networks are made of: loading of weights by name, layers that something can be added to
+ * (adapter.h), norms, extents and scratch.
  *
  * A loader reads one weights file into a backend. Its first failure is kept in rc and e, later
  * calls do nothing and give NULL, so that loading a network is straight-line code with one test at
@@ -25,12 +26,30 @@ struct extent {
 int64_t extent_pixels(const struct extent *s); /* h * w */
 int64_t extent_rows(const struct extent *s);   /* n * h * w */
 
+struct linear_layer;
+struct conv_layer;
+
+/*
+ * A network's layers by their modules' names, so that what is to be added to one finds it. Zeroed
+ * memory is an empty list. The layers are the network's.
+ */
+struct layer_list {
+    struct named_layer {
+        char *name;                  /* owned; diffusers' path, without the loader's prefix */
+        struct linear_layer *linear; /* one of the two is NULL */
+        struct conv_layer *conv;
+    } * items; /* owned; in the order of loading */
+    size_t n, capacity;
+};
+void layer_list_done(struct layer_list *l);
+
 struct loader {
     struct ops *ops;
     const struct weights *weights;
-    const char *prefix;    /* put before every name; NULL: none */
-    uint64_t bytes;        /* float32 bytes of what was loaded so far */
-    uint64_t budget_bytes; /* ERR_OOM when bytes pass it; 0: no limit */
+    const char *prefix;        /* put before every name; NULL: none */
+    struct layer_list *layers; /* gets every layer that is loaded; NULL: nobody asks */
+    uint64_t bytes;            /* float32 bytes of what was loaded so far */
+    uint64_t budget_bytes;     /* ERR_OOM when bytes pass it; 0: no limit */
     struct err *e;
     int rc;
 };
@@ -40,21 +59,23 @@ bool loader_has(const struct loader *ld, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /*
- * A linear layer or convolution of a network: the backend's weights. Networks call layers, never
- * the backend's linear and conv2d, so that what is added to a layer is added in one place.
+ * A linear layer or convolution of a network: the backend's weights, and what is added to them.
+ * Networks call layers, never the backend's linear and conv2d, so that it is added in one place.
  */
 struct linear_layer {
     struct linear *base;
+    struct adapter *adapter; /* owned; NULL: nothing is added */
     int64_t in, out;
 };
 
 struct conv_layer {
     struct conv *base;
+    struct adapter *adapter;
     int64_t in, out;
     int kernel;
 };
 
-/* As ops.h has linear and conv2d. */
+/* As ops.h has linear and conv2d: activation and residual come after what is added. */
 int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,
                          int64_t m, enum activation act, const float *residual, struct err *e);
 int conv_layer_forward(struct ops *o, float *y, const float *x, const struct conv_layer *c,

@@ -34,6 +34,7 @@ struct unet {
     int64_t kv_width;   /* numbers per text token, all transformers together */
     struct skip *skips; /* [skips_max], owned; a stack that is empty between passes */
     int n_skips, skips_max;
+    struct layer_list list; /* all layers, by name */
 };
 
 static struct resnet_config resnet_config(const struct unet_config *c, int64_t in, int64_t out)
@@ -158,6 +159,7 @@ int unet_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes,
     if (u == NULL)
         return err_set(e, ERR_OOM, "%s: no memory", p->where);
     u->ops = o;
+    ld.layers = &u->list;
     TRY(unet_config_read(p->where, p->config, &u->config, e));
     load_ends(u, &ld);
     for (int i = 0; i < u->config.levels; i++)
@@ -204,12 +206,18 @@ void unet_close(struct unet *u)
     linear_layer_free(o, u->time1);
     linear_layer_free(o, u->time2);
     free(u->skips);
+    layer_list_done(&u->list);
     free(u);
 }
 
 const struct unet_config *unet_config(const struct unet *u)
 {
     return &u->config;
+}
+
+const struct layer_list *unet_layers(const struct unet *u)
+{
+    return &u->list;
 }
 
 int64_t unet_context_floats(const struct unet *u, int64_t tokens)

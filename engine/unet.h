@@ -27,6 +27,12 @@ void unet_close(struct unet *u);
 
 const struct unet_config *unet_config(const struct unet *u);
 
+/*
+ * Its linear layers and convolutions, as "down_blocks.0.attentions.0.proj_in". Borrowed; what is
+ * added to a layer (adapter.h) counts from the next call on: also in unet_context().
+ */
+const struct layer_list *unet_layers(const struct unet *u);
+
 /* Numbers that a text's keys and values take. */
 int64_t unet_context_floats(const struct unet *u, int64_t tokens);
 
