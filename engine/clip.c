@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#define LEGACY_EOS 2 /* an eos_token_id that never was the tokenizer's */
+
 struct clip_layer {
     struct norm norm1, norm2;
     struct linear_layer *q, *k, *v, *out, *fc1, *fc2;
@@ -15,23 +17,22 @@ struct clip {
     float *tokens, *positions; /* [vocab, width], [positions, width], owned */
     struct clip_layer *layers; /* [config.layers], owned */
     struct norm norm_out;
-    struct layer_list list; /* all layers, by name */
+    struct layer_list list;          /* all layers, by name */
+    struct linear_layer *projection; /* NULL without */
 };
 
 static int read_config(const char *path, const json_t *root, struct clip_config *ret_config,
                        struct err *e)
 {
-    /* Bookkeeping, training, and special ids, which only decide the pooled state. */
+    /* Bookkeeping, training, and special ids, which are the tokenizer's. */
     static const char *const harmless[] = {"architectures",
                                            "attention_dropout",
                                            "bos_token_id",
                                            "dropout",
                                            "dtype",
-                                           "eos_token_id",
                                            "initializer_factor",
                                            "initializer_range",
                                            "pad_token_id",
-                                           "projection_dim",
                                            "torch_dtype",
                                            "transformers_version",
                                            NULL};
@@ -50,6 +51,8 @@ static int read_config(const char *path, const json_t *root, struct clip_config 
     t.inner = config_int(&c, "intermediate_size", 1, 4 * CONFIG_CHANNELS_MAX, 2048);
     t.layers = config_int(&c, "num_hidden_layers", 1, 1024, 12);
     t.heads = config_int(&c, "num_attention_heads", 1, 1024, 8);
+    t.projection = config_int(&c, "projection_dim", 1, CONFIG_CHANNELS_MAX, 512);
+    t.eos = config_int(&c, "eos_token_id", 0, 1 << 24, 49407);
     t.eps = (float)config_real(&c, "layer_norm_eps", 1e-5);
     t.act = config_activation(&c, "hidden_act", "quick_gelu");
     if (t.heads > 0 && t.width % t.heads != 0)
@@ -76,10 +79,27 @@ static void load_layer(struct clip_layer *l, struct loader *ld, const struct cli
     l->fc2 = loader_linear(ld, c->inner, w, true, "%s.%d.mlp.fc2", at, i);
 }
 
-static void load_all(struct clip *t, struct loader *ld)
+/*
+ * Every file states projection_dim; what has a projection is the class CLIPTextModelWithProjection,
+ * or a file that holds its weights.
+ */
+static bool has_projection(const struct part_source *p, const struct loader *ld)
 {
-    const struct clip_config *c = &t->config;
+    const json_t *classes = json_object_get(p->config, "architectures");
+    const char *class_name = json_string_value(json_array_get(classes, 0));
 
+    return loader_has(ld, "text_projection.weight") ||
+           (class_name != NULL && strcmp(class_name, "CLIPTextModelWithProjection") == 0);
+}
+
+static void load_all(struct clip *t, struct loader *ld, const struct part_source *p)
+{
+    struct clip_config *c = &t->config;
+
+    if (!has_projection(p, ld))
+        c->projection = 0;
+    if (c->projection > 0)
+        t->projection = loader_linear(ld, c->width, c->projection, false, "text_projection");
     /* transformers 5 dropped the prefix that files of version 4 have. */
     if (loader_has(ld, "text_model.final_layer_norm.weight"))
         ld->prefix = "text_model.";
@@ -104,7 +124,7 @@ int clip_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes,
     t->ops = o;
     ld.layers = &t->list;
     TRY(read_config(p->where, p->config, &t->config, e));
-    load_all(t, &ld);
+    load_all(t, &ld, p);
     TRY(ld.rc);
     *bytes = ld.bytes;
     *ret_clip = t;
@@ -137,6 +157,7 @@ void clip_close(struct clip *t)
     free(t->positions);
     norm_done(&t->norm_out);
     layer_list_done(&t->list);
+    linear_layer_free(t->ops, t->projection);
     free(t);
 }
 
@@ -150,24 +171,28 @@ const struct layer_list *clip_layers(const struct clip *t)
     return &t->list;
 }
 
-static void embed(const struct clip *t, float *x, const int32_t *ids, int64_t n, int64_t tokens)
+int clip_pooled_width(const struct clip *t)
+{
+    return t->config.projection > 0 ? t->config.projection : t->config.width;
+}
+
+static void embed(const struct clip *t, float *x, const struct clip_text *text)
 {
     int64_t width = t->config.width;
 
-    for (int64_t i = 0; i < n * tokens; i++) {
-        const float *token = t->tokens + ids[i] * width;
-        const float *position = t->positions + (i % tokens) * width;
-
-        for (int64_t j = 0; j < width; j++)
-            x[i * width + j] = token[j] + position[j];
-    }
+    for (int64_t i = 0; i < text->tokens; i++)
+        memcpy(x + i * width, t->tokens + text->ids[i] * width, (size_t)width * sizeof *x);
+    for (size_t i = 0; i < text->n_vectors; i++)
+        memcpy(x + text->vectors[i].at * width, text->vectors[i].values, (size_t)width * sizeof *x);
+    for (int64_t i = 0; i < text->tokens * width; i++)
+        x[i] += t->positions[i];
 }
 
 /* x += out(attention(norm1(x))), each token seeing itself and those before it. */
-static int attend(const struct clip *t, const struct clip_layer *l, float *x, int64_t n,
-                  int64_t tokens, struct err *e)
+static int attend(const struct clip *t, const struct clip_layer *l, float *x, int64_t rows,
+                  struct err *e)
 {
-    int64_t width = t->config.width, rows = n * tokens;
+    int64_t width = t->config.width;
     int head_dim = t->config.width / t->config.heads;
     struct ops *o = t->ops;
     size_t mark = arena_mark(o->arena);
@@ -182,7 +207,7 @@ static int attend(const struct clip *t, const struct clip_layer *l, float *x, in
     TRY(linear_layer_forward(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
     TRY(linear_layer_forward(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
     TRY(linear_layer_forward(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
-    TRY(o->attention(o, normed, q, k, v, n, tokens, tokens, t->config.heads, head_dim,
+    TRY(o->attention(o, normed, q, k, v, 1, rows, rows, t->config.heads, head_dim,
                      1.0f / sqrtf((float)head_dim), true, e));
     TRY(linear_layer_forward(o, x, normed, l->out, rows, ACT_NONE, x, e));
 out:
@@ -210,21 +235,82 @@ out:
     return rc;
 }
 
-static int check_ids(const struct clip *t, const int32_t *ids, int64_t n, int64_t tokens,
-                     struct err *e)
+static int check_text(const struct clip *t, const struct clip_text *text, struct err *e)
 {
-    if (tokens < 1 || tokens > t->config.positions)
+    if (text->tokens < 1 || text->tokens > t->config.positions)
         return err_set(e, ERR_INPUT, "%lld tokens, while the text encoder has %d positions",
-                       (long long)tokens, t->config.positions);
-    for (int64_t i = 0; i < n * tokens; i++)
-        if (ids[i] < 0 || ids[i] >= t->config.vocab)
-            return err_set(e, ERR_INPUT, "token id %d, while the text encoder has %d tokens",
-                           ids[i], t->config.vocab);
+                       (long long)text->tokens, t->config.positions);
+    for (int64_t i = 0; i < text->tokens; i++)
+        if (text->ids[i] < 0 || text->ids[i] >= t->config.vocab)
+            return err_set(e, ERR_INPUT, "token %d is not in the text encoder's table of %d",
+                           (int)text->ids[i], t->config.vocab);
+    for (size_t i = 0; i < text->n_vectors; i++)
+        if (text->vectors[i].at < 0 || text->vectors[i].at >= text->tokens)
+            return err_set(e, ERR_INPUT, "an embedding's vector at position %d of %lld tokens",
+                           text->vectors[i].at, (long long)text->tokens);
     return 0;
 }
 
-int clip_encode(const struct clip *t, float *states, const int32_t *ids, int64_t n, int64_t tokens,
-                struct err *e)
+static int run_layers(const struct clip *t, float *x, int64_t rows, int first, int end,
+                      struct err *e)
+{
+    int rc = 0;
+
+    for (int i = first; i < end; i++) {
+        TRY(attend(t, &t->layers[i], x, rows, e));
+        TRY(feed_forward(t, &t->layers[i], x, rows, e));
+    }
+out:
+    return rc;
+}
+
+/* y[rows, width] = the final norm of x, or x itself. */
+static int finish(const struct clip *t, float *y, const float *x, int64_t rows, bool norm,
+                  struct err *e)
+{
+    const struct clip_config *c = &t->config;
+    struct ops *o = t->ops;
+
+    if (norm)
+        return o->layer_norm(o, y, x, t->norm_out.gamma, t->norm_out.beta, rows, c->width, c->eps,
+                             e);
+    if (!o->planning)
+        memcpy(y, x, (size_t)(rows * c->width) * sizeof *y);
+    return 0;
+}
+
+/* The position whose state stands for the whole text; 0 if there is no eos, as torch's argmax. */
+static int64_t end_of_text(const struct clip *t, const struct clip_text *text)
+{
+    int64_t highest = 0;
+
+    for (int64_t i = 0; i < text->tokens; i++) {
+        if (t->config.eos != LEGACY_EOS && text->ids[i] == t->config.eos)
+            return i;
+        if (text->ids[i] > text->ids[highest])
+            highest = i;
+    }
+    return t->config.eos == LEGACY_EOS ? highest : 0;
+}
+
+static int pool(const struct clip *t, float *pooled, const float *x, struct err *e)
+{
+    struct ops *o = t->ops;
+    size_t mark = arena_mark(o->arena);
+    float *normed;
+    int rc = 0;
+
+    TRY(scratch(o, t->config.width, &normed, e));
+    TRY(finish(t, t->projection != NULL ? normed : pooled, x, 1, true, e));
+    if (t->projection != NULL)
+        TRY(linear_layer_forward(o, pooled, normed, t->projection, 1, ACT_NONE, NULL, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int clip_encode(const struct clip *t, float *states, float *pooled, const struct clip_text *text,
+                int skip, bool norm, struct err *e)
 {
     const struct clip_config *c = &t->config;
     struct ops *o = t->ops;
@@ -232,16 +318,19 @@ int clip_encode(const struct clip *t, float *states, const int32_t *ids, int64_t
     float *x;
     int rc = 0;
 
-    TRY(check_ids(t, ids, n, tokens, e));
-    TRY(scratch(o, n * tokens * c->width, &x, e));
+    TRY(check_text(t, text, e));
+    if (skip < 0 || skip > c->layers)
+        TRY(err_set(e, ERR_INPUT, "%d layers left out of the %d of the text encoder", skip,
+                    c->layers));
+    TRY(scratch(o, text->tokens * c->width, &x, e));
     if (!o->planning)
-        embed(t, x, ids, n, tokens);
-    for (int i = 0; i < c->layers; i++) {
-        TRY(attend(t, &t->layers[i], x, n, tokens, e));
-        TRY(feed_forward(t, &t->layers[i], x, n * tokens, e));
+        embed(t, x, text);
+    TRY(run_layers(t, x, text->tokens, 0, c->layers - skip, e));
+    TRY(finish(t, states, x, text->tokens, norm, e));
+    if (pooled != NULL) {
+        TRY(run_layers(t, x, text->tokens, c->layers - skip, c->layers, e));
+        TRY(pool(t, pooled, x + end_of_text(t, text) * c->width, e));
     }
-    TRY(o->layer_norm(o, states, x, t->norm_out.gamma, t->norm_out.beta, n * tokens, c->width,
-                      c->eps, e));
 out:
     arena_release(o->arena, mark);
     return rc;

@@ -1,9 +1,10 @@
 /*
- * CLIP's text encoder (Radford et al. 2021), transformers' CLIPTextModel: token ids to states.
+ * CLIP's text encoder (Radford et al. 2021; OpenCLIP's too): transformers' CLIPTextModel and
+ * CLIPTextModelWithProjection. Token ids to states, and to one pooled state of the whole text.
  * One thread at a time; works in the backend's arena and leaves nothing there.
  *
  *     TRY(clip_open(&part.source, o, budget, &bytes, &c, e));
- *     TRY(clip_encode(c, states, ids, 1, 77, e));
+ *     TRY(clip_encode(c, states, NULL, &(struct clip_text){.ids = ids, .tokens = 77}, 0, true, e));
  *     clip_close(c);
  */
 #ifndef ENGINE_CLIP_H
@@ -17,6 +18,8 @@ struct clip_config {
     int vocab, positions; /* rows of the two embeddings */
     int width, inner;     /* hidden_size, intermediate_size */
     int layers, heads;
+    int projection; /* width of the pooled state after text_projection; 0: there is none */
+    int eos;        /* eos_token_id; 2 is the mark of files older than transformers 4.31 */
     float eps;
     enum activation act;
 };
@@ -28,6 +31,23 @@ void clip_close(struct clip *c);
 
 const struct clip_config *clip_config(const struct clip *c);
 
+/* A vector of width numbers in place of the token embedding at position `at`: textual inversion. */
+struct clip_vector {
+    int at; /* 0..tokens-1 */
+    const float *values;
+};
+
+/* One text. All borrowed for the call. */
+struct clip_text {
+    const int32_t *ids; /* [tokens], each 0..vocab-1, also where a vector stands */
+    int64_t tokens;     /* 1..positions */
+    const struct clip_vector *vectors;
+    size_t n_vectors;
+};
+
+/* Numbers in the pooled state: the projection's, or else the encoder's width. */
+int clip_pooled_width(const struct clip *c);
+
 /*
  * Its linear layers, as "encoder.layers.0.self_attn.q_proj", without "text_model.". Borrowed; what
  * is added to a layer (adapter.h) counts from the next call on.
@@ -35,10 +55,16 @@ const struct clip_config *clip_config(const struct clip *c);
 const struct layer_list *clip_layers(const struct clip *c);
 
 /*
- * states[n, tokens, width] after the last layer and the final norm, from ids[n, tokens], each
- * 0..vocab-1 (else ERR_INPUT); tokens: 1..positions.
+ * states[tokens, width]: after leaving out the `skip` last layers (0: none of them, at most all),
+ * through the final norm if `norm` is set. transformers' hidden_states[-1 - skip] is without it.
+ *
+ * pooled[clip_pooled_width]; NULL: not wanted, and layers left out are then not run. The last
+ * layer's normed state at the end of the text, through text_projection if the model has one. The
+ * end is the first eos; for the old mark 2 the first of the highest id (transformers, PR 24773).
+ *
+ * ERR_INPUT for ids, positions or skip outside their bounds.
  */
-int clip_encode(const struct clip *c, float *states, const int32_t *ids, int64_t n, int64_t tokens,
-                struct err *e);
+int clip_encode(const struct clip *c, float *states, float *pooled, const struct clip_text *text,
+                int skip, bool norm, struct err *e);
 
 #endif

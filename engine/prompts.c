@@ -36,7 +36,8 @@ static int encode(const struct model *m, const char *text, float *ret_states, st
         return err_set(e, ERR_OOM, "no memory for %d tokens", tokens);
     if (text != NULL)
         TRY(tokenizer_encode_padded(m->tokenizer, text, ids, NULL, e));
-    TRY(clip_encode(m->clip, ret_states, ids, 1, tokens, e));
+    TRY(clip_encode(m->clip, ret_states, NULL, &(struct clip_text){.ids = ids, .tokens = tokens}, 0,
+                    true, e));
 out:
     free(ids);
     return rc;

@@ -128,7 +128,9 @@ struct bench {
 
 static int run_text(struct bench *b, struct err *e)
 {
-    return clip_encode(b->model->clip, b->states, b->ids, 1, b->tokens, e);
+    const struct clip_text text = {.ids = b->ids, .tokens = b->tokens};
+
+    return clip_encode(b->model->clip, b->states, NULL, &text, 0, true, e);
 }
 
 static int run_context(struct bench *b, struct err *e)

@@ -23,7 +23,8 @@
             fail_msg("%s", e_.text);                                                               \
     } while (0)
 
-#define N_BACKENDS 2
+#define N_BACKENDS   2
+#define BACKEND_FAST 1 /* of backend_open: the one that renders; 0 is the oracle, slow */
 
 static inline struct ops *backend_open(int i)
 {
