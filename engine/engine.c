@@ -2,17 +2,15 @@
 
 #include "engine/pipeline.h"
 
-#define MODEL_FILES_MAX 16
-
 struct engine {
-    char *folder; /* owned */
+    struct checkpoint *checkpoint; /* its files; the weights are let go of */
     uint64_t memory_bytes;
     struct ops *ops;
     struct model *model;
     struct prompts prompts;
-    struct arena arena; /* kept while renders need the same size */
-    struct model_file files[MODEL_FILES_MAX];
-    size_t n_files; /* 0: not yet computed */
+    struct arena arena;       /* kept while renders need the same size */
+    struct model_file *files; /* owned; NULL: not yet computed */
+    char model_hash[HASH_HEX_SIZE];
 };
 
 static int backend_new(enum backend backend, int threads, struct ops **ret_ops, struct err *e)
@@ -28,6 +26,7 @@ static int backend_new(enum backend backend, int threads, struct ops **ret_ops, 
 
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e)
 {
+    const struct checkpoint_options source = {.model = o->model};
     struct engine *g = calloc(1, sizeof *g);
     int rc = 0;
 
@@ -36,11 +35,10 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     g->memory_bytes = o->memory_bytes;
     if (o->threads < 1 || o->precision != PRECISION_F32)
         TRY(err_set(e, ERR_ARG, "an engine needs at least one thread and a known precision"));
-    g->folder = strdup(o->model);
-    if (g->folder == NULL)
-        TRY(err_set(e, ERR_OOM, "model '%s': no memory", o->model));
     TRY(backend_new(o->backend, o->threads, &g->ops, e));
-    TRY(model_open(g->folder, g->ops, g->memory_bytes, &g->model, e));
+    TRY(checkpoint_open(&source, &g->checkpoint, e));
+    TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
+    checkpoint_unmap(g->checkpoint);
     *ret_engine = g;
     g = NULL;
 out:
@@ -57,7 +55,8 @@ void engine_close(struct engine *g)
     arena_done(&g->arena);
     if (g->ops != NULL)
         g->ops->free(g->ops);
-    free(g->folder);
+    checkpoint_close(g->checkpoint);
+    free(g->files);
     free(g);
 }
 
@@ -71,58 +70,80 @@ const char *engine_probe_class(enum backend backend)
     return backend == BACKEND_REF ? "ref" : ops_cpu_class();
 }
 
-/* One file's place in the list; a missing optional file has none. */
-static int add_file(struct engine *g, const struct model_part *part, size_t *n, struct err *e)
+/*
+ * What AUTOMATIC1111 would call the model's hash: that of the file with the U-Net's weights; of
+ * several such files, the hash of their hashes in order of name.
+ */
+static int hash_model(struct engine *g, const struct checkpoint_file *files, size_t n,
+                      struct err *e)
 {
-    struct model_file *f = &g->files[*n];
-    char path[PATH_MAX];
-    struct err why;
-    int rc;
+    struct buf all = {0};
+    const char *last = NULL;
+    int rc = 0;
 
-    rc = layer_path(path, g->folder, part->path, e);
-    if (rc != 0)
-        return rc;
-    rc = hash_file(path, f->sha256, &why);
-    if (rc == ERR_MISSING && part->optional)
-        return 0;
-    if (rc != 0)
-        return err_set(e, rc, "%s", why.text);
-    f->path = part->path;
-    ++*n;
-    return 0;
+    for (size_t i = 0; i < n; i++)
+        if (files[i].denoiser) {
+            last = g->files[i].sha256;
+            buf_puts(&all, last);
+        }
+    TRY(buf_check(&all, e));
+    if (last == NULL)
+        TRY(err_set(e, ERR_INTERNAL, "model '%s': the U-Net's weights are not listed",
+                    checkpoint_path(g->checkpoint)));
+    if (all.size == HASH_HEX_SIZE - 1)
+        memcpy(g->model_hash, last, HASH_HEX_SIZE);
+    else
+        TRY(hash_bytes(all.data, all.size, g->model_hash, e));
+out:
+    buf_done(&all);
+    return rc;
+}
+
+static int hash_files(struct engine *g, struct err *e)
+{
+    const struct checkpoint_file *files;
+    size_t n;
+    int rc = 0;
+
+    files = checkpoint_files(g->checkpoint, &n);
+    g->files = calloc(n, sizeof *g->files);
+    if (g->files == NULL)
+        return err_set(e, ERR_OOM, "no memory for the hashes of %zu files", n);
+    for (size_t i = 0; i < n; i++) {
+        g->files[i].path = files[i].name;
+        TRY(hash_file(files[i].path, g->files[i].sha256, e));
+    }
+    TRY(hash_model(g, files, n, e));
+out:
+    if (rc != 0) {
+        free(g->files);
+        g->files = NULL;
+    }
+    return rc;
 }
 
 int engine_files(struct engine *g, const struct model_file **ret_files, size_t *ret_n,
                  struct err *e)
 {
-    size_t n = 0;
     int rc = 0;
 
-    if (g->n_files == 0) {
-        for (const struct model_part *p = model_parts(); p->path != NULL; p++)
-            TRY(add_file(g, p, &n, e));
-        g->n_files = n;
-    }
+    if (g->files == NULL)
+        TRY(hash_files(g, e));
+    checkpoint_files(g->checkpoint, ret_n);
     *ret_files = g->files;
-    *ret_n = g->n_files;
 out:
     return rc;
 }
 
 int engine_model_hash(struct engine *g, char ret_hex[HASH_HEX_SIZE], struct err *e)
 {
-    const struct model_file *files;
-    size_t n;
-    int rc = engine_files(g, &files, &n, e);
+    int rc = 0;
 
-    if (rc != 0)
-        return rc;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(files[i].path, "unet/diffusion_pytorch_model.safetensors") == 0) {
-            memcpy(ret_hex, files[i].sha256, HASH_HEX_SIZE);
-            return 0;
-        }
-    return err_set(e, ERR_INTERNAL, "model '%s': the U-Net's weights are not listed", g->folder);
+    if (g->files == NULL)
+        TRY(hash_files(g, e));
+    memcpy(ret_hex, g->model_hash, HASH_HEX_SIZE);
+out:
+    return rc;
 }
 
 static int hires_side(int side, double scale)

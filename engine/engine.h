@@ -63,7 +63,10 @@ struct model_file {
 int engine_files(struct engine *g, const struct model_file **ret_files, size_t *ret_n,
                  struct err *e);
 
-/* SHA-256 of the U-Net's weights file: what AUTOMATIC1111 would call the model's hash. */
+/*
+ * What AUTOMATIC1111 would call the model's hash: SHA-256 of the file with the U-Net's weights; of
+ * shards, the SHA-256 of their hashes in order of name.
+ */
 int engine_model_hash(struct engine *g, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
 /* A picture that a render starts from. Borrowed for the render; NULL pixels: there is none. */

@@ -1,5 +1,5 @@
 /*
- * A diffusers folder, loaded: the parts of one StableDiffusionPipeline on one backend.
+ * A checkpoint, loaded: the parts of one Stable Diffusion pipeline on one backend.
  * Belongs to the thread of its backend.
  *
  *     TRY(model_open("models/sticker-128", ops, 0, &m, e));
@@ -9,6 +9,7 @@
 #ifndef ENGINE_MODEL_H
 #define ENGINE_MODEL_H
 
+#include "engine/checkpoint.h"
 #include "engine/clip.h"
 #include "engine/schedule.h"
 #include "engine/tokenizer.h"
@@ -16,31 +17,30 @@
 #include "engine/vae.h"
 
 struct model {
-    struct ops *ops; /* borrowed; outlives the model */
+    struct ops *ops;             /* borrowed; outlives the model */
+    struct checkpoint_kind kind; /* XL or not, inpainting pipeline or not */
     struct tokenizer *tokenizer;
+    struct tokenizer *tokenizer2; /* XL; else NULL */
     struct clip *clip;
+    struct clip *clip2; /* XL's second encoder, whose pooled state goes to the U-Net; else NULL */
     struct unet *unet;
     struct vae *vae;
     struct schedule_config *schedule;
+    bool masked; /* the U-Net takes mask and masked picture too: 2 * latent + 1 channels */
     uint64_t weight_bytes; /* of all networks, as float32 */
 };
 
 /*
- * Reads and checks every part, and that the parts fit each other. ERR_MISSING, ERR_INPUT name file
- * and tensor or key; ERR_OOM: the weights pass budget_bytes (0: no limit).
+ * Reads and checks every part, and that the parts fit each other; the checkpoint may be closed
+ * afterwards. ERR_MISSING, ERR_INPUT name file and tensor or key; ERR_OOM: the weights pass
+ * budget_bytes (0: no limit).
  */
-int model_open(const char *folder, struct ops *o, uint64_t budget_bytes, struct model **ret_model,
+int model_load(const struct checkpoint *c, struct ops *o, uint64_t budget_bytes,
+               struct model **ret_model, struct err *e);
+
+/* The same from a path, with nothing said about it. */
+int model_open(const char *path, struct ops *o, uint64_t budget_bytes, struct model **ret_model,
                struct err *e);
 void model_close(struct model *m);
-
-/*
- * The files of the folder that decide pixels, relative and sorted; those a model may lack are
- * marked. Ends with a NULL path.
- */
-struct model_part {
-    const char *path;
-    bool optional;
-};
-const struct model_part *model_parts(void);
 
 #endif

@@ -41,6 +41,8 @@ static int check_render(const struct model *m, const struct render *r, struct er
 
     if (r->prompt == NULL)
         return err_set(e, ERR_ARG, "a render needs a prompt");
+    if (m->kind.xl || m->masked)
+        return err_set(e, ERR_INPUT, "models of this kind are opened, but not rendered yet");
     if (r->width < factor || r->height < factor || r->width > SIDE_MAX || r->height > SIDE_MAX ||
         r->width % factor != 0 || r->height % factor != 0)
         return err_set(e, ERR_INPUT,

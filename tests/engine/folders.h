@@ -10,6 +10,7 @@
 #include "proto/json.h"
 #include "tests/engine/nets.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,42 +33,62 @@ static inline void read_file(const char *path, struct buf *ret_data)
     assert_ok(buf_read_file(ret_data, path, 64u << 20, e));
 }
 
-/* BINARY_DIR/models-test/NAME: links to every file of GOLDEN_DIR/models/MODEL. */
-static inline void folder_make(char ret_folder[FOLDER_SIZE], const char *model, const char *name)
+/* Links in folder TO to every file of folder FROM; subfolders are made. */
+static inline void folder_link(const char *from, const char *to)
 {
-    static const char *const subfolders[] = {"",           "/scheduler", "/text_encoder",
-                                             "/tokenizer", "/unet",      "/vae"};
-    char path[2 * FOLDER_SIZE], from[2 * FOLDER_SIZE];
+    char source[PATH_MAX], path[PATH_MAX];
+    struct dirent *entry;
+    DIR *d = opendir(from);
 
-    mkdir(BINARY_DIR "/models-test", 0777);
-    /* One folder per process: tests may run side by side. */
-    snprintf(ret_folder, FOLDER_SIZE, BINARY_DIR "/models-test/%s-%ld", name, (long)getpid());
-    for (size_t i = 0; i < sizeof subfolders / sizeof *subfolders; i++) {
-        snprintf(path, sizeof path, "%s%s", ret_folder, subfolders[i]);
-        assert_true(mkdir(path, 0777) == 0 || errno == EEXIST);
+    assert_non_null(d);
+    assert_true(mkdir(to, 0777) == 0 || errno == EEXIST);
+    while ((entry = readdir(d)) != NULL) {
+        struct stat st;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        assert_ok(layer_path(source, from, entry->d_name, e));
+        assert_ok(layer_path(path, to, entry->d_name, e));
+        assert_int_equal(stat(source, &st), 0);
+        if (S_ISDIR(st.st_mode))
+            folder_link(source, path);
+        else
+            assert_int_equal(symlink(source, path), 0);
     }
-    for (const struct model_part *p = model_parts(); p->path != NULL; p++) {
-        snprintf(path, sizeof path, "%s/%s", ret_folder, p->path);
-        snprintf(from, sizeof from, GOLDEN_DIR "/models/%s/%s", model, p->path);
-        unlink(path);
-        assert_int_equal(symlink(from, path), 0);
-    }
+    closedir(d);
 }
 
 static inline void folder_remove(const char *folder)
 {
-    static const char *const subfolders[] = {"/scheduler", "/text_encoder", "/tokenizer",
-                                             "/unet",      "/vae",          ""};
-    char path[2 * FOLDER_SIZE];
+    struct dirent *entry;
+    DIR *d = opendir(folder);
 
-    for (const struct model_part *p = model_parts(); p->path != NULL; p++) {
-        snprintf(path, sizeof path, "%s/%s", folder, p->path);
-        unlink(path);
+    if (d == NULL)
+        return;
+    while ((entry = readdir(d)) != NULL) {
+        char path[PATH_MAX];
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        assert_ok(layer_path(path, folder, entry->d_name, e));
+        if (unlink(path) != 0)
+            folder_remove(path);
     }
-    for (size_t i = 0; i < sizeof subfolders / sizeof *subfolders; i++) {
-        snprintf(path, sizeof path, "%s%s", folder, subfolders[i]);
-        assert_int_equal(rmdir(path), 0);
-    }
+    closedir(d);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* BINARY_DIR/models-test/NAME: links to every file of GOLDEN_DIR/models/MODEL, nothing else. */
+static inline void folder_make(char ret_folder[FOLDER_SIZE], const char *model, const char *name)
+{
+    char from[FOLDER_SIZE];
+
+    mkdir(BINARY_DIR "/models-test", 0777);
+    /* One folder per process: tests may run side by side. */
+    snprintf(ret_folder, FOLDER_SIZE, BINARY_DIR "/models-test/%s-%ld", name, (long)getpid());
+    folder_remove(ret_folder);
+    snprintf(from, sizeof from, GOLDEN_DIR "/models/%s", model);
+    folder_link(from, ret_folder);
 }
 
 /* Sets key of a JSON file to value (JSON text); NULL removes it. */

@@ -17,35 +17,60 @@ static void assert_refused(const char *folder, int code, const char *part1, cons
 
 static void missing_folder_and_files_are_named(void **state)
 {
+    static const char *const needed[] = {
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "text_encoder_2/config.json",
+        "text_encoder_2/model.safetensors",
+        "tokenizer/merges.txt",
+        "tokenizer_2/merges.txt",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    };
     char folder[FOLDER_SIZE], path[2 * FOLDER_SIZE];
 
     (void)state;
     assert_refused(GOLDEN_DIR "/models/none", ERR_MISSING, "models/none", "");
-    for (const struct model_part *p = model_parts(); p->path != NULL; p++) {
-        if (p->optional)
-            continue;
-        folder_make(folder, "sd1", "missing");
-        snprintf(path, sizeof path, "%s/%s", folder, p->path);
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        folder_make(folder, strstr(needed[i], "_2/") != NULL ? "sdxl" : "sd1", "missing");
+        snprintf(path, sizeof path, "%s/%s", folder, needed[i]);
         assert_int_equal(unlink(path), 0);
-        assert_refused(folder, ERR_MISSING, p->path, "");
+        assert_refused(folder, ERR_MISSING, needed[i], "");
     }
     folder_remove(folder);
 }
 
 static void other_pipelines_and_parts_are_refused(void **state)
 {
+    static const char *const others[] = {"\"StableDiffusion3Pipeline\"", "\"FluxPipeline\"",
+                                         "\"StableDiffusionLatentUpscalePipeline\""};
     char folder[FOLDER_SIZE];
 
     (void)state;
     folder_make(folder, "sd1", "class");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        folder_set(folder, "model_index.json", "_class_name", others[i]);
+        assert_refused(folder, ERR_INPUT, "model_index.json", others[i]);
+        assert_refused(folder, ERR_INPUT, "StableDiffusionXLPipeline", "Inpaint");
+    }
     folder_set(folder, "model_index.json", "_class_name", "\"StableDiffusionXLPipeline\"");
-    assert_refused(folder, ERR_INPUT, "model_index.json", "StableDiffusionXLPipeline");
+    assert_refused(folder, ERR_INPUT, "model_index.json", "text_encoder_2");
     folder_set(folder, "model_index.json", "_class_name", "\"StableDiffusionPipeline\"");
     folder_set(folder, "model_index.json", "vae", "[\"diffusers\", \"AutoencoderTiny\"]");
     assert_refused(folder, ERR_INPUT, "'vae'", "AutoencoderTiny");
     folder_set(folder, "model_index.json", "vae", "[\"diffusers\", \"AutoencoderKL\"]");
     folder_set(folder, "model_index.json", "text_encoder_2", "[\"transformers\", \"CLIP\"]");
     assert_refused(folder, ERR_INPUT, "model_index.json", "text_encoder_2");
+    folder_make(folder, "sdxl", "class");
+    folder_set(folder, "model_index.json", "requires_aesthetics_score", "true");
+    assert_refused(folder, ERR_INPUT, "requires_aesthetics_score", "refiner");
+    folder_set(folder, "model_index.json", "requires_aesthetics_score", NULL);
+    folder_set(folder, "model_index.json", "text_encoder", "[null, null]");
+    assert_refused(folder, ERR_INPUT, "model_index.json", "'text_encoder'");
     folder_remove(folder);
 }
 

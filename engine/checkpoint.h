@@ -1,0 +1,77 @@
+/*
+ * One model on disk, whatever its layout: parts to open networks from, tokenizers, the scheduler's
+ * configuration, and the files that decide pixels. It loads nothing: struct model does.
+ *
+ * Layouts: a diffusers folder of a Stable Diffusion or Stable Diffusion XL pipeline, text to
+ * picture, image to image or inpainting.
+ *
+ * Read-only after open: any thread.
+ *
+ *     TRY(checkpoint_open(&(struct checkpoint_options){.model = "models/sticker-128"}, &c, e));
+ *     TRY(unet_open(checkpoint_source(c, CHECKPOINT_UNET), o, 0, &bytes, &u, e));
+ *     TRY(checkpoint_tokenizer(c, 0, &t, e));
+ *     checkpoint_close(c);
+ */
+#ifndef ENGINE_CHECKPOINT_H
+#define ENGINE_CHECKPOINT_H
+
+#include "engine/part.h"
+#include "engine/schedule.h"
+#include "engine/tokenizer.h"
+
+struct checkpoint;
+
+enum checkpoint_part {
+    CHECKPOINT_TEXT,
+    CHECKPOINT_TEXT_2, /* SDXL's second encoder, with a projection */
+    CHECKPOINT_UNET,
+    CHECKPOINT_VAE,
+    CHECKPOINT_PARTS
+};
+
+struct checkpoint_options {
+    const char *model; /* folder */
+};
+
+/*
+ * Opens and checks what says how the model is made; weights are mapped, their shapes are checked by
+ * the networks. ERR_MISSING, ERR_INPUT name the file, and what is wrong in it.
+ */
+int checkpoint_open(const struct checkpoint_options *o, struct checkpoint **ret_c, struct err *e);
+void checkpoint_close(struct checkpoint *c);
+
+/* The path that was asked for; borrowed. */
+const char *checkpoint_path(const struct checkpoint *c);
+
+/* Borrowed until checkpoint_unmap; NULL if the model has no such part: TEXT_2 unless it is XL. */
+const struct part_source *checkpoint_source(const struct checkpoint *c, enum checkpoint_part part);
+
+/* What the pipeline is: model_index.json's class and keys. */
+struct checkpoint_kind {
+    bool xl;          /* two text encoders, pooled state, size conditioning */
+    bool inpaint;     /* an inpainting pipeline; whether its U-Net has nine channels is its own */
+    bool force_zeros; /* XL: the states of an empty negative prompt are zeros */
+};
+const struct checkpoint_kind *checkpoint_kind(const struct checkpoint *c);
+
+/* i: 0 the tokenizer of TEXT, 1 that of TEXT_2. Caller frees. */
+int checkpoint_tokenizer(const struct checkpoint *c, int i, struct tokenizer **ret_t,
+                         struct err *e);
+
+/* Caller frees. */
+int checkpoint_schedule(const struct checkpoint *c, struct schedule_config **ret_c, struct err *e);
+
+/* A file whose bytes decide pixels. */
+struct checkpoint_file {
+    char *name;    /* relative to the model's folder: "unet/config.json" */
+    char *path;    /* where it is */
+    bool denoiser; /* holds weights of the U-Net */
+};
+
+/* Sorted by name. Borrowed. */
+const struct checkpoint_file *checkpoint_files(const struct checkpoint *c, size_t *ret_n);
+
+/* Lets go of the weights, once the networks are open: sources are NULL from here on. */
+void checkpoint_unmap(struct checkpoint *c);
+
+#endif

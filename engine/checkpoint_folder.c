@@ -1,0 +1,172 @@
+#include "engine/checkpoint_layout.h"
+
+#include "engine/config.h"
+#include "engine/layer.h"
+
+#include <unistd.h>
+
+/* Parts that decide no pixel here: the safety checker and what belongs to it, image prompts. */
+static const char *const unused[] = {"safety_checker",  "feature_extractor",
+                                     "image_encoder",   "requires_safety_checker",
+                                     "add_watermarker", NULL};
+
+static const struct pipeline {
+    const char *name;
+    bool xl, inpaint;
+} pipelines[] = {
+    {"StableDiffusionPipeline", false, false},
+    {"StableDiffusionImg2ImgPipeline", false, false},
+    {"StableDiffusionInpaintPipeline", false, true},
+    {"StableDiffusionXLPipeline", true, false},
+    {"StableDiffusionXLImg2ImgPipeline", true, false},
+    {"StableDiffusionXLInpaintPipeline", true, true},
+};
+
+/* A part's folder, the class that model_index.json must give it, and its weights. */
+static const struct part_folder {
+    const char *name, *class_name, *file;
+} folders[CHECKPOINT_PARTS] = {
+    [CHECKPOINT_TEXT] = {"text_encoder", "CLIPTextModel", "model.safetensors"},
+    [CHECKPOINT_TEXT_2] = {"text_encoder_2", "CLIPTextModelWithProjection", "model.safetensors"},
+    [CHECKPOINT_UNET] = {"unet", "UNet2DConditionModel", "diffusion_pytorch_model.safetensors"},
+    [CHECKPOINT_VAE] = {"vae", "AutoencoderKL", "diffusion_pytorch_model.safetensors"},
+};
+
+static bool has_part(const struct checkpoint *c, int part)
+{
+    return part != CHECKPOINT_TEXT_2 || c->kind.xl;
+}
+
+static void read_class(struct checkpoint *c, struct config *index)
+{
+    const char *name = config_string(index, "_class_name", "");
+
+    for (size_t i = 0; i < sizeof pipelines / sizeof *pipelines; i++)
+        if (strcmp(pipelines[i].name, name) == 0) {
+            c->kind.xl = pipelines[i].xl;
+            c->kind.inpaint = pipelines[i].inpaint;
+            return;
+        }
+    config_refuse(index, "_class_name",
+                  "this engine reads StableDiffusionPipeline and StableDiffusionXLPipeline, and "
+                  "their Img2Img and Inpaint kinds");
+}
+
+/* "unet": ["diffusers", "UNet2DConditionModel"] */
+static void check_part(struct config *index, const char *key, const char *class_name)
+{
+    const char *given = config_list_string(index, key, 2, 1);
+
+    if (given != NULL && strcmp(given, class_name) != 0)
+        config_refuse(index, key, "this engine reads %s", class_name);
+}
+
+static int read_index(struct checkpoint *c, const char *path, const json_t *root, struct err *e)
+{
+    struct config index = {0};
+    int rc = 0;
+
+    TRY(config_init(&index, path, root, NULL, e));
+    read_class(c, &index);
+    for (int i = 0; i < CHECKPOINT_PARTS; i++)
+        if (has_part(c, i))
+            check_part(&index, folders[i].name, folders[i].class_name);
+    /* A scheduler's class only says which sampler was the default; CLIPTokenizer and
+     * CLIPTokenizerFast give the same ids. */
+    config_list_string(&index, "scheduler", 2, 1);
+    config_list_string(&index, "tokenizer", 2, 1);
+    if (c->kind.xl) {
+        config_list_string(&index, "tokenizer_2", 2, 1);
+        c->kind.force_zeros = config_bool(&index, "force_zeros_for_empty_prompt", true);
+        if (config_bool(&index, "requires_aesthetics_score", false))
+            config_refuse(&index, "requires_aesthetics_score",
+                          "this engine does not implement SDXL's refiner");
+    }
+    TRY(config_finish(&index, unused));
+out:
+    config_done(&index);
+    return rc;
+}
+
+static int open_index(struct checkpoint *c, struct err *e)
+{
+    char path[PATH_MAX];
+    json_t *root = NULL;
+    int rc = 0;
+
+    TRY(layer_path(path, c->path, "model_index.json", e));
+    TRY(json_read_file(path, &root, e));
+    TRY(read_index(c, path, root, e));
+    TRY(checkpoint_add_file(c, c->path, "model_index.json", false, e));
+out:
+    json_decref(root);
+    return rc;
+}
+
+/* NAME/FILE, if the folder has it or must have it. */
+static int add_file(struct checkpoint *c, const char *name, const char *file, bool needed,
+                    bool denoiser, struct err *e)
+{
+    char relative[PATH_MAX], path[PATH_MAX];
+    int rc = 0;
+
+    TRY(layer_path(relative, name, file, e));
+    TRY(layer_path(path, c->path, relative, e));
+    if (needed || access(path, F_OK) == 0)
+        TRY(checkpoint_add_file(c, c->path, relative, denoiser, e));
+out:
+    return rc;
+}
+
+static int open_part(struct checkpoint *c, int part, struct err *e)
+{
+    const struct part_folder *f = &folders[part];
+    char path[PATH_MAX];
+    int rc = 0;
+
+    TRY(layer_path(path, c->path, f->name, e));
+    TRY(part_open(&c->parts[part], path, f->file, e));
+    TRY(add_file(c, f->name, "config.json", true, false, e));
+    TRY(add_file(c, f->name, f->file, true, part == CHECKPOINT_UNET, e));
+out:
+    return rc;
+}
+
+static int open_tokenizer(struct checkpoint *c, int i, struct err *e)
+{
+    static const char *const files[] = {"added_tokens.json",       "merges.txt",
+                                        "special_tokens_map.json", "tokenizer.json",
+                                        "tokenizer_config.json",   "vocab.json"};
+    const char *name = i == 0 ? "tokenizer" : "tokenizer_2";
+    char path[PATH_MAX];
+    int rc = 0;
+
+    TRY(layer_path(path, c->path, name, e));
+    c->tokenizers[i] = strdup(path);
+    if (c->tokenizers[i] == NULL)
+        TRY(err_set(e, ERR_OOM, "model '%s': no memory", c->path));
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+        TRY(add_file(c, name, files[k], false, false, e));
+out:
+    return rc;
+}
+
+int checkpoint_open_folder(struct checkpoint *c, struct err *e)
+{
+    char path[PATH_MAX];
+    int rc = 0;
+
+    TRY(open_index(c, e));
+    TRY(layer_path(path, c->path, "scheduler/scheduler_config.json", e));
+    c->schedule = strdup(path);
+    if (c->schedule == NULL)
+        TRY(err_set(e, ERR_OOM, "model '%s': no memory", c->path));
+    TRY(add_file(c, "scheduler", "scheduler_config.json", true, false, e));
+    for (int i = 0; i < (c->kind.xl ? 2 : 1); i++)
+        TRY(open_tokenizer(c, i, e));
+    for (int i = 0; i < CHECKPOINT_PARTS; i++)
+        if (has_part(c, i))
+            TRY(open_part(c, i, e));
+out:
+    return rc;
+}
