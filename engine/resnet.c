@@ -25,17 +25,18 @@ void resnet_done(struct resnet *r, struct ops *o)
     *r = (struct resnet){0};
 }
 
-int resnet_forward(const struct resnet *r, struct ops *o, float *y, const float *x,
+int resnet_forward(const struct resnet *r, struct ops *o, float *y, int64_t y_room, const float *x,
                    const struct extent *s, const float *temb, struct err *e)
 {
     static const int pad[4] = {1, 1, 1, 1}, none[4] = {0};
     const struct resnet_config *c = &r->config;
     size_t mark = arena_mark(o->arena);
-    float *normed, *hidden, *time = NULL;
+    float *normed = y, *hidden, *time = NULL;
     int rc = 0;
 
     TRY(scratch(o, extent_rows(s) * c->out, &hidden, e));
-    TRY(scratch(o, extent_rows(s) * c->in, &normed, e));
+    if (y_room < extent_rows(s) * c->in)
+        TRY(scratch(o, extent_rows(s) * c->in, &normed, e));
     if (r->time != NULL) {
         TRY(scratch(o, s->n * c->out, &time, e));
         TRY(linear_layer_forward(o, time, temb, r->time, s->n, ACT_NONE, NULL, e));
@@ -45,7 +46,7 @@ int resnet_forward(const struct resnet *r, struct ops *o, float *y, const float 
     TRY(conv_layer_forward(o, hidden, normed, r->conv1, s->n, s->h, s->w, 1, pad, time, NULL, e));
     TRY(o->group_norm(o, hidden, hidden, r->norm2.gamma, r->norm2.beta, s->n, extent_pixels(s),
                       c->out, c->groups, c->eps, c->act, e));
-    if (r->shortcut != NULL) {
+    if (r->shortcut != NULL) { /* into y, where the normed input is no longer needed */
         TRY(conv_layer_forward(o, y, x, r->shortcut, s->n, s->h, s->w, 1, none, NULL, NULL, e));
         x = y;
     }

@@ -32,9 +32,12 @@ void resnet_load(struct resnet *r, struct loader *ld, const struct resnet_config
                  const char *name);
 void resnet_done(struct resnet *r, struct ops *o);
 
-/* y[n, h, w, out] from x[n, h, w, in]; temb[n, time], activated already, NULL without. y is not x.
+/*
+ * y[n, h, w, out] from x[n, h, w, in]; temb[n, time], activated already, NULL without. y is not x.
+ * y_room: numbers that y's memory holds, at least the result's; with room for the input, less
+ * scratch is taken.
  */
-int resnet_forward(const struct resnet *r, struct ops *o, float *y, const float *x,
+int resnet_forward(const struct resnet *r, struct ops *o, float *y, int64_t y_room, const float *x,
                    const struct extent *s, const float *temb, struct err *e);
 
 #endif

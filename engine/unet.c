@@ -307,6 +307,7 @@ struct pass {
     const float *temb;
     const struct unet_text *texts; /* [n] */
     float *hidden;                 /* the map of the way up, large enough for every level */
+    int64_t room;                  /* numbers in hidden */
 };
 
 static int skip_push(struct unet *u, const struct extent *s, int64_t channels, float **ret_values,
@@ -351,7 +352,8 @@ static int down_block(struct unet *u, struct pass *p, const struct block *b, str
         float *y;
 
         TRY(skip_push(u, &p->extent, b->channels, &y, e));
-        TRY(resnet_forward(&b->resnets[i], o, y, x, &p->extent, p->temb, e));
+        TRY(resnet_forward(&b->resnets[i], o, y, extent_rows(&p->extent) * b->channels, x,
+                           &p->extent, p->temb, e));
         if (b->transformers != NULL)
             TRY(transformer_forward(&b->transformers[i], o, y, &p->extent, p->texts, e));
     }
@@ -364,15 +366,16 @@ out:
 static int mid_block(struct unet *u, struct pass *p, struct err *e)
 {
     struct ops *o = u->ops;
+    int64_t size = extent_rows(&p->extent) * u->mid.channels;
     size_t mark = arena_mark(o->arena);
     float *x;
     int rc = 0;
 
-    TRY(scratch(o, extent_rows(&p->extent) * u->mid.channels, &x, e));
-    TRY(resnet_forward(&u->mid.resnets[0], o, x, u->skips[u->n_skips - 1].values, &p->extent,
+    TRY(scratch(o, size, &x, e));
+    TRY(resnet_forward(&u->mid.resnets[0], o, x, size, u->skips[u->n_skips - 1].values, &p->extent,
                        p->temb, e));
     TRY(transformer_forward(&u->mid.transformers[0], o, x, &p->extent, p->texts, e));
-    TRY(resnet_forward(&u->mid.resnets[1], o, p->hidden, x, &p->extent, p->temb, e));
+    TRY(resnet_forward(&u->mid.resnets[1], o, p->hidden, p->room, x, &p->extent, p->temb, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -411,7 +414,7 @@ static int up_layer(struct unet *u, struct pass *p, const struct block *b, int i
     TRY(scratch(o, extent_rows(&p->extent) * r->config.in, &joined, e));
     TRY(o->concat(o, joined, p->hidden, skip->values, extent_rows(&p->extent),
                   r->config.in - skip->channels, skip->channels, e));
-    TRY(resnet_forward(r, o, p->hidden, joined, &p->extent, p->temb, e));
+    TRY(resnet_forward(r, o, p->hidden, p->room, joined, &p->extent, p->temb, e));
     if (b->transformers != NULL)
         TRY(transformer_forward(&b->transformers[i], o, p->hidden, &p->extent, p->texts, e));
 out:
@@ -468,7 +471,8 @@ int unet_forward(struct unet *u, float *y, const float *x, const struct extent *
     TRY(scratch(o, s->n * c->time_width, &temb, e));
     TRY(embed_time(u, temb, t, s->n, e));
     p.temb = temb;
-    TRY(scratch(o, hidden_floats(u, s), &p.hidden, e));
+    p.room = hidden_floats(u, s);
+    TRY(scratch(o, p.room, &p.hidden, e));
     TRY(skip_push(u, s, c->channels[0], &first, e));
     TRY(conv_layer_forward(o, first, x, u->conv_in, s->n, s->h, s->w, 1, pad_in, NULL, NULL, e));
     for (int i = 0; i < c->levels; i++)

@@ -1,32 +1,25 @@
 /*
- * The decoder of diffusers' AutoencoderKL: latent to picture, any number of levels.
+ * diffusers' AutoencoderKL, both ways: latent to picture and picture to latent, whole or in tiles.
  * One thread at a time; works in the backend's arena and leaves nothing there.
  *
  *     TRY(vae_open(&part.source, o, budget, &bytes, &v, e));
  *     TRY(vae_decode(v, picture, latent, &extent, e));
  *     vae_close(v);
+ *
+ * Samples are independent: bytes of one do not depend on the others of its batch.
  */
 #ifndef ENGINE_VAE_H
 #define ENGINE_VAE_H
 
-#include "engine/config.h"
 #include "engine/layer.h"
+#include "engine/vae_config.h"
 
 struct vae;
 
-struct vae_config {
-    int latent_channels;
-    int levels; /* the picture is 2^(levels - 1) times the latent */
-    int channels[CONFIG_LEVELS_MAX];
-    int layers; /* resnets per encoder block; decoder blocks have one more */
-    int groups;
-    enum activation act;
-    double scaling_factor; /* the U-Net works on (latent - shift) * scaling_factor */
-    double shift_factor;   /* 0 unless the file has one */
-    bool post_quant_conv, mid_attention;
-};
-
-/* Arguments and errors as unet_open(). */
+/*
+ * Arguments and errors as unet_open(). Encoder and decoder are both loaded: which renders will come
+ * is not known when a model is opened, and what it weighs should not depend on them.
+ */
 int vae_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
              struct vae **ret_vae, struct err *e);
 void vae_close(struct vae *v);
@@ -38,9 +31,17 @@ int vae_factor(const struct vae *v);
 
 /*
  * y[n, h * factor, w * factor, 3], about -1..1, from z[n, h, w, latent_channels], which is already
- * divided by the scaling factor.
+ * divided by the scaling factor. s: of z.
  */
 int vae_decode(const struct vae *v, float *y, const float *z, const struct extent *s,
+               struct err *e);
+
+/*
+ * y[n, h / factor, w / factor, 2 * latent_channels], means and then logarithms of variances as the
+ * encoder gives them (diffusers clamps the latter to -30..20), not yet multiplied by the scaling
+ * factor; from x[n, h, w, 3], -1..1. s: of x, multiples of the factor, else ERR_INPUT.
+ */
+int vae_encode(const struct vae *v, float *y, const float *x, const struct extent *s,
                struct err *e);
 
 #endif
