@@ -1,41 +1,6 @@
-#include "engine/unet.h"
+#include "engine/unet_parts.h"
 
-#include "engine/resnet.h"
-#include "engine/transformer.h"
-
-#include <math.h>
-
-#define MAX_PERIOD 10000.0 /* of the sinusoidal time embedding */
-#define NAME_SIZE  96
-
-/* One level on the way down or up, and the middle (two resnets around one transformer). */
-struct block {
-    int layers;
-    int64_t channels;                 /* of its output */
-    struct resnet *resnets;           /* [layers], owned */
-    struct transformer *transformers; /* [layers], middle [layers - 1]; NULL: no attention; owned */
-    struct conv_layer *sampler;       /* to the next level; NULL at the last block */
-};
-
-/* A feature map of the way down, kept for the way up. */
-struct skip {
-    float *values;
-    struct extent extent;
-    int64_t channels;
-};
-
-struct unet {
-    struct unet_config config;
-    struct ops *ops; /* borrowed */
-    struct conv_layer *conv_in, *conv_out;
-    struct linear_layer *time1, *time2;
-    struct block down[CONFIG_LEVELS_MAX], mid, up[CONFIG_LEVELS_MAX];
-    struct norm norm_out;
-    int64_t kv_width;   /* numbers per text token, all transformers together */
-    struct skip *skips; /* [skips_max], owned; a stack that is empty between passes */
-    int n_skips, skips_max;
-    struct layer_list list; /* all layers, by name */
-};
+#define NAME_SIZE 96
 
 static struct resnet_config resnet_config(const struct unet_config *c, int64_t in, int64_t out)
 {
@@ -140,6 +105,12 @@ static void load_ends(struct unet *u, struct loader *ld)
     u->conv_in = loader_conv(ld, c->in_channels, c->channels[0], c->conv_in_kernel, "conv_in");
     u->time1 = loader_linear(ld, c->channels[0], c->time_width, true, "time_embedding.linear_1");
     u->time2 = loader_linear(ld, c->time_width, c->time_width, true, "time_embedding.linear_2");
+    if (c->pooled_width > 0) {
+        int64_t in = c->pooled_width + UNET_TIME_IDS * c->added_time_width;
+
+        u->added1 = loader_linear(ld, in, c->time_width, true, "add_embedding.linear_1");
+        u->added2 = loader_linear(ld, c->time_width, c->time_width, true, "add_embedding.linear_2");
+    }
     loader_norm(ld, &u->norm_out, c->channels[0], "conv_norm_out");
     u->conv_out = loader_conv(ld, c->channels[0], c->out_channels, c->conv_out_kernel, "conv_out");
     u->skips_max = 1;
@@ -205,6 +176,8 @@ void unet_close(struct unet *u)
     conv_layer_free(o, u->conv_out);
     linear_layer_free(o, u->time1);
     linear_layer_free(o, u->time2);
+    linear_layer_free(o, u->added1);
+    linear_layer_free(o, u->added2);
     free(u->skips);
     layer_list_done(&u->list);
     free(u);
@@ -255,236 +228,5 @@ int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t
     }
     TRY(block_context(u, &u->mid, ret_kv, text, tokens, e));
 out:
-    return rc;
-}
-
-/*
- * Sinusoids of t, of Ho et al. 2020 as diffusers' get_timestep_embedding writes them, rounded to
- * float32 where it has float32: width / 2 sines, and as many cosines before or after them. The same
- * row n times. The functions are the float64 ones: libm's float32 ones differ in the last bit
- * between processors with and without fused multiply-add, and a device class spans both.
- */
-static void sinusoids(const struct unet_config *c, float t, int64_t n, float *ret_rows)
-{
-    int64_t width = c->channels[0], half = width / 2;
-
-    for (int64_t i = 0; i < half; i++) {
-        float exponent = (float)-log(MAX_PERIOD) * (float)i / ((float)half - c->freq_shift);
-        float angle = t * (float)exp((double)exponent);
-        float sine = (float)sin((double)angle), cosine = (float)cos((double)angle);
-
-        ret_rows[i] = c->cos_first ? cosine : sine;
-        ret_rows[half + i] = c->cos_first ? sine : cosine;
-    }
-    for (int64_t i = 1; i < n; i++)
-        memcpy(ret_rows + i * width, ret_rows, (size_t)width * sizeof *ret_rows);
-}
-
-/* ret_temb[n, time_width]: the time embedding, with the activation that every resnet begins with.
- */
-static int embed_time(const struct unet *u, float *ret_temb, float t, int64_t n, struct err *e)
-{
-    const struct unet_config *c = &u->config;
-    struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *rows, *hidden;
-    int rc = 0;
-
-    TRY(scratch(o, n * c->channels[0], &rows, e));
-    TRY(scratch(o, n * c->time_width, &hidden, e));
-    if (!o->planning)
-        sinusoids(c, t, n, rows);
-    TRY(linear_layer_forward(o, hidden, rows, u->time1, n, c->act, NULL, e));
-    TRY(linear_layer_forward(o, ret_temb, hidden, u->time2, n, c->act, NULL, e));
-out:
-    arena_release(o->arena, mark);
-    return rc;
-}
-
-/* The state of one forward pass. */
-struct pass {
-    struct extent extent; /* of the current level */
-    const float *temb;
-    const struct unet_text *texts; /* [n] */
-    float *hidden;                 /* the map of the way up, large enough for every level */
-    int64_t room;                  /* numbers in hidden */
-};
-
-static int skip_push(struct unet *u, const struct extent *s, int64_t channels, float **ret_values,
-                     struct err *e)
-{
-    int rc = scratch(u->ops, extent_rows(s) * channels, ret_values, e);
-
-    if (rc != 0)
-        return rc;
-    u->skips[u->n_skips++] = (struct skip){*ret_values, *s, channels};
-    return 0;
-}
-
-/* Half the size, rounded up. Without padding the zeros are below and right only. */
-static int down_sample(struct unet *u, struct pass *p, const struct block *b, const float *x,
-                       struct err *e)
-{
-    int pad = u->config.downsample_padding;
-    const int pads[4] = {pad, 1, pad, 1};
-    struct extent in = p->extent;
-    float *y;
-    int rc = 0;
-
-    if (in.h + pad < 2 || in.w + pad < 2)
-        return err_set(e, ERR_INPUT, "a map of %lld x %lld is too small to halve without padding",
-                       (long long)in.w, (long long)in.h);
-    p->extent.h = (in.h + pad + 1 - 3) / 2 + 1;
-    p->extent.w = (in.w + pad + 1 - 3) / 2 + 1;
-    TRY(skip_push(u, &p->extent, b->channels, &y, e));
-    TRY(conv_layer_forward(u->ops, y, x, b->sampler, in.n, in.h, in.w, 2, pads, NULL, NULL, e));
-out:
-    return rc;
-}
-
-static int down_block(struct unet *u, struct pass *p, const struct block *b, struct err *e)
-{
-    struct ops *o = u->ops;
-    int rc = 0;
-
-    for (int i = 0; i < b->layers; i++) {
-        const float *x = u->skips[u->n_skips - 1].values;
-        float *y;
-
-        TRY(skip_push(u, &p->extent, b->channels, &y, e));
-        TRY(resnet_forward(&b->resnets[i], o, y, extent_rows(&p->extent) * b->channels, x,
-                           &p->extent, p->temb, e));
-        if (b->transformers != NULL)
-            TRY(transformer_forward(&b->transformers[i], o, y, &p->extent, p->texts, e));
-    }
-    if (b->sampler != NULL)
-        TRY(down_sample(u, p, b, u->skips[u->n_skips - 1].values, e));
-out:
-    return rc;
-}
-
-static int mid_block(struct unet *u, struct pass *p, struct err *e)
-{
-    struct ops *o = u->ops;
-    int64_t size = extent_rows(&p->extent) * u->mid.channels;
-    size_t mark = arena_mark(o->arena);
-    float *x;
-    int rc = 0;
-
-    TRY(scratch(o, size, &x, e));
-    TRY(resnet_forward(&u->mid.resnets[0], o, x, size, u->skips[u->n_skips - 1].values, &p->extent,
-                       p->temb, e));
-    TRY(transformer_forward(&u->mid.transformers[0], o, x, &p->extent, p->texts, e));
-    TRY(resnet_forward(&u->mid.resnets[1], o, p->hidden, p->room, x, &p->extent, p->temb, e));
-out:
-    arena_release(o->arena, mark);
-    return rc;
-}
-
-/* To the size of the next skip, which is not always twice this one. */
-static int up_sample(struct unet *u, struct pass *p, const struct block *b, struct err *e)
-{
-    static const int pad[4] = {1, 1, 1, 1};
-    const struct extent in = p->extent;
-    struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *large;
-    int rc = 0;
-
-    p->extent = u->skips[u->n_skips - 1].extent;
-    TRY(scratch(o, extent_rows(&p->extent) * b->channels, &large, e));
-    TRY(o->upsample(o, large, p->hidden, in.n, in.h, in.w, b->channels, p->extent.h, p->extent.w,
-                    e));
-    TRY(conv_layer_forward(o, p->hidden, large, b->sampler, in.n, p->extent.h, p->extent.w, 1, pad,
-                           NULL, NULL, e));
-out:
-    arena_release(o->arena, mark);
-    return rc;
-}
-
-static int up_layer(struct unet *u, struct pass *p, const struct block *b, int i, struct err *e)
-{
-    const struct resnet *r = &b->resnets[i];
-    const struct skip *skip = &u->skips[--u->n_skips];
-    struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *joined;
-    int rc = 0;
-
-    TRY(scratch(o, extent_rows(&p->extent) * r->config.in, &joined, e));
-    TRY(o->concat(o, joined, p->hidden, skip->values, extent_rows(&p->extent),
-                  r->config.in - skip->channels, skip->channels, e));
-    TRY(resnet_forward(r, o, p->hidden, p->room, joined, &p->extent, p->temb, e));
-    if (b->transformers != NULL)
-        TRY(transformer_forward(&b->transformers[i], o, p->hidden, &p->extent, p->texts, e));
-out:
-    arena_release(o->arena, mark);
-    return rc;
-}
-
-static int up_block(struct unet *u, struct pass *p, const struct block *b, struct err *e)
-{
-    int rc = 0;
-
-    for (int i = 0; i < b->layers; i++)
-        TRY(up_layer(u, p, b, i, e));
-    if (b->sampler != NULL)
-        TRY(up_sample(u, p, b, e));
-out:
-    return rc;
-}
-
-/* Numbers of the largest map on the way up: each level's, with the channels of the one below too.
- */
-static int64_t hidden_floats(const struct unet *u, const struct extent *s)
-{
-    const struct unet_config *c = &u->config;
-    struct extent at = *s;
-    int64_t largest = 0;
-
-    for (int i = 0; i < c->levels; i++) {
-        int64_t channels = c->channels[i];
-
-        if (i + 1 < c->levels && c->channels[i + 1] > channels)
-            channels = c->channels[i + 1];
-        if (extent_rows(&at) * channels > largest)
-            largest = extent_rows(&at) * channels;
-        at.h = (at.h + 1) / 2;
-        at.w = (at.w + 1) / 2;
-    }
-    return largest;
-}
-
-int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
-                 const struct unet_text *texts, struct err *e)
-{
-    const struct unet_config *c = &u->config;
-    const int in = c->conv_in_kernel / 2, out_ = c->conv_out_kernel / 2;
-    const int pad_in[4] = {in, in, in, in}, pad_out[4] = {out_, out_, out_, out_};
-    struct pass p = {.extent = *s, .texts = texts};
-    struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *temb, *first;
-    int rc = 0;
-
-    u->n_skips = 0;
-    TRY(scratch(o, s->n * c->time_width, &temb, e));
-    TRY(embed_time(u, temb, t, s->n, e));
-    p.temb = temb;
-    p.room = hidden_floats(u, s);
-    TRY(scratch(o, p.room, &p.hidden, e));
-    TRY(skip_push(u, s, c->channels[0], &first, e));
-    TRY(conv_layer_forward(o, first, x, u->conv_in, s->n, s->h, s->w, 1, pad_in, NULL, NULL, e));
-    for (int i = 0; i < c->levels; i++)
-        TRY(down_block(u, &p, &u->down[i], e));
-    TRY(mid_block(u, &p, e));
-    for (int i = 0; i < c->levels; i++)
-        TRY(up_block(u, &p, &u->up[i], e));
-    TRY(o->group_norm(o, p.hidden, p.hidden, u->norm_out.gamma, u->norm_out.beta, s->n,
-                      extent_pixels(s), c->channels[0], c->groups, c->eps, c->act, e));
-    TRY(conv_layer_forward(o, y, p.hidden, u->conv_out, s->n, s->h, s->w, 1, pad_out, NULL, NULL,
-                           e));
-out:
-    arena_release(o->arena, mark);
     return rc;
 }

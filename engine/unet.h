@@ -41,9 +41,18 @@ int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t
                  struct err *e);
 
 /*
+ * ret_added[time_width] from pooled[pooled_width] and the six numbers original height and width,
+ * top and left of the crop, target height and width: SDXL's size conditioning (Podell et al. 2023,
+ * section 2.2). For U-Nets whose pooled_width is not 0.
+ */
+int unet_added(const struct unet *u, float *ret_added, const float *pooled,
+               const float time_ids[UNET_TIME_IDS], struct err *e);
+
+/*
  * y[n, h, w, out_channels] from x[n, h, w, in_channels], already scaled for the model, at training
- * step t (0..n_train, may be fractional), each sample with its own text of texts[n]. Any h, w from
- * 1; sizes that do not halve evenly are treated as diffusers does.
+ * step t (0..n_train, may be fractional), each sample with its own text of texts[n], which has
+ * `added` if and only if pooled_width is not 0. Any h, w from 1; sizes that do not halve evenly are
+ * treated as diffusers does.
  */
 int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
                  const struct unet_text *texts, struct err *e);

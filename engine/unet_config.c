@@ -45,6 +45,14 @@ static void read_blocks(struct config *c, struct unet_config *u)
     config_per_level(c, "transformer_layers_per_block", 1, 64, 1, u->levels, u->transformer_blocks);
 }
 
+/* The middle works at the last level. */
+static bool has_attention(const struct unet_config *u, int level)
+{
+    int last = u->levels - 1;
+
+    return level == last || u->down_attention[level] || u->up_attention[last - level];
+}
+
 /*
  * attention_head_dim is the number of heads: a misnomer that diffusers keeps, and it refuses
  * num_attention_heads as well.
@@ -57,7 +65,7 @@ static void read_attention(struct config *c, struct unet_config *u)
     config_per_level(c, "cross_attention_dim", 1, CONFIG_CHANNELS_MAX, 1280, u->levels, widths);
     u->text_width = widths[0];
     for (int i = 0; i < u->levels; i++) {
-        if (u->channels[i] % u->heads[i] != 0)
+        if (has_attention(u, i) && u->channels[i] % u->heads[i] != 0)
             config_refuse(c, "attention_head_dim", "%d channels are not divisible by %d heads",
                           u->channels[i], u->heads[i]);
         if (widths[i] != u->text_width)
@@ -80,6 +88,11 @@ static void read_resnets(struct config *c, struct unet_config *u)
     u->downsample_padding = config_int(c, "downsample_padding", 0, 1, 1);
 }
 
+static bool sinusoidal_width(const struct unet_config *u, int width)
+{
+    return width % 2 == 0 && (float)(width / 2) - u->freq_shift > 0;
+}
+
 static void read_time(struct config *c, struct unet_config *u)
 {
     u->time_width =
@@ -87,10 +100,31 @@ static void read_time(struct config *c, struct unet_config *u)
     u->cos_first = config_bool(c, "flip_sin_to_cos", true);
     u->freq_shift = (float)config_real(c, "freq_shift", 0);
     config_only_string(c, "time_embedding_type", "positional");
-    if (u->channels[0] % 2 != 0 || (float)(u->channels[0] / 2) - u->freq_shift <= 0)
+    if (!sinusoidal_width(u, u->channels[0]))
         config_refuse(c, "block_out_channels",
                       "the first is the width of the sinusoidal embedding, even and above twice "
                       "freq_shift");
+}
+
+/* Of SDXL alone. Widths that are stated without the type are of nothing. */
+static void read_added(struct config *c, struct unet_config *u)
+{
+    const char *type = config_string(c, "addition_embed_type", "");
+    int width = config_int(c, "addition_time_embed_dim", 0, CONFIG_CHANNELS_MAX, 0);
+    int in = config_int(c, "projection_class_embeddings_input_dim", 0, 16 * CONFIG_CHANNELS_MAX, 0);
+
+    if (*type == 0)
+        return;
+    if (strcmp(type, "text_time") != 0)
+        config_refuse(c, "addition_embed_type", "this engine implements text_time");
+    if (!sinusoidal_width(u, width))
+        config_refuse(c, "addition_time_embed_dim", "it must be even and above twice freq_shift");
+    if (in <= UNET_TIME_IDS * width)
+        config_refuse(c, "projection_class_embeddings_input_dim",
+                      "it is the width of the pooled text and of %d sinusoidal embeddings of %d",
+                      UNET_TIME_IDS, width);
+    u->added_time_width = width;
+    u->pooled_width = in - UNET_TIME_IDS * width;
 }
 
 int unet_config_read(const char *path, const json_t *root, struct unet_config *ret_config,
@@ -109,6 +143,7 @@ int unet_config_read(const char *path, const json_t *root, struct unet_config *r
     read_attention(&c, &u);
     read_resnets(&c, &u);
     read_time(&c, &u);
+    read_added(&c, &u);
     u.conv_in_kernel = config_int(&c, "conv_in_kernel", 1, 15, 3);
     u.conv_out_kernel = config_int(&c, "conv_out_kernel", 1, 15, 3);
     if (u.conv_in_kernel % 2 == 0)

@@ -1,4 +1,6 @@
-/* The U-Net against diffusers: models/sd1 and sd2, three steps at batch 2, and an uneven size. */
+/*
+ * The U-Net against diffusers: every family's model, three steps at batch 2, and an uneven size.
+ */
 #include "tests/engine/nets.h"
 
 #include "engine/unet.h"
@@ -8,7 +10,8 @@ struct call {
     struct extent extent;
     float t;
     const float *x, *text;
-    float *y, *kv;
+    const float *pooled, *time_ids; /* SDXL's: of each sample */
+    float *y, *kv, *added;
     int64_t tokens;
 };
 
@@ -21,136 +24,202 @@ static int forward(void *user, struct err *e)
     int rc = 0;
 
     for (int64_t i = 0; i < c->extent.n; i++) {
+        float *added = c->added + i * config->time_width;
+
         texts[i] = (struct unet_text){.kv = c->kv + i * kv, .tokens = c->tokens};
         TRY(unet_context(c->unet, c->kv + i * kv, c->text + i * c->tokens * config->text_width,
                          c->tokens, e));
+        if (config->pooled_width == 0)
+            continue;
+        texts[i].added = added;
+        TRY(unet_added(c->unet, added, c->pooled + i * config->pooled_width,
+                       c->time_ids + i * UNET_TIME_IDS, e));
     }
     TRY(unet_forward(c->unet, c->y, c->x, &c->extent, c->t, texts, e));
 out:
     return rc;
 }
 
+/* Memory for what a call computes: y of n numbers, and the text's. */
+static void call_alloc(struct call *c, size_t n)
+{
+    size_t kv = (size_t)(c->extent.n * unet_context_floats(c->unet, c->tokens));
+
+    c->y = calloc(n, sizeof *c->y);
+    c->kv = calloc(kv, sizeof *c->kv);
+    c->added = calloc((size_t)(c->extent.n * unet_config(c->unet)->time_width), sizeof *c->added);
+    assert_non_null(c->y);
+    assert_non_null(c->kv);
+    assert_non_null(c->added);
+}
+
+static struct unet *open_unet(struct ops *o, const char *model)
+{
+    struct part p = golden_part(model, "unet");
+    struct unet *u = NULL;
+    uint64_t bytes = 0;
+
+    assert_ok(unet_open(&p.source, o, 0, &bytes, &u, e));
+    part_close(&p);
+    return u;
+}
+
+/* The array NAMEwhich; caller frees. */
+static float *case_floats(const struct weights *w, const char *name, const char *which)
+{
+    struct tensor t;
+    char full[32];
+
+    snprintf(full, sizeof full, "%s%s", name, which);
+    return golden_floats(w, full, &t);
+}
+
+static float *case_map(const struct weights *w, const char *name, const char *which,
+                       struct extent *ret_s, int64_t *ret_channels)
+{
+    char full[32];
+
+    snprintf(full, sizeof full, "%s%s", name, which);
+    return golden_map(w, full, ret_s, ret_channels);
+}
+
 static void check_case(struct unet *u, struct ops *o, const struct weights *w, const char *which)
 {
-    struct call c = {.unet = u};
-    struct tensor t_text;
-    float *x, *text, *want;
+    bool sized = unet_config(u)->pooled_width > 0;
+    struct call c = {.unet = u, .tokens = 77};
+    float *x, *text, *want, *pooled = NULL, *time_ids = NULL;
+    struct tensor t;
     int64_t channels;
+    char name[32];
     size_t n;
     double error;
-    char name[32];
 
-    snprintf(name, sizeof name, "x%s", which);
-    c.x = x = golden_map(w, name, &c.extent, &channels);
-    snprintf(name, sizeof name, "context%s", which);
-    c.text = text = golden_floats(w, name, &t_text);
-    snprintf(name, sizeof name, "y%s", which);
-    want = golden_map(w, name, &c.extent, &channels);
+    c.x = x = case_map(w, "x", which, &c.extent, &channels);
+    assert_int_equal(channels, unet_config(u)->in_channels);
+    c.text = text = case_floats(w, "context", which);
+    if (sized)
+        c.pooled = pooled = case_floats(w, "text_embeds", which);
+    if (sized)
+        c.time_ids = time_ids = case_floats(w, "time_ids", which);
+    want = case_map(w, "y", which, &c.extent, &channels);
     snprintf(name, sizeof name, "t%s", which);
-    assert_true(weights_find(w, name, &t_text));
-    c.t = (float)*(const int64_t *)t_text.data;
-    c.tokens = 77;
+    assert_true(weights_find(w, name, &t));
+    c.t = (float)*(const int64_t *)t.data;
     n = (size_t)(extent_rows(&c.extent) * channels);
-    c.y = calloc(n, sizeof *c.y);
-    c.kv = calloc((size_t)(c.extent.n * unet_context_floats(u, c.tokens)), sizeof *c.kv);
-    assert_non_null(c.y);
-    assert_non_null(c.kv);
+    call_alloc(&c, n);
     run_planned(o, forward, &c);
     error = relative_l2(c.y, want, n);
-    print_message("y%s %s: %.2e\n", which, o->name, error);
+    print_message("  y%s %s: %.2e\n", which, o->name, error);
     assert_true(error < NET_TOLERANCE);
     free(x);
     free(text);
+    free(pooled);
+    free(time_ids);
     free(want);
     free(c.y);
     free(c.kv);
+    free(c.added);
 }
 
-static void check_model(const char *model)
+static void check_model(const char *model, int backend, int n_cases)
 {
-    static const char *const cases[] = {"0", "1", "2", "_odd"};
+    static const char *const cases[] = {"_odd", "0", "1", "2"};
+    struct ops *o = backend_open(backend);
+    struct unet *u = open_unet(o, model);
+    struct weights *w = NULL;
     char path[512];
 
     snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/unet.safetensors", model);
-    for (int b = 0; b < N_BACKENDS; b++) {
-        struct ops *o = backend_open(b);
-        struct weights *w = NULL;
-        struct unet *u = NULL;
-        uint64_t bytes = 0;
-        struct part p;
-
-        assert_ok(weights_open(path, &w, e));
-        p = golden_part(model, "unet");
-        assert_ok(unet_open(&p.source, o, 0, &bytes, &u, e));
-        part_close(&p);
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-            check_case(u, o, w, cases[i]);
-        unet_close(u);
-        weights_close(w);
-        o->free(o);
-    }
+    assert_ok(weights_open(path, &w, e));
+    print_message("%s\n", model);
+    for (int i = 0; i < n_cases; i++)
+        check_case(u, o, w, cases[i]);
+    unet_close(u);
+    weights_close(w);
+    o->free(o);
 }
 
 static void sd1_equals_diffusers(void **state)
 {
     (void)state;
-    check_model("sd1");
+    check_model("sd1", BACKEND_FAST, 4);
 }
 
 static void sd2_with_linear_projections_equals_diffusers(void **state)
 {
     (void)state;
-    check_model("sd2");
+    check_model("sd2", BACKEND_FAST, 4);
+}
+
+static void inpainting_with_nine_channels_equals_diffusers(void **state)
+{
+    (void)state;
+    check_model("inpaint", BACKEND_FAST, 4);
+}
+
+static void sdxl_with_size_conditioning_equals_diffusers(void **state)
+{
+    (void)state;
+    check_model("sdxl", BACKEND_FAST, 4);
+}
+
+/* The oracle backend is slow: one case, the smallest, of two models. */
+static void oracle_backend_equals_diffusers(void **state)
+{
+    (void)state;
+    check_model("sd1", 0, 1);
+    check_model("sdxl", 0, 1);
 }
 
 /* y of a batch of two, or of its sample i alone; caller frees. */
-static float *forward_sample(const struct weights *w, struct ops *o, int i)
+static float *forward_sample(const struct weights *w, struct ops *o, const char *model, int i)
 {
-    struct call c = {.t = 500, .tokens = 77};
-    struct tensor t;
-    float *x, *text;
-    int64_t channels, n;
-    uint64_t bytes = 0;
-    struct part p;
+    struct call c = {.unet = open_unet(o, model), .t = 500, .tokens = 77};
+    int64_t channels, n, text_width = unet_config(c.unet)->text_width;
+    int64_t pooled_width = unet_config(c.unet)->pooled_width;
+    int64_t first = i < 0 ? 0 : i;
+    float *x = case_map(w, "x", "1", &c.extent, &channels);
+    float *text = case_floats(w, "context", "1");
+    float *pooled = pooled_width > 0 ? case_floats(w, "text_embeds", "1") : NULL;
+    float *time_ids = pooled_width > 0 ? case_floats(w, "time_ids", "1") : NULL;
 
-    p = golden_part("sd1", "unet");
-    assert_ok(unet_open(&p.source, o, 0, &bytes, &c.unet, e));
-    part_close(&p);
-    x = golden_map(w, "x1", &c.extent, &channels);
-    text = golden_floats(w, "context1", &t);
     n = extent_pixels(&c.extent) * channels;
-    c.x = i < 0 ? x : x + i * n;
-    c.text = i < 0 ? text : text + i * 77 * t.shape[2];
+    c.x = x + first * n;
+    c.text = text + first * 77 * text_width;
+    if (pooled_width > 0) {
+        c.pooled = pooled + first * pooled_width;
+        c.time_ids = time_ids + first * UNET_TIME_IDS;
+    }
     c.extent.n = i < 0 ? 2 : 1;
-    c.y = calloc((size_t)(c.extent.n * n), sizeof *c.y);
-    c.kv = calloc((size_t)(c.extent.n * unet_context_floats(c.unet, 77)), sizeof *c.kv);
-    assert_non_null(c.y);
-    assert_non_null(c.kv);
+    call_alloc(&c, (size_t)(c.extent.n * n));
     run_planned(o, forward, &c);
     unet_close(c.unet);
     free(c.kv);
+    free(c.added);
     free(text);
+    free(pooled);
+    free(time_ids);
     free(x);
     return c.y;
 }
 
-static void sample_does_not_depend_on_its_batch_mate_or_the_threads(void **state)
+static void check_independence(const char *model, size_t n)
 {
     static const int threads[] = {1, 2, 4};
-    const size_t n = 8 * 16 * 4;
     struct weights *w = NULL;
     float *first = NULL;
+    char path[512];
 
-    (void)state;
-    assert_ok(weights_open(GOLDEN_DIR "/networks/sd1/unet.safetensors", &w, e));
+    snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/unet.safetensors", model);
+    assert_ok(weights_open(path, &w, e));
     for (int i = 0; i < 3; i++) {
         struct ops *o = NULL;
         float *both, *one, *two;
 
         assert_ok(ops_cpu_new(threads[i], &o, e));
-        both = forward_sample(w, o, -1);
-        one = forward_sample(w, o, 0);
-        two = forward_sample(w, o, 1);
+        both = forward_sample(w, o, model, -1);
+        one = forward_sample(w, o, model, 0);
+        two = forward_sample(w, o, model, 1);
         assert_memory_equal(both, one, n * sizeof *one);
         assert_memory_equal(both + n, two, n * sizeof *two);
         free(one);
@@ -167,11 +236,21 @@ static void sample_does_not_depend_on_its_batch_mate_or_the_threads(void **state
     weights_close(w);
 }
 
+static void sample_does_not_depend_on_its_batch_mate_or_the_threads(void **state)
+{
+    (void)state;
+    check_independence("sd1", 8 * 16 * 4);
+    check_independence("sdxl", 16 * 24 * 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sd1_equals_diffusers),
         cmocka_unit_test(sd2_with_linear_projections_equals_diffusers),
+        cmocka_unit_test(inpainting_with_nine_channels_equals_diffusers),
+        cmocka_unit_test(sdxl_with_size_conditioning_equals_diffusers),
+        cmocka_unit_test(oracle_backend_equals_diffusers),
         cmocka_unit_test(sample_does_not_depend_on_its_batch_mate_or_the_threads),
     };
 
