@@ -7,7 +7,7 @@ set -eu
 
 build="build-essential cmake ninja-build pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libpng-dev
        libsqlite3-dev libjansson-dev libssl-dev libmicrohttpd-dev libpango1.0-dev
-       libutf8proc-dev fonts-dejavu-core"
+       libutf8proc-dev libjpeg-dev libwebp-dev fonts-dejavu-core"
 test="libcmocka-dev clang-format-14 python3 python3-zmq python3-msgpack"
 
 wanted=""

@@ -20,8 +20,8 @@ struct codec {
     struct buf *out;   /* writing */
     struct buf latin1; /* writing: converted texts, NUL after each */
     png_textp texts;   /* writing: [n_texts] */
-    uint8_t *pixels;   /* reading: [height, width, 3] */
-    int width, height;
+    uint8_t *pixels;   /* reading: [height, width, channels] */
+    int width, height, channels;
 };
 
 static void on_error(png_structp png, png_const_charp message)
@@ -262,46 +262,67 @@ static int read_header(struct codec *c)
     return 0;
 }
 
-/* Every kind of PNG becomes 8-bit RGB in c->pixels. Returns -1 after a longjmp. */
+/* Every kind of PNG becomes 8-bit RGB or RGBA in c->pixels. Returns -1 after a longjmp. */
 static int read_pixels(struct codec *c)
 {
-    size_t stride = (size_t)c->width * 3;
+    size_t stride = (size_t)c->width * (size_t)c->channels;
     int passes;
 
     if (setjmp(png_jmpbuf(c->png)))
         return -1;
     png_set_expand(c->png);
-    png_set_scale_16(c->png);
     png_set_gray_to_rgb(c->png);
-    png_set_strip_alpha(c->png);
+    if (c->channels == 3) {
+        png_set_scale_16(c->png);
+        png_set_strip_alpha(c->png);
+    } else {
+        png_set_strip_16(c->png);
+        png_set_add_alpha(c->png, 255, PNG_FILLER_AFTER);
+    }
     passes = png_set_interlace_handling(c->png);
     png_read_update_info(c->png, c->info);
     if (png_get_rowbytes(c->png, c->info) != stride)
-        png_error(c->png, "its pixels do not become 8-bit RGB");
+        png_error(c->png, "its pixels do not become 8 bits a channel");
     for (int pass = 0; pass < passes; pass++)
         for (int y = 0; y < c->height; y++)
             png_read_row(c->png, c->pixels + (size_t)y * stride, NULL);
-    png_read_end(c->png, NULL);
+    png_read_end(c->png, c->info);
     return 0;
 }
 
-int png_decode(const void *file, size_t size, uint8_t **ret_pixels, int *ret_width, int *ret_height,
-               struct err *e)
+/* Returns -1 after a longjmp. */
+static int find_exif(struct codec *c, png_uint_32 *ret_size, png_bytep *ret_exif)
 {
+    if (setjmp(png_jmpbuf(c->png)))
+        return -1;
+    png_get_eXIf_1(c->png, c->info, ret_size, ret_exif);
+    return 0;
+}
+
+static int decode(const void *file, size_t size, int channels, uint8_t **ret_pixels, int *ret_width,
+                  int *ret_height, struct buf *ret_exif, struct err *e)
+{
+    png_uint_32 exif_size = 0;
+    png_bytep exif = NULL;
     struct codec c;
     int rc = 0;
 
     TRY(reader_init(&c, file, size, e));
+    c.channels = channels;
     if (read_header(&c) != 0)
         TRY(err_set(e, ERR_INPUT, "broken PNG file: %s", c.reason));
     if ((size_t)c.width * (size_t)c.height > PIXELS_MAX)
         TRY(err_set(e, ERR_INPUT, "a PNG of %dx%d pixels is larger than this program reads",
                     c.width, c.height));
-    c.pixels = calloc((size_t)c.width * (size_t)c.height, 3);
+    c.pixels = calloc((size_t)c.width * (size_t)c.height, (size_t)channels);
     if (!c.pixels)
         TRY(err_set(e, ERR_OOM, "no memory for a picture of %dx%d pixels", c.width, c.height));
     if (read_pixels(&c) != 0)
         TRY(err_set(e, ERR_INPUT, "broken PNG file: %s", c.reason));
+    if (ret_exif != NULL && find_exif(&c, &exif_size, &exif) == 0 && exif != NULL) {
+        buf_append(ret_exif, exif, exif_size);
+        TRY(buf_check(ret_exif, e));
+    }
     *ret_pixels = c.pixels;
     *ret_width = c.width;
     *ret_height = c.height;
@@ -309,6 +330,18 @@ int png_decode(const void *file, size_t size, uint8_t **ret_pixels, int *ret_wid
 out:
     codec_done(&c);
     return rc;
+}
+
+int png_decode(const void *file, size_t size, uint8_t **ret_pixels, int *ret_width, int *ret_height,
+               struct err *e)
+{
+    return decode(file, size, 3, ret_pixels, ret_width, ret_height, NULL, e);
+}
+
+int png_decode_rgba(const void *file, size_t size, uint8_t **ret_pixels, int *ret_width,
+                    int *ret_height, struct buf *ret_exif, struct err *e)
+{
+    return decode(file, size, 4, ret_pixels, ret_width, ret_height, ret_exif, e);
 }
 
 int png_text_get(const void *file, size_t size, const char *key, struct buf *ret_text,

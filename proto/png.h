@@ -39,6 +39,14 @@ int png_decode(const void *file, size_t size, uint8_t **ret_pixels, int *ret_wid
                struct err *e);
 
 /*
+ * The same with its alpha: [height, width, 4], opaque where the file has none. 16-bit samples give
+ * their high byte, as Pillow takes them of colour pictures (png_decode rounds). Appends the eXIf
+ * chunk, if there is one, to ret_exif.
+ */
+int png_decode_rgba(const void *file, size_t size, uint8_t **ret_pixels, int *ret_width,
+                    int *ret_height, struct buf *ret_exif, struct err *e);
+
+/*
  * Appends the UTF-8 value of the first text chunk (tEXt, zTXt, iTXt) of that key that stands before
  * the pixels. ERR_MISSING if there is none; ERR_INPUT if the file is no PNG. Reads no pixels.
  */
