@@ -1,7 +1,7 @@
 #include "engine/tokenizer.h"
 
+#include "engine/prompt/unicode.h"
 #include "engine/tokenizer_vocab.h"
-#include "engine/unicode.h"
 
 /* One encoding: what it has found, and the scratch of the word at hand. */
 struct encoding {

@@ -1,6 +1,6 @@
 #include "engine/tokenizer_vocab.h"
 
-#include "engine/unicode.h"
+#include "engine/prompt/unicode.h"
 #include "proto/json.h"
 
 #include <unistd.h>

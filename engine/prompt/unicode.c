@@ -1,6 +1,5 @@
-#include "engine/unicode.h"
+#include "engine/prompt/unicode.h"
 
-#include <stdbool.h>
 #include <utf8proc.h>
 
 #define DOTTED_CAPITAL_I 0x130 /* the one letter whose lower case is two code points */
@@ -42,6 +41,30 @@ enum unicode_class unicode_class(int32_t code)
     default:
         return UNICODE_OTHER;
     }
+}
+
+bool unicode_is_word(int32_t code)
+{
+    enum unicode_class class = unicode_class(code);
+
+    return code == '_' || class == UNICODE_LETTER || class == UNICODE_NUMBER;
+}
+
+bool unicode_is_blank(int32_t code)
+{
+    return is_space(code) || (code >= 0x1c && code <= 0x1f);
+}
+
+/* Digits stand in rows of ten from their zero on, wherever a script has them. */
+int unicode_digit(int32_t code)
+{
+    int before = 0;
+
+    if (utf8proc_category(code) != UTF8PROC_CATEGORY_ND)
+        return -1;
+    while (utf8proc_category(code - before - 1) == UTF8PROC_CATEGORY_ND)
+        before++;
+    return before % 10;
 }
 
 static void append_code(struct buf *b, int32_t code)
