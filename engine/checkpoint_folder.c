@@ -118,6 +118,25 @@ out:
     return rc;
 }
 
+/* The files of a part's weights: one, or an index and its shards. */
+static int add_weights(struct checkpoint *c, const char *name, const struct weights *w,
+                       bool denoiser, struct err *e)
+{
+    const char *index = weights_path(w), *file;
+    int rc = 0;
+
+    for (size_t i = 0; i < weights_files(w); i++) {
+        file = weights_file_path(w, i);
+        TRY(add_file(c, name, strrchr(file, '/') + 1, true, denoiser, e));
+        if (index != NULL && strcmp(file, index) == 0)
+            index = NULL;
+    }
+    if (index != NULL)
+        TRY(add_file(c, name, strrchr(index, '/') + 1, true, false, e));
+out:
+    return rc;
+}
+
 static int open_part(struct checkpoint *c, int part, struct err *e)
 {
     const struct part_folder *f = &folders[part];
@@ -127,7 +146,7 @@ static int open_part(struct checkpoint *c, int part, struct err *e)
     TRY(layer_path(path, c->path, f->name, e));
     TRY(part_open(&c->parts[part], path, f->file, e));
     TRY(add_file(c, f->name, "config.json", true, false, e));
-    TRY(add_file(c, f->name, f->file, true, part == CHECKPOINT_UNET, e));
+    TRY(add_weights(c, f->name, c->parts[part].weights, part == CHECKPOINT_UNET, e));
 out:
     return rc;
 }

@@ -26,7 +26,13 @@ struct part {
     struct weights *weights;   /* owned */
 };
 
-/* FOLDER/config.json and FOLDER/FILE. ERR_MISSING, ERR_INPUT name the file. */
+/*
+ * FOLDER/config.json and the weights FOLDER/NAME.safetensors, file being "NAME.safetensors". Where
+ * that is missing, the first of these is taken: NAME.safetensors.index.json with its shards, then
+ * NAME.VARIANT.safetensors, then NAME.safetensors.index.VARIANT.json, VARIANT being fp16, bf16 or
+ * fp32.
+ * ERR_MISSING, ERR_INPUT name the file.
+ */
 int part_open(struct part *ret_p, const char *folder, const char *file, struct err *e);
 void part_close(struct part *p);
 

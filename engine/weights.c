@@ -1,285 +1,245 @@
 #include "engine/weights.h"
 
-#include "proto/json.h"
+#include "engine/weights_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
+#include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define HEADER_MAX (100u << 20) /* bytes; the limit of the reference implementation */
-#define PREFIX     8u           /* bytes of the header's length */
+#define SHARDS_MAX 4096
 
-/* What the format knows. Types that no network here reads are measured, not converted. */
-static const struct {
-    const char *name;
-    size_t size;
-    int dtype; /* enum dtype, or -1 */
-} formats[] = {
-    {"F32", 4, DTYPE_F32}, {"F16", 2, DTYPE_F16}, {"BF16", 2, DTYPE_BF16}, {"I64", 8, DTYPE_I64},
-    {"I32", 4, DTYPE_I32}, {"U8", 1, DTYPE_U8},   {"F64", 8, -1},          {"I16", 2, -1},
-    {"I8", 1, -1},         {"U16", 2, -1},        {"U32", 4, -1},          {"U64", 8, -1},
-    {"BOOL", 1, -1},       {"F8_E4M3", 1, -1},    {"F8_E5M2", 1, -1},      {"C64", 8, -1},
-};
-
-struct entry {
-    const char *name;   /* borrowed from the header's JSON */
-    const char *format; /* the same */
-    size_t begin, end;  /* bytes from the start of the data */
-    bool readable;      /* tensor is filled: a dtype and rank that struct tensor can hold */
+/* A matrix of the base, turned. */
+struct turned {
+    const char *name; /* the view's; borrowed from the naming */
     struct tensor tensor;
+    void *bytes; /* owned */
 };
 
 struct weights {
-    char *path;
-    int file; /* -1 when not open */
-    const unsigned char *map;
-    size_t size;               /* bytes of the file and of the mapping */
-    const unsigned char *data; /* first byte behind the header */
-    size_t data_size;
-    json_t *header;
-    struct entry *entries; /* in order of data */
-    struct entry **by_name;
+    char *path;                  /* NULL for a view */
+    struct weights_file **files; /* [n_files], owned */
+    size_t n_files;
+    struct weights_entry **entries; /* [count] in order of data */
+    struct weights_entry **by_name; /* [count] */
     size_t count;
+    /* a view */
+    const struct weights *base; /* NULL: no view */
+    struct weights_naming naming;
+    struct turned *turned; /* [n_turned], owned */
+    size_t n_turned;
 };
 
 void weights_close(struct weights *w)
 {
     if (!w)
         return;
-    if (w->map)
-        munmap((void *)w->map, w->size);
-    if (w->file >= 0)
-        close(w->file);
-    json_decref(w->header);
+    for (size_t i = 0; i < w->n_turned; i++)
+        free(w->turned[i].bytes);
+    for (size_t i = 0; i < w->n_files; i++)
+        weights_file_close(w->files[i]);
+    free(w->turned);
+    free(w->files);
     free(w->entries);
     free(w->by_name);
     free(w->path);
     free(w);
 }
 
-/* Only the size at open is known: a file that others shorten later kills the process with SIGBUS,
- * as with every mapping; model files are replaced by rename, never rewritten. */
-static int map_file(struct weights *w, struct err *e)
+/* ---- opening */
+
+/* Room for the tables; nothing is in them yet. */
+static int weights_new(const char *path, size_t n_files, size_t n_entries, struct weights **ret_w,
+                       struct err *e)
 {
-    struct stat status;
-    void *map;
+    struct weights *w = calloc(1, sizeof *w);
 
-    w->file = open(w->path, O_RDONLY | O_CLOEXEC);
-    if (w->file < 0 || fstat(w->file, &status) != 0)
-        return err_errno(e, w->path);
-    if (!S_ISREG(status.st_mode))
-        return err_set(e, ERR_INPUT, "%s: not a regular file", w->path);
-    if (status.st_size < (off_t)PREFIX)
-        return err_set(e, ERR_INPUT, "%s: too short for a safetensors file (%lld bytes)", w->path,
-                       (long long)status.st_size);
-    map = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, w->file, 0);
-    if (map == MAP_FAILED)
-        return err_errno(e, w->path);
-    w->map = map;
-    w->size = (size_t)status.st_size;
-    close(w->file);
-    w->file = -1;
-    return 0;
-}
-
-static int read_header(struct weights *w, struct err *e)
-{
-    uint64_t length = 0;
-    int rc;
-
-    for (int i = 7; i >= 0; i--)
-        length = length << 8 | w->map[i];
-    if (length > HEADER_MAX)
-        return err_set(e, ERR_INPUT,
-                       "%s: not a safetensors file: header of %" PRIu64 " bytes, the limit is %u",
-                       w->path, length, HEADER_MAX);
-    if (length > w->size - PREFIX)
-        return err_set(e, ERR_INPUT, "%s: truncated: header of %" PRIu64 " bytes in a file of %zu",
-                       w->path, length, w->size);
-    rc = json_read(w->path, (const char *)w->map + PREFIX, (size_t)length, &w->header, e);
-    if (rc == 0 && !json_is_object(w->header))
-        rc = err_set(e, ERR_INPUT, "%s: the header is no JSON object", w->path);
-    w->data = w->map + PREFIX + length;
-    w->data_size = w->size - PREFIX - (size_t)length;
-    return rc;
-}
-
-static int bad_tensor(const struct weights *w, const char *name, const char *what, struct err *e)
-{
-    return err_set(e, ERR_INPUT, "%s: tensor '%s': %s", w->path, name, what);
-}
-
-/* A whole number that is not negative and fits size_t and int64_t. */
-static bool read_size(const json_t *v, size_t *ret_n)
-{
-    if (!json_is_integer(v) || json_integer_value(v) < 0)
-        return false;
-    *ret_n = (size_t)json_integer_value(v);
-    return true;
-}
-
-static int read_offsets(const struct weights *w, const json_t *value, struct entry *t,
-                        struct err *e)
-{
-    const json_t *offsets = json_object_get(value, "data_offsets");
-
-    if (json_array_size(offsets) != 2 || !read_size(json_array_get(offsets, 0), &t->begin) ||
-        !read_size(json_array_get(offsets, 1), &t->end))
-        return bad_tensor(w, t->name, "data_offsets must be two whole numbers", e);
-    if (t->begin > t->end)
-        return bad_tensor(w, t->name, "data_offsets end before they begin", e);
-    if (t->end > w->data_size)
-        return err_set(e, ERR_INPUT,
-                       "%s: truncated: tensor '%s' ends at byte %zu of the data, past its size %zu",
-                       w->path, t->name, t->end, w->data_size);
-    return 0;
-}
-
-/* Shape and dtype against the byte range. */
-static int read_type(const struct weights *w, const json_t *value, struct entry *t, struct err *e)
-{
-    const json_t *shape = json_object_get(value, "shape");
-    size_t bytes = 0, count = 1, n = 0, rank = json_array_size(shape);
-    bool overflow = false;
-
-    t->format = json_string_value(json_object_get(value, "dtype"));
-    if (!t->format)
-        return bad_tensor(w, t->name, "dtype must be text", e);
-    if (!json_is_array(shape))
-        return bad_tensor(w, t->name, "shape must be a list", e);
-    for (size_t i = 0; i < rank; i++) {
-        if (!read_size(json_array_get(shape, i), &n))
-            return bad_tensor(w, t->name, "shape must hold whole numbers", e);
-        overflow = overflow || __builtin_mul_overflow(count, n, &count);
-        if (i < TENSOR_RANK_MAX)
-            t->tensor.shape[i] = (int64_t)n;
+    if (!w)
+        return err_set(e, ERR_OOM, "%s: no memory", path);
+    w->path = strdup(path);
+    w->files = calloc(n_files ? n_files : 1, sizeof *w->files);
+    w->entries = calloc(n_entries ? n_entries : 1, sizeof *w->entries);
+    w->by_name = calloc(n_entries ? n_entries : 1, sizeof *w->by_name);
+    if (w->path && w->files && w->entries && w->by_name) {
+        *ret_w = w;
+        return 0;
     }
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (strcmp(formats[i].name, t->format) != 0)
-            continue;
-        overflow = overflow || __builtin_mul_overflow(count, formats[i].size, &bytes);
-        if (overflow || bytes != t->end - t->begin)
-            return err_set(e, ERR_INPUT,
-                           "%s: tensor '%s': data_offsets span %zu bytes, its shape and dtype %s "
-                           "need %s",
-                           w->path, t->name, t->end - t->begin, t->format,
-                           overflow ? "more than any file holds" : "another size");
-        t->readable = formats[i].dtype >= 0 && rank <= TENSOR_RANK_MAX;
-        t->tensor.dtype = t->readable ? (enum dtype)formats[i].dtype : DTYPE_U8;
-        t->tensor.rank = t->readable ? (int)rank : 0;
-    }
-    t->tensor.data = w->data + t->begin;
-    return 0;
+    weights_close(w);
+    return err_set(e, ERR_OOM, "%s: no memory for %zu tensors", path, n_entries);
 }
 
-static int by_data(const void *a, const void *b)
+static void sort_names(struct weights *w)
 {
-    const struct entry *x = a, *y = b;
-
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    if (x->end != y->end)
-        return x->end < y->end ? -1 : 1;
-    return strcmp(x->name, y->name);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(struct entry *const *)a)->name, (*(struct entry *const *)b)->name);
-}
-
-/* The format's rule: the tensors cover the data without holes or overlap. */
-static int check_cover(const struct weights *w, struct err *e)
-{
-    size_t at = 0;
-
-    for (size_t i = 0; i < w->count; i++) {
-        const struct entry *t = &w->entries[i];
-
-        if (t->begin != at)
-            return err_set(e, ERR_INPUT, "%s: tensor '%s' begins at byte %zu of the data, %s %zu",
-                           w->path, t->name, t->begin,
-                           t->begin < at ? "overlapping the one before it, which ends at"
-                                         : "leaving a hole after",
-                           at);
-        at = t->end;
-    }
-    if (at != w->data_size)
-        return err_set(e, ERR_INPUT, "%s: %zu bytes of data, the tensors cover %zu", w->path,
-                       w->data_size, at);
-    return 0;
-}
-
-static int read_entries(struct weights *w, struct err *e)
-{
-    size_t n = json_object_size(w->header);
-    const char *name;
-    json_t *value;
-    int rc = 0;
-
-    w->entries = calloc(n ? n : 1, sizeof *w->entries);
-    w->by_name = calloc(n ? n : 1, sizeof *w->by_name);
-    if (!w->entries || !w->by_name)
-        return err_set(e, ERR_OOM, "%s: no memory for %zu tensors", w->path, n);
-    json_object_foreach(w->header, name, value)
-    {
-        struct entry *t = &w->entries[w->count];
-
-        if (strcmp(name, "__metadata__") == 0)
-            continue;
-        t->name = name;
-        if (!json_is_object(value))
-            TRY(bad_tensor(w, name, "its entry is no JSON object", e));
-        TRY(read_offsets(w, value, t, e));
-        TRY(read_type(w, value, t, e));
-        w->count++;
-    }
-    qsort(w->entries, w->count, sizeof *w->entries, by_data);
-    TRY(check_cover(w, e));
-    for (size_t i = 0; i < w->count; i++)
-        w->by_name[i] = &w->entries[i];
-    qsort(w->by_name, w->count, sizeof *w->by_name, by_name);
-out:
-    return rc;
+    memcpy(w->by_name, w->entries, w->count * sizeof *w->entries);
+    qsort(w->by_name, w->count, sizeof *w->by_name, weights_entry_order);
 }
 
 int weights_open(const char *path, struct weights **ret_w, struct err *e)
 {
-    struct weights *w = calloc(1, sizeof *w);
+    struct weights_file *f = NULL;
+    struct weights *w = NULL;
     int rc = 0;
 
-    if (!w)
-        return err_set(e, ERR_OOM, "%s: no memory", path);
-    w->file = -1;
-    w->path = strdup(path);
-    if (!w->path)
-        TRY(err_set(e, ERR_OOM, "%s: no memory", path));
-    TRY(map_file(w, e));
-    TRY(read_header(w, e));
-    TRY(read_entries(w, e));
+    TRY(weights_file_open(path, &f, e));
+    TRY(weights_new(path, 1, f->count, &w, e));
+    for (size_t i = 0; i < f->count; i++)
+        w->entries[w->count++] = &f->entries[i];
+    w->files[w->n_files++] = f;
+    f = NULL;
+    sort_names(w);
     *ret_w = w;
     w = NULL;
 out:
+    weights_file_close(f);
     weights_close(w);
     return rc;
 }
 
-const char *weights_path(const struct weights *w)
+/* ---- shards */
+
+/* FILE beside the index; its name must be a plain one. */
+static int shard_path(const char *index, const char *name, char ret_path[PATH_MAX], struct err *e)
 {
-    return w->path;
+    const char *slash = strrchr(index, '/');
+    int folder = slash ? (int)(slash - index + 1) : 0, n;
+
+    if (!*name || *name == '.' || strchr(name, '/'))
+        return err_set(e, ERR_INPUT, "%s: the shard '%.200s' is not a name in this folder", index,
+                       name);
+    n = snprintf(ret_path, PATH_MAX, "%.*s%s", folder, index, name);
+    return n < PATH_MAX ? 0 : err_set(e, ERR_INPUT, "%s: a shard's name is too long", index);
 }
 
-static const struct entry *lookup(const struct weights *w, const char *name)
+/* The shard of that name, opened at the first time. */
+static int open_shard(struct weights *w, const char *name, struct weights_file **ret_f,
+                      struct err *e)
 {
-    struct entry key = {.name = name}, *pointer = &key;
-    struct entry **found = bsearch(&pointer, w->by_name, w->count, sizeof *w->by_name, by_name);
+    char path[PATH_MAX];
+    struct err why = {0};
+    int rc = shard_path(w->path, name, path, e);
 
-    return found ? *found : NULL;
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < w->n_files; i++)
+        if (strcmp(w->files[i]->path, path) == 0) {
+            *ret_f = w->files[i];
+            return 0;
+        }
+    if (w->n_files == SHARDS_MAX)
+        return err_set(e, ERR_INPUT, "%s: more than %d shards", w->path, SHARDS_MAX);
+    rc = weights_file_open(path, &w->files[w->n_files], &why);
+    if (rc != 0)
+        return err_set(e, rc, "%s (a shard of %s)", why.text, w->path);
+    *ret_f = w->files[w->n_files++];
+    return 0;
+}
+
+static int add_entry(struct weights *w, const char *name, const json_t *shard, struct err *e)
+{
+    struct weights_file *f = NULL;
+    struct weights_entry *t;
+    int rc = 0;
+
+    if (!json_is_string(shard))
+        return err_set(e, ERR_INPUT, "%s: the shard of tensor '%s' is not a name", w->path, name);
+    TRY(open_shard(w, json_string_value(shard), &f, e));
+    t = weights_entry_find(f->by_name, f->count, name);
+    if (!t)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is not in %s, where the index has it",
+                       w->path, name, json_string_value(shard));
+    w->entries[w->count++] = t;
+out:
+    return rc;
+}
+
+static int by_data(const void *a, const void *b)
+{
+    const struct weights_entry *x = *(struct weights_entry *const *)a,
+                               *y = *(struct weights_entry *const *)b;
+
+    if (x->file != y->file)
+        return strcmp(x->file->path, y->file->path);
+    return x < y ? -1 : x > y; /* a file's entries are in order of data */
+}
+
+int weights_open_index(const char *path, struct weights **ret_w, struct err *e)
+{
+    struct weights *w = NULL;
+    json_t *root = NULL, *map, *shard;
+    const char *name;
+    int rc = 0;
+
+    TRY(json_read_file(path, &root, e));
+    map = json_object_get(root, "weight_map");
+    if (!json_is_object(map))
+        TRY(err_set(e, ERR_INPUT, "%s: has no 'weight_map' from tensors to files", path));
+    TRY(weights_new(path, SHARDS_MAX, json_object_size(map), &w, e));
+    json_object_foreach(map, name, shard)
+    {
+        TRY(add_entry(w, name, shard, e));
+    }
+    qsort(w->entries, w->count, sizeof *w->entries, by_data);
+    sort_names(w);
+    *ret_w = w;
+    w = NULL;
+out:
+    json_decref(root);
+    weights_close(w);
+    return rc;
+}
+
+/* ---- looking up */
+
+/* A tensor as its file has it, cut to a view's part. */
+struct found {
+    const struct weights_entry *entry; /* NULL: there is none */
+    struct weights_place place;
+    const struct turned *turned;
+};
+
+static const struct turned *find_turned(const struct weights *w, const char *name)
+{
+    for (size_t i = 0; i < w->n_turned; i++)
+        if (strcmp(w->turned[i].name, name) == 0)
+            return &w->turned[i];
+    return NULL;
+}
+
+static struct found find(const struct weights *w, const char *name)
+{
+    struct found f = {.place = {.parts = 1}};
+
+    if (!w->base) {
+        f.entry = weights_entry_find(w->by_name, w->count, name);
+        snprintf(f.place.name, sizeof f.place.name, "%s", name);
+        return f;
+    }
+    if (!w->naming.place(w->naming.user, name, &f.place)) {
+        f.place = (struct weights_place){.parts = 1};
+        snprintf(f.place.name, sizeof f.place.name, "%s", name);
+        return f;
+    }
+    f.entry = weights_entry_find(w->base->by_name, w->base->count, f.place.name);
+    f.turned = find_turned(w, name);
+    return f;
+}
+
+/* The part's rows; false if they cannot be cut evenly. */
+static bool found_tensor(const struct found *f, struct tensor *ret_t)
+{
+    struct tensor t = f->turned ? f->turned->tensor : f->entry->tensor;
+    int64_t rows = t.rank > 0 ? t.shape[0] : 0, parts = f->place.parts;
+
+    *ret_t = t;
+    if (parts == 1)
+        return true;
+    if (rows == 0 || rows % parts != 0)
+        return false;
+    t.data = (const char *)t.data +
+             (size_t)(tensor_count(&t) / parts) * dtype_size(t.dtype) * (size_t)f->place.part;
+    t.shape[0] = rows / parts;
+    *ret_t = t;
+    return true;
 }
 
 static bool has_shape(const struct tensor *t, int rank, const int64_t *shape)
@@ -290,33 +250,49 @@ static bool has_shape(const struct tensor *t, int rank, const int64_t *shape)
 int weights_get(const struct weights *w, const char *name, int rank, const int64_t *shape,
                 struct tensor *ret_t, struct err *e)
 {
-    const struct entry *t = lookup(w, name);
-    struct tensor wanted = {.rank = rank};
-    char has[128], wants[128];
+    struct found f = find(w, name);
+    struct tensor wanted = {.rank = rank}, t;
+    char has[128], wants[128], part[48] = "";
+    const char *path;
 
-    if (!t)
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' is missing", w->path, name);
-    if (!t->readable || !dtype_is_float(t->tensor.dtype))
+    if (!f.entry)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is missing", weights_path(w), f.place.name);
+    path = f.entry->file->path;
+    if (!f.entry->readable || !dtype_is_float(f.entry->tensor.dtype))
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is of type %s; F32, F16 or BF16 is needed",
-                       w->path, name, t->format);
-    if (!has_shape(&t->tensor, rank, shape)) {
-        memcpy(wanted.shape, shape, (size_t)rank * sizeof *shape);
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' has shape %s, the configuration asks for %s",
-                       w->path, name, tensor_shape_text(&t->tensor, has, sizeof has),
-                       tensor_shape_text(&wanted, wants, sizeof wants));
+                       path, f.place.name, f.entry->format);
+    if (found_tensor(&f, &t) && has_shape(&t, rank, shape)) {
+        *ret_t = t;
+        return 0;
     }
-    *ret_t = t->tensor;
-    return 0;
+    if (f.place.parts > 1)
+        snprintf(part, sizeof part, " (part %d of %d)", f.place.part + 1, f.place.parts);
+    memcpy(wanted.shape, shape, (size_t)rank * sizeof *shape);
+    return err_set(e, ERR_INPUT, "%s: tensor '%s'%s has shape %s, the configuration asks for %s",
+                   path, f.place.name, part, tensor_shape_text(&t, has, sizeof has),
+                   tensor_shape_text(&wanted, wants, sizeof wants));
 }
 
 bool weights_find(const struct weights *w, const char *name, struct tensor *ret_t)
 {
-    const struct entry *t = lookup(w, name);
+    struct found f = find(w, name);
 
-    if (!t || !t->readable)
-        return false;
-    *ret_t = t->tensor;
-    return true;
+    return f.entry && f.entry->readable && found_tensor(&f, ret_t);
+}
+
+const char *weights_path(const struct weights *w)
+{
+    return w->base ? weights_path(w->base) : w->path;
+}
+
+size_t weights_files(const struct weights *w)
+{
+    return w->n_files;
+}
+
+const char *weights_file_path(const struct weights *w, size_t i)
+{
+    return w->files[i]->path;
 }
 
 size_t weights_count(const struct weights *w)
@@ -326,5 +302,66 @@ size_t weights_count(const struct weights *w)
 
 const char *weights_name(const struct weights *w, size_t i)
 {
-    return w->entries[i].name;
+    return w->entries[i]->name;
+}
+
+/* ---- views */
+
+/* A copy of matrix [rows, columns] as [columns, rows]. */
+static int turn(const struct tensor *t, struct turned *ret_turned, struct err *e)
+{
+    size_t size = dtype_size(t->dtype), rows = (size_t)t->shape[0], columns = (size_t)t->shape[1];
+    const char *from = t->data;
+    char *to = malloc(rows * columns * size + 1);
+
+    if (!to)
+        return err_set(e, ERR_OOM, "no memory for a matrix of %zu x %zu", rows, columns);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            memcpy(to + (j * rows + i) * size, from + (i * columns + j) * size, size);
+    ret_turned->bytes = to;
+    ret_turned->tensor = (struct tensor){
+        .data = to, .dtype = t->dtype, .rank = 2, .shape = {t->shape[1], t->shape[0]}};
+    return 0;
+}
+
+/* Those that are there; what is missing or no matrix is found out by who asks for it. */
+static int turn_all(struct weights *w, struct err *e)
+{
+    const char *const *names = w->naming.transposed;
+    size_t n = 0;
+    struct tensor t;
+    int rc = 0;
+
+    while (names && names[n])
+        n++;
+    w->turned = calloc(n ? n : 1, sizeof *w->turned);
+    if (!w->turned)
+        return err_set(e, ERR_OOM, "%s: no memory", weights_path(w));
+    for (size_t i = 0; i < n; i++)
+        if (weights_find(w, names[i], &t) && t.rank == 2) {
+            TRY(turn(&t, &w->turned[w->n_turned], e));
+            w->turned[w->n_turned++].name = names[i];
+        }
+out:
+    return rc;
+}
+
+int weights_view(const struct weights *base, const struct weights_naming *naming,
+                 struct weights **ret_w, struct err *e)
+{
+    struct weights *w = calloc(1, sizeof *w);
+    int rc = 0;
+
+    if (!w)
+        return err_set(e, ERR_OOM, "%s: no memory", weights_path(base));
+    assert(base->base == NULL);
+    w->base = base;
+    w->naming = *naming;
+    TRY(turn_all(w, e));
+    *ret_w = w;
+    w = NULL;
+out:
+    weights_close(w);
+    return rc;
 }

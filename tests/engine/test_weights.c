@@ -306,6 +306,106 @@ static void the_shipped_model_opens(void **state)
     weights_close(NULL);
 }
 
+#define PACKED                                                                                     \
+    "{\"packed\":{\"dtype\":\"U8\",\"shape\":[6,2],\"data_offsets\":[0,12]},"                      \
+    "\"uneven\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[12,20]},"                       \
+    "\"wide\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[20,32]},"                       \
+    "\"halves\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[32,36]}}"
+
+/* "a/i/n" is part i of n of a; "turned" is wide; "never" has no place. */
+static bool place(const void *user, const char *name, struct weights_place *ret_place)
+{
+    size_t size = strcspn(name, "/");
+
+    assert_string_equal(user, "given");
+    if (strcmp(name, "never") == 0)
+        return false;
+    *ret_place = (struct weights_place){.parts = 1};
+    snprintf(ret_place->name, sizeof ret_place->name, "%.*s", (int)size,
+             strcmp(name, "turned") == 0 ? "wide" : name);
+    if (name[size] == '/') {
+        ret_place->part = name[size + 1] - '0';
+        ret_place->parts = name[size + 3] - '0';
+    }
+    return true;
+}
+
+static const char *const turned[] = {"turned", "not there", NULL};
+
+static void a_view_renames_cuts_and_turns(void **state)
+{
+    struct weights_naming naming = {.place = place, .user = "given", .transposed = turned};
+    struct weights *base = NULL, *w = NULL;
+    struct tensor t;
+    struct err e;
+
+    (void)state;
+    write_file(PACKED, 36);
+    assert_int_equal(weights_open(path, &base, &e), 0);
+    assert_int_equal(weights_view(base, &naming, &w, &e), 0);
+    assert_string_equal(weights_path(w), path);
+    assert_true(weights_find(w, "packed/1/3", &t));
+    assert_true(t.rank == 2 && t.shape[0] == 2 && t.shape[1] == 2);
+    assert_memory_equal(t.data, ((unsigned char[]){4, 5, 6, 7}), 4);
+    assert_int_equal(weights_get(w, "halves/1/2", 1, (int64_t[]){1}, &t, &e), 0);
+    assert_memory_equal(t.data, ((unsigned char[]){34, 35}), 2);
+    assert_int_equal(weights_get(w, "turned", 2, (int64_t[]){3, 2}, &t, &e), 0);
+    assert_memory_equal(t.data, ((unsigned char[]){20, 21, 26, 27, 22, 23, 28, 29, 24, 25, 30, 31}),
+                        12);
+    assert_int_equal(weights_get(w, "wide", 2, (int64_t[]){2, 3}, &t, &e), 0);
+    assert_false(weights_find(w, "never", &t));
+    assert_false(weights_find(w, "none", &t));
+    assert_false(weights_find(w, "uneven/0/3", &t));
+    weights_close(w);
+    weights_close(base);
+}
+
+static void errors_of_a_view_name_what_the_file_has(void **state)
+{
+    struct weights_naming naming = {.place = place, .user = "given"};
+    struct weights *base = NULL, *w = NULL;
+    struct tensor t;
+    struct err e;
+
+    (void)state;
+    write_file(PACKED, 36);
+    assert_int_equal(weights_open(path, &base, &e), 0);
+    assert_int_equal(weights_view(base, &naming, &w, &e), 0);
+    assert_int_equal(weights_get(w, "none/0/3", 1, (int64_t[]){1}, &t, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "'none' is missing"));
+    assert_int_equal(weights_get(w, "never", 1, (int64_t[]){1}, &t, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "'never' is missing"));
+    assert_int_equal(weights_get(w, "uneven/0/3", 1, (int64_t[]){1}, &t, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "'uneven' (part 1 of 3) has shape [4]"));
+    assert_int_equal(weights_get(w, "turned", 2, (int64_t[]){3, 2}, &t, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "'wide' has shape [2, 3]"));
+    weights_close(w);
+    weights_close(base);
+}
+
+static void pickles_are_told_by_bytes_or_name_and_safetensors_by_bytes(void **state)
+{
+    char other[sizeof path + 8];
+    struct weights *w = NULL;
+    struct err e;
+
+    (void)state;
+    write_bytes("PK\3\4\24\0\0\0\10\0\0\0", 12);
+    refused("a pickle");
+    write_bytes("\x80\2\x8a\nl\xfc\x9c\x46\xf9\x20", 10);
+    refused("a pickle");
+    snprintf(other, sizeof other, "%s.ckpt", path);
+    write_bytes("\x80\4", 2);
+    assert_int_equal(rename(path, other), 0);
+    assert_int_equal(weights_open(other, &w, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "a pickle"));
+    write_file(TWO, 12);
+    assert_int_equal(rename(path, other), 0);
+    assert_int_equal(weights_open(other, &w, &e), 0);
+    weights_close(w);
+    assert_int_equal(rename(other, path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +420,9 @@ int main(void)
         cmocka_unit_test(a_name_given_twice_is_refused),
         cmocka_unit_test(folders_and_missing_files_are_told_apart),
         cmocka_unit_test(random_changes_open_or_are_refused_and_never_read_outside),
+        cmocka_unit_test(a_view_renames_cuts_and_turns),
+        cmocka_unit_test(errors_of_a_view_name_what_the_file_has),
+        cmocka_unit_test(pickles_are_told_by_bytes_or_name_and_safetensors_by_bytes),
         cmocka_unit_test(the_shipped_model_opens),
     };
 
