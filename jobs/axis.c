@@ -232,10 +232,16 @@ static int read_columns(struct axis *axis, const json_t *columns, struct err *e)
     return 0;
 }
 
-/* Values of parameters, so that no task of the job can fail later. A range: its ends. */
+/* The next position to look at: all of a list; of a range the two at each end, which bound what
+ * lies between, 0 being apart from some parameters' other values. */
+static uint64_t next_position(const struct axis *axis, uint64_t at)
+{
+    return !axis->cells && at == 1 && axis->length > 4 ? axis->length - 2 : at + 1;
+}
+
+/* Values of parameters, so that no task of the job can fail later. */
 static int check_values(struct axis *axis, struct err *e)
 {
-    uint64_t step = axis->cells || axis->length == 1 ? 1 : axis->length - 1;
     struct task scratch = {0};
     struct buf text = {0};
     struct err cause;
@@ -244,7 +250,7 @@ static int check_values(struct axis *axis, struct err *e)
     for (size_t c = 0; c < axis->n_columns; c++) {
         struct column *column = &axis->columns[c];
 
-        for (uint64_t at = 0; at < axis->length; at += step) {
+        for (uint64_t at = 0; at < axis->length; at = next_position(axis, at)) {
             text.size = 0;
             buf_puts(&text, "");
             axis_text(axis, c, at, &text);
@@ -262,24 +268,24 @@ out:
     return rc;
 }
 
-/* Between the ends of a range its values must stay valid too: whole numbers, multiples of 8. */
+/* Between the ends of a range its values must stay valid too: whole numbers, multiples. */
 static int check_range(const struct axis *axis, struct err *e)
 {
     int param = axis->columns[0].param;
+    int64_t unit;
 
     if (axis->cells || param < 0)
         return 0;
     if (!param_is_number((enum param)param))
         return err_set(e, ERR_INPUT, "axis '%s': %s has no ranges of numbers", axis->name,
                        param_name((enum param)param));
-    if (param == PARAM_CFG_SCALE)
-        return 0;
-    if (!axis->range.whole)
+    unit = param_unit((enum param)param);
+    if (unit && !axis->range.whole)
         return err_set(e, ERR_INPUT, "axis '%s': %s takes whole numbers", axis->name,
                        param_name((enum param)param));
-    if ((param == PARAM_WIDTH || param == PARAM_HEIGHT) && axis->range.step_n % 8)
-        return err_set(e, ERR_INPUT, "axis '%s': %s takes multiples of 8", axis->name,
-                       param_name((enum param)param));
+    if (unit && axis->range.step_n % unit)
+        return err_set(e, ERR_INPUT, "axis '%s': %s takes multiples of %" PRId64, axis->name,
+                       param_name((enum param)param), unit);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "jobs/draft.h"
 
+#include "jobs/label.h"
 #include "jobs/numbers.h"
 #include "jobs/suggest.h"
 
@@ -13,6 +14,18 @@
 static const char *const other_names[][2] = {
     {"cfg", "cfg_scale"},
     {"guidance", "cfg_scale"},
+    {"denoise", "denoising_strength"},
+    {"denoising", "denoising_strength"},
+    {"strength", "denoising_strength"},
+    {"image", "init_image"},
+    {"init_images", "init_image"},
+    {"mask_image", "mask"},
+    {"hr_upscale", "hr_scale"},
+    {"hires_upscale", "hr_scale"},
+    {"variation_seed", "subseed"},
+    {"variation_strength", "subseed_strength"},
+    {"style", "styles"},
+    {"config", "model_config"},
     {"guidance_scale", "cfg_scale"},
     {"num_inference_steps", "steps"},
     {"negative", "negative_prompt"},
@@ -106,7 +119,7 @@ const char *draft_absolute(struct draft *dr, const char *base, const char *path)
 
 /* --- values --- */
 
-/* The sampler that AUTOMATIC1111 shows under a label, for "DPM++ 2M Karras". */
+/* The sampler whose label begins a text that is none: "DPM++ 2M Fast". */
 static const char *sampler_of_label(const char *text)
 {
     const char *best = NULL;
@@ -129,14 +142,12 @@ static void suggest_value(int param, const char *text, struct buf *ret_hint)
     const char *names[SAMPLER_COUNT + SCHEDULER_COUNT], *label = NULL;
     size_t n = 0;
 
-    if (param == PARAM_SAMPLER) {
+    if (param_kind((enum param)param) != PARAM_KIND_TERM)
+        return;
+    for (int i = 0; i < term_count(param_terms((enum param)param)); i++)
+        names[n++] = term_name(param_terms((enum param)param), i);
+    if (param == PARAM_SAMPLER)
         label = sampler_of_label(text);
-        for (int i = 0; i < SAMPLER_COUNT; i++)
-            names[n++] = sampler_name((enum sampler_id)i);
-    } else if (param == PARAM_SCHEDULER) {
-        for (int i = 0; i < SCHEDULER_COUNT; i++)
-            names[n++] = scheduler_name((enum scheduler_id)i);
-    }
     if (label && !suggest_nearest(text, names, n))
         buf_printf(ret_hint, ", did you mean '%s'?", label);
     else
@@ -167,7 +178,7 @@ static int check(struct draft *dr, int param, const char *text, struct place at,
 static int number_value(struct draft *dr, int param, const char *text, struct place at,
                         json_t **ret_value, struct err *e)
 {
-    bool integer = param != PARAM_CFG_SCALE, good;
+    bool integer = param_unit((enum param)param) != 0, good;
     struct number_problem problem;
     struct numbers numbers = {0};
     struct buf plain = {0};
@@ -187,7 +198,7 @@ static int number_value(struct draft *dr, int param, const char *text, struct pl
     else
         buf_number(&plain, x);
     TRY(buf_check(&plain, e));
-    good = param == PARAM_SEED && x == -1;
+    good = (param == PARAM_SEED || param == PARAM_SUBSEED) && x == -1;
     if (!good)
         TRY(check(dr, param, buf_text(&plain), at, &good, e));
     if (good && !(*ret_value = integer ? json_integer((json_int_t)x) : json_real(x)))
@@ -211,31 +222,95 @@ static void plain_size(const char *text, struct buf *ret_text)
     }
 }
 
+/* A path becomes absolute; what is not on this machine is a warning, since workers may have it. */
+static int plain_path(struct draft *dr, enum param param, const char *text, struct place at,
+                      struct buf *ret_text, struct err *e)
+{
+    bool file = param_kind(param) == PARAM_KIND_FILE;
+    const char *path;
+    struct stat status;
+
+    if (!*text || (!file && !strchr(text, '/'))) {
+        buf_puts(ret_text, text);
+        return 0;
+    }
+    path = draft_absolute(dr, draft_base(dr, at), text);
+    if (!path)
+        return err_set(e, ERR_OOM, "out of memory");
+    if (stat(path, &status) != 0 || (file && !S_ISREG(status.st_mode)))
+        diagnose_warning(dr->d, at, "no %s '%s' on this machine",
+                         file || strstr(path, ".safetensors") ? "file" : "model folder", path);
+    buf_puts(ret_text, path);
+    return 0;
+}
+
+static const char *plain_term(enum param param, const char *text)
+{
+    int id, scheduler;
+
+    if (param == PARAM_SAMPLER)
+        label_sampler(text, &id, &scheduler);
+    else
+        id = label_term(param_terms(param), text);
+    return id < 0 ? text : term_name(param_terms(param), id);
+}
+
+static const char *plain_bool(const char *text)
+{
+    static const char *const words[][2] = {{"true", "false"}, {"yes", "no"}, {"on", "off"}};
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcasecmp(text, words[i][0]) == 0)
+            return "true";
+        if (strcasecmp(text, words[i][1]) == 0)
+            return "false";
+    }
+    return text;
+}
+
+/* The text that jobs/param.c reads, of what people write. */
+static int plain_text(struct draft *dr, int param, const char *text, struct place at,
+                      struct buf *ret_text, struct err *e)
+{
+    if (param < 0) {
+        buf_puts(ret_text, text);
+        return 0;
+    }
+    switch (param_kind((enum param)param)) {
+    case PARAM_KIND_ASSET:
+    case PARAM_KIND_FILE:
+        return plain_path(dr, (enum param)param, text, at, ret_text, e);
+    case PARAM_KIND_TERM:
+        buf_puts(ret_text, plain_term((enum param)param, text));
+        return 0;
+    case PARAM_KIND_BOOL:
+        buf_puts(ret_text, plain_bool(text));
+        return 0;
+    case PARAM_KIND_SIZE:
+        plain_size(text, ret_text);
+        return 0;
+    default:
+        buf_puts(ret_text, text);
+        return 0;
+    }
+}
+
 /* Parameters that hold text: a line end at the end of a block of text is not meant. */
 static int text_value(struct draft *dr, int param, const char *text, struct place at,
                       json_t **ret_value, struct err *e)
 {
+    size_t size = strlen(text);
     struct buf plain = {0};
-    struct stat status;
+    const char *trimmed;
     bool good = true;
     int rc = 0;
 
-    if (param == PARAM_SIZE)
-        plain_size(text, &plain);
-    else
-        buf_puts(&plain, text);
-    if (param == PARAM_MODEL && strchr(text, '/')) {
-        const char *path = draft_absolute(dr, draft_base(dr, at), text);
-
-        if (!path)
-            TRY(err_set(e, ERR_OOM, "out of memory"));
-        if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
-            diagnose_warning(dr->d, at, "no model folder '%s' on this machine", path);
-        plain.size = 0;
-        buf_puts(&plain, path);
-    }
-    while (plain.size && plain.data[plain.size - 1] == '\n')
-        plain.data[--plain.size] = 0;
+    while (size && text[size - 1] == '\n')
+        size--;
+    trimmed = pool_text(&dr->pool, text, size);
+    if (!trimmed)
+        TRY(err_set(e, ERR_OOM, "out of memory"));
+    TRY(plain_text(dr, param, trimmed, at, &plain, e));
     TRY(buf_check(&plain, e));
     if (param >= 0)
         TRY(check(dr, param, buf_text(&plain), at, &good, e));
@@ -250,7 +325,8 @@ int draft_value(struct draft *dr, int param, const char *text, struct place at, 
                 struct err *e)
 {
     *ret_value = NULL;
-    if (param >= 0 && param_is_number((enum param)param))
+    if (param >= 0 && param_is_number((enum param)param) &&
+        !(param_kind((enum param)param) == PARAM_KIND_MAYBE && !*text))
         return number_value(dr, param, text, at, ret_value, e);
     if (param < 0 && strlen(text) > TASK_PROMPT_MAX) {
         diagnose(dr->d, at, "a value of more than %d bytes", TASK_PROMPT_MAX);
@@ -264,6 +340,7 @@ void draft_done(struct draft *dr)
     for (size_t i = 0; i < JOB_AXES_MAX; i++) {
         json_decref(dr->axes[i].rows);
         json_decref(dr->axes[i].range);
+        json_decref(dr->axes[i].schedulers);
     }
     json_decref(dr->fixed);
     json_decref(dr->exclude);

@@ -31,6 +31,8 @@ struct draft_axis {
     json_t *range;          /* {"first","step","count"}, owned */
     struct number_run *run; /* what range says; in the pool */
     uint64_t length;        /* values; 0: broken, its mistake is told */
+    json_t *schedulers;     /* of a sampler column: what each row's label names, owned, or NULL */
+    bool labelled;          /* one of them does */
 };
 
 struct draft {
@@ -73,6 +75,23 @@ const char *draft_base(const struct draft *dr, struct place at);
 
 /* base/path without "." and ".." parts, in the pool; NULL when out of memory. */
 const char *draft_absolute(struct draft *dr, const char *base, const char *path);
+
+/*
+ * Mappings that stand for several parameters, `outpaint` and `model`, become those parameters. The
+ * first of all parts.
+ */
+int draft_short(struct draft *dr, struct err *e);
+
+/* Tells a sampler's label such as "DPM++ 2M Karras" that contradicts a scheduler given elsewhere.
+ */
+void draft_check_label(struct draft *dr, const char *label, struct place at);
+
+/* Keeps what the label of the row just added names. */
+int draft_note_label(struct draft *dr, struct draft_axis *axis, const char *label, struct place at,
+                     struct err *e);
+
+/* If any label of the axis named a scheduler, that becomes a column of its own. */
+int draft_split_labels(struct draft *dr, struct draft_axis *axis, struct err *e);
 
 /* `axes`, and the files that they name. */
 int draft_axes(struct draft *dr, struct err *e);

@@ -91,6 +91,8 @@ static int add_text(struct draft *dr, struct draft_axis *axis, const char *text,
 
     if (rc == 0 && cell)
         rc = add_row(axis, cell, e);
+    if (rc == 0 && axis->columns[0].param == PARAM_SAMPLER)
+        rc = draft_note_label(dr, axis, text, at, e);
     return rc;
 }
 
@@ -146,12 +148,13 @@ static int set_range(struct draft *dr, struct draft_axis *axis, const struct num
     return axis->range ? 0 : no_memory(e);
 }
 
-/* The ends bound what lies between, but for the multiples of 8. */
+/* The ends bound what lies between, but for multiples. */
 static int check_run(struct draft *dr, int param, const struct number_run *run, struct place at,
                      bool *ret_good, struct err *e)
 {
     uint64_t ends[2] = {0, run->count - 1};
     json_t *value = NULL;
+    int64_t unit;
     int rc = 0;
 
     *ret_good = true;
@@ -164,10 +167,12 @@ static int check_run(struct draft *dr, int param, const struct number_run *run, 
         *ret_good = rc == 0 && value;
         json_decref(value);
     }
-    if ((param == PARAM_WIDTH || param == PARAM_HEIGHT) && *ret_good && run->count > 2 &&
-        (run->spread || (int64_t)run->step % 8)) {
-        diagnose(dr->d, at, "%s takes multiples of 8: give the range a step of 8 or a multiple",
-                 param_name((enum param)param));
+    unit = param >= 0 ? param_unit((enum param)param) : 0;
+    if (unit > 1 && *ret_good && run->count > 2 && (run->spread || (int64_t)run->step % unit)) {
+        diagnose(dr->d, at,
+                 "%s takes multiples of %" PRId64 ": give the range a step of %" PRId64
+                 " or a multiple",
+                 param_name((enum param)param), unit, unit);
         *ret_good = false;
     }
     return rc;
@@ -202,7 +207,7 @@ static int add_number_text(struct draft *dr, struct draft_axis *axis, const stru
     struct numbers numbers = {0};
     struct number_problem problem;
 
-    TRY(numbers_parse(w->text, param != PARAM_CFG_SCALE, &numbers, &problem, e));
+    TRY(numbers_parse(w->text, param_unit((enum param)param) != 0, &numbers, &problem, e));
     if (problem.text[0])
         diagnose(dr->d, written_place(w, problem.offset), "%s: %s", param_name((enum param)param),
                  problem.text);
@@ -242,7 +247,8 @@ static int add_written(struct draft *dr, struct draft_axis *axis, const struct w
 {
     int param = axis->columns[0].param;
 
-    if (param >= 0 && param_is_number((enum param)param))
+    if (param >= 0 && param_is_number((enum param)param) &&
+        !(param_kind((enum param)param) == PARAM_KIND_MAYBE && !*w->text))
         return add_number_text(dr, axis, w, alone, e);
     if (param < 0 && alone)
         return add_variable_text(dr, axis, w, e);
@@ -350,6 +356,16 @@ static int add_list_file(struct draft *dr, struct draft_axis *axis, const struct
     return rc;
 }
 
+/* An empty cell is the default of a parameter that needs no value; seeds are drawn. */
+static const char *cell_text(int param, const char *text)
+{
+    if (*text || param < 0)
+        return text;
+    if (param == PARAM_SEED || param == PARAM_SUBSEED)
+        return "-1";
+    return param_is_optional((enum param)param) ? param_default((enum param)param) : text;
+}
+
 /* One row of a CSV file; left out if a cell is wrong, which is told. */
 static int add_csv_row(struct draft *dr, struct draft_axis *axis, const struct table *table,
                        size_t number, struct err *e)
@@ -359,11 +375,13 @@ static int add_csv_row(struct draft *dr, struct draft_axis *axis, const struct t
 
     for (size_t c = 0; rc == 0 && c < axis->n_columns; c++) {
         const struct cell *cell = table_cell(table, number, c);
-        bool drawn = axis->columns[c].param == PARAM_SEED && !*cell->text;
+        struct place at = table_place(table, cell);
+        const char *text = cell_text(axis->columns[c].param, cell->text);
         json_t *value;
 
-        rc = draft_value(dr, axis->columns[c].param, drawn ? "-1" : cell->text,
-                         table_place(table, cell), &value, e);
+        rc = draft_value(dr, axis->columns[c].param, text, at, &value, e);
+        if (rc == 0 && axis->columns[c].param == PARAM_SAMPLER)
+            rc = draft_note_label(dr, axis, text, at, e);
         if (rc == 0 && value && json_array_append_new(row, value) != 0)
             rc = no_memory(e);
     }
@@ -464,6 +482,7 @@ static int read_axis(struct draft *dr, const struct node *key, const struct node
         diagnose(dr->d, key->at, "axis '%s' is empty: it needs at least one value", key->text);
     else
         TRY(add_written(dr, &axis, &(struct written){value->text, value->at, value}, true, e));
+    TRY(draft_split_labels(dr, &axis, e));
 out:
     if (dr->d->n_errors != errors)
         axis.length = 0;

@@ -1,5 +1,6 @@
 #include "jobs/draft.h"
 
+#include "jobs/label.h"
 #include "jobs/suggest.h"
 
 #include <math.h>
@@ -68,7 +69,7 @@ static int add_numbers(struct draft *dr, const struct draft_axis *axis, size_t c
     struct number_problem problem;
     struct numbers numbers = {0};
 
-    TRY(numbers_parse(node->text, param != PARAM_CFG_SCALE, &numbers, &problem, e));
+    TRY(numbers_parse(node->text, param_unit((enum param)param) != 0, &numbers, &problem, e));
     if (problem.text[0])
         diagnose(dr->d, node_place(node, problem.offset), "%s: %s", param_name((enum param)param),
                  problem.text);
@@ -96,7 +97,7 @@ out:
 static int add_item(struct draft *dr, const struct draft_axis *axis, size_t column,
                     const struct node *node, json_t *list, struct err *e)
 {
-    int param = axis->columns[column].param, rc;
+    int param = axis->columns[column].param, sampler, scheduler, rc;
     json_t *value;
 
     if (node->type != NODE_SCALAR) {
@@ -104,8 +105,15 @@ static int add_item(struct draft *dr, const struct draft_axis *axis, size_t colu
                  axis->columns[column].name);
         return 0;
     }
-    if (param >= 0 && param_is_number((enum param)param))
+    if (param >= 0 && param_is_number((enum param)param) && *node->text)
         return add_numbers(dr, axis, column, node, list, e);
+    if (param == PARAM_SAMPLER && label_sampler(node->text, &sampler, &scheduler) &&
+        scheduler >= 0) {
+        diagnose(dr->d, node->at,
+                 "exclude: name sampler and scheduler by themselves: {sampler: %s, scheduler: %s}",
+                 term_name(TERM_SAMPLER, sampler), term_name(TERM_SCHEDULER, scheduler));
+        return 0;
+    }
     rc = draft_value(dr, param, node->text, node->at, &value, e);
     if (rc == 0 && value)
         rc = add_value(dr, axis, column, value, node->text, node->at, list, e);

@@ -292,6 +292,15 @@ static size_t first_mark(const struct exclude_mark *marks, size_t from, size_t t
     return from;
 }
 
+/* From how many positions exactly a set holds for, to how many all of it hold for. */
+static void sum_supersets(const struct exclude *x, uint64_t *counts)
+{
+    for (size_t r = 0; r < x->n_rules; r++)
+        for (uint32_t set = 0; set < n_sets(x); set++)
+            if (!(set >> r & 1))
+                counts[set] += counts[set | 1u << r];
+}
+
 /* For each set of rules: how many positions of a factor below `end` all of them hold for. */
 static void count_positions(const struct exclude *x, const struct exclude_factor *f, uint64_t end,
                             uint64_t *ret_counts)
@@ -317,10 +326,7 @@ static void count_positions(const struct exclude *x, const struct exclude_factor
         i = to;
     }
     ret_counts[f->base] += end - marked;
-    for (size_t r = 0; r < x->n_rules; r++) /* sums over supersets */
-        for (uint32_t set = 0; set < n_sets(x); set++)
-            if (!(set >> r & 1))
-                ret_counts[set] += ret_counts[set | 1u << r];
+    sum_supersets(x, ret_counts);
 }
 
 static int plan(struct exclude *x, struct err *e)
@@ -439,6 +445,39 @@ uint64_t exclude_below(const struct exclude *x, uint64_t index)
         alive &= mask_at(&x->factors[f], at);
     }
     return total;
+}
+
+/* The same for the positions of a slice. */
+static void count_slice(const struct exclude *x, const struct exclude_slice *slice,
+                        uint64_t *ret_counts)
+{
+    memset(ret_counts, 0, n_sets(x) * sizeof *ret_counts);
+    for (size_t i = 0; i < slice->n; i++)
+        ret_counts[mask_at(&x->factors[slice->factor], slice->positions[i])]++;
+    sum_supersets(x, ret_counts);
+}
+
+uint64_t exclude_kept(const struct exclude *x, const struct exclude_slice *slices, size_t n)
+{
+    uint64_t counts[1u << EXCLUDE_RULES_MAX], products[1u << EXCLUDE_RULES_MAX], kept = 0;
+
+    for (uint32_t set = 0; set < n_sets(x); set++)
+        products[set] = 1;
+    for (size_t f = 0; f < x->axes->n_factors; f++) {
+        const struct exclude_slice *slice = slices;
+
+        while (slice < slices + n && slice->factor != f)
+            slice++;
+        if (slice < slices + n)
+            count_slice(x, slice, counts);
+        else
+            count_positions(x, &x->factors[f], x->axes->factors[f].length, counts);
+        for (uint32_t set = 0; set < n_sets(x); set++)
+            products[set] *= counts[set];
+    }
+    for (uint32_t set = 0; set < n_sets(x); set++)
+        kept += __builtin_popcount(set) % 2 ? -products[set] : products[set];
+    return kept;
 }
 
 /* The end of the widest block around an index that one of the rules covers whole. */

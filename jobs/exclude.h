@@ -13,7 +13,7 @@
 
 #include "jobs/axis.h"
 
-#define EXCLUDE_RULES_MAX 13 /* JOB_EXCLUDE_MAX and one of our own */
+#define EXCLUDE_RULES_MAX 12
 
 /* A position that at least one rule names. */
 struct exclude_mark {
@@ -48,6 +48,17 @@ void exclude_done(struct exclude *x);
 
 /* How many indices below `index` (<= span) a rule holds for. */
 uint64_t exclude_below(const struct exclude *x, uint64_t index);
+
+/* Some positions of a factor. */
+struct exclude_slice {
+    size_t factor;
+    const uint64_t *positions; /* [n] distinct */
+    size_t n;
+};
+
+/* How many combinations no rule holds for, of those that have each slice's factor at one of its
+ * positions. At most one slice for a factor. */
+uint64_t exclude_kept(const struct exclude *x, const struct exclude_slice *slices, size_t n);
 
 /* Whether a rule holds for that index, below the span. */
 bool exclude_holds(const struct exclude *x, uint64_t index);

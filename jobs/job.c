@@ -1,6 +1,7 @@
 #include "jobs/job.h"
 
 #include "jobs/axis.h"
+#include "jobs/clash.h"
 #include "jobs/exclude.h"
 #include "jobs/param.h"
 #include "jobs/path.h"
@@ -120,36 +121,23 @@ static bool set_by_axis(const struct axes *axes, enum param p)
 static int read_fixed_param(const json_t *fixed, enum param p, struct job *job, struct err *e)
 {
     const json_t *value = json_object_get(fixed, param_name(p));
-    struct buf text = {0};
-    int rc = 0;
 
-    if (set_by_axis(&job->axes, p)) {
-        if (value)
-            TRY(err_set(e, ERR_INPUT, "fixed: an axis sets '%s' already", param_name(p)));
-        return 0;
-    }
-    if (param_is_number(p) ? !json_is_number(value) : !json_is_string(value))
-        TRY(err_set(e, ERR_INPUT, "fixed: '%s' must be %s", param_name(p),
-                    !value               ? "given"
-                    : param_is_number(p) ? "a number"
-                                         : "text"));
-    TRY(axis_cell_text(value, &text, e));
-    TRY(buf_check(&text, e));
-    TRY(param_set(&job->fixed, p, buf_text(&text), e));
-out:
-    buf_done(&text);
-    return rc;
+    if (!set_by_axis(&job->axes, p))
+        return param_from_json(&job->fixed, p, value, "fixed", e);
+    if (value)
+        return err_set(e, ERR_INPUT, "fixed: an axis sets '%s' already", param_name(p));
+    return 0;
 }
 
 static int read_fixed(const json_t *fixed, struct job *job, struct err *e)
 {
-    const char *names[PARAM_SIZE];
+    const char *names[PARAM_FIELDS];
     int rc;
 
-    for (int p = 0; p < PARAM_SIZE; p++)
+    for (int p = 0; p < PARAM_FIELDS; p++)
         names[p] = param_name((enum param)p);
-    TRY(check_keys(fixed, "fixed", names, PARAM_SIZE, e));
-    for (int p = 0; p < PARAM_SIZE; p++)
+    TRY(check_keys(fixed, "fixed", names, PARAM_FIELDS, e));
+    for (int p = 0; p < PARAM_FIELDS; p++)
         TRY(read_fixed_param(fixed, (enum param)p, job, e));
 out:
     return rc;
@@ -177,66 +165,6 @@ static int check_prompt(const struct job *job, enum param p, struct err *e)
     return rc;
 }
 
-/* Adds "sampler is ddim" or "scheduler is karras" to a rule; false if it cannot be so. */
-static bool add_condition(const struct job *job, json_t *rule, enum param p, const char *value,
-                          bool is_fixed_value)
-{
-    size_t axis, column;
-
-    if (axes_find_param(&job->axes, p, &axis, &column))
-        json_object_set_new(rule, param_name(p), json_pack("[s]", value));
-    else
-        return is_fixed_value;
-    return true;
-}
-
-/* The mistake, and what mends it: the rule that is missing, or another fixed value. */
-static int pair_refused(const json_t *rule, struct err *e)
-{
-    const char *sampler = json_object_get(rule, "sampler") ? "sampler: ddim" : "";
-    const char *scheduler = json_object_get(rule, "scheduler") ? "scheduler: karras" : "";
-
-    if (json_object_size(rule) == 0)
-        return err_set(e, ERR_INPUT,
-                       "sampler 'ddim' cannot use scheduler 'karras': choose scheduler: automatic, "
-                       "or another sampler");
-    return err_set(e, ERR_INPUT,
-                   "sampler 'ddim' cannot use scheduler 'karras': leave the pair out with "
-                   "exclude: [{%s%s%s}]",
-                   sampler, *sampler && *scheduler ? ", " : "", scheduler);
-}
-
-/*
- * The one pair of values that no task may have. It is fine to have both in a job if its own rules
- * exclude the pair: then a further rule for it would exclude nothing more.
- */
-static int check_pairs(const struct job *job, const json_t *list, struct err *e)
-{
-    json_t *more = json_copy((json_t *)list), *rule = json_object();
-    struct exclude x = {0};
-    bool possible;
-    int rc = 0;
-
-    possible = add_condition(job, rule, PARAM_SAMPLER, "ddim", job->fixed.sampler == SAMPLER_DDIM);
-    possible = add_condition(job, rule, PARAM_SCHEDULER, "karras",
-                             job->fixed.scheduler == SCHEDULER_KARRAS) &&
-               possible;
-    if (possible && json_object_size(rule) > 0) {
-        if (json_array_append(more, rule))
-            TRY(err_set(e, ERR_OOM, "out of memory for the exclude rules"));
-        TRY(exclude_read(more, &job->axes, &x, e));
-        possible =
-            exclude_below(&x, job->axes.span) != exclude_below(&job->exclude, job->axes.span);
-    }
-    if (possible)
-        TRY(pair_refused(rule, e));
-out:
-    exclude_done(&x);
-    json_decref(more);
-    json_decref(rule);
-    return rc;
-}
-
 static int read_exclude(const json_t *list, struct job *job, struct err *e)
 {
     int rc;
@@ -247,7 +175,7 @@ static int read_exclude(const json_t *list, struct job *job, struct err *e)
     job->count = job->axes.span - exclude_below(&job->exclude, job->axes.span);
     if (job->count == 0)
         TRY(err_set(e, ERR_INPUT, "exclude leaves no combination to render"));
-    TRY(check_pairs(job, list, e));
+    TRY(clash_check_job(&job->axes, &job->fixed, &job->exclude, e));
 out:
     return rc;
 }
@@ -495,12 +423,7 @@ int job_task(const struct job *job, uint64_t index, struct task *ret_task, struc
 
     if (index >= job->axes.span)
         return err_set(e, ERR_ARG, "job '%s' has no such index", job->name);
-    t = job->fixed;
-    t.model = strdup(job->fixed.model ? job->fixed.model : "");
-    t.prompt = strdup(job->fixed.prompt ? job->fixed.prompt : "");
-    t.negative_prompt = strdup(job->fixed.negative_prompt ? job->fixed.negative_prompt : "");
-    if (!t.model || !t.prompt || !t.negative_prompt)
-        TRY(err_set(e, ERR_OOM, "out of memory for a task"));
+    TRY(task_copy(&job->fixed, &t, e));
     for (size_t a = 0; a < job->axes.n; a++)
         TRY(apply_axis(job, a, index, &t, e));
     TRY(expand(job, &t.prompt, index, e));

@@ -95,7 +95,7 @@ out:
 static void check_top(struct draft *dr)
 {
     static const char *const own[] = {"litho",   "job",     "defaults", "axes",
-                                      "combine", "exclude", "output"};
+                                      "combine", "exclude", "output",   "outpaint"};
     const char *keys[sizeof own / sizeof *own + PARAM_COUNT];
     const struct node *version = node_get(dr->root, "litho");
     size_t n = 0;
@@ -163,6 +163,7 @@ static int read_parts(struct draft *dr, struct err *e)
 {
     int rc;
 
+    TRY(draft_short(dr, e));
     check_top(dr);
     TRY(read_job(dr, e));
     TRY(draft_axes(dr, e));
@@ -233,19 +234,20 @@ static int draw(const struct manifest_options *o, json_t **ret_seed, struct err 
     return *ret_seed ? 0 : err_set(e, ERR_OOM, "out of memory");
 }
 
-/* Every seed of -1, in the order of the bundle: the fixed one, then the axes' rows. */
-static int draw_seeds(struct draft *dr, const struct manifest_options *o, struct err *e)
+/* Every value of -1, in the order of the bundle: the fixed one, then the axes' rows. */
+static int draw_param(struct draft *dr, const struct manifest_options *o, enum param p,
+                      struct err *e)
 {
-    const json_t *fixed = json_object_get(dr->fixed, "seed");
+    const json_t *fixed = json_object_get(dr->fixed, param_name(p));
     json_t *seed, *row;
     size_t axis, column, i;
     int rc = 0;
 
     if (fixed && json_integer_value(fixed) == -1) {
         TRY(draw(o, &seed, e));
-        json_object_set_new(dr->fixed, "seed", seed);
+        json_object_set_new(dr->fixed, param_name(p), seed);
     }
-    if (!draft_find(dr, "seed", &axis, &column))
+    if (!draft_find(dr, param_name(p), &axis, &column))
         return 0;
     json_array_foreach(dr->axes[axis].rows, i, row)
     {
@@ -275,24 +277,52 @@ out:
 
 /* --- the last check --- */
 
-static struct place place_of_param(const struct draft *dr, enum param p)
+/* Where a parameter is given; false if it is left to its default. */
+static bool place_of_param(const struct draft *dr, enum param p, struct place *ret_at)
 {
     size_t axis, column;
 
     if (draft_find(dr, param_name(p), &axis, &column))
-        return dr->axes[axis].columns[column].at;
-    return dr->given[p] ? dr->given[p]->at : start_of(dr);
+        *ret_at = dr->axes[axis].columns[column].at;
+    else if (p < PARAM_STYLES && dr->given[p])
+        *ret_at = dr->given[p]->at;
+    else
+        return false;
+    return true;
+}
+
+/*
+ * The parameter that a message begins with, or one of its family: of "outpaint_left: ..." that may
+ * be outpaint_top. A sampler and a scheduler that do not go together are told at the scheduler.
+ */
+static bool place_of_clash(const struct draft *dr, const char *message, struct place *ret_at)
+{
+    size_t size = strspn(message, "abcdefghijklmnopqrstuvwxyz_"), family = 0;
+
+    if (size == strlen("sampler") && strncmp(message, "sampler", size) == 0 &&
+        place_of_param(dr, PARAM_SCHEDULER, ret_at))
+        return true;
+    for (size_t i = 0; i < size; i++)
+        family = message[i] == '_' ? i + 1 : family;
+    for (int p = 0; p < PARAM_COUNT; p++)
+        if (strncmp(param_name((enum param)p), message, size) == 0 &&
+            param_name((enum param)p)[size] == 0 && place_of_param(dr, (enum param)p, ret_at))
+            return true;
+    for (int p = 0; p < PARAM_COUNT && family; p++)
+        if (strncmp(param_name((enum param)p), message, family) == 0 &&
+            place_of_param(dr, (enum param)p, ret_at))
+            return true;
+    return false;
 }
 
 /* The part of the manifest that a message of job_load is about. */
 static struct place blamed(const struct draft *dr, const char *message)
 {
     static const char *const keys[] = {"combine", "exclude", "axes", "prompt"};
+    struct place at;
 
     if (strstr(message, "path") && dr->path_node)
         return dr->path_node->at;
-    if (strstr(message, "karras"))
-        return place_of_param(dr, PARAM_SCHEDULER);
     for (size_t a = 0; a < dr->n_axes; a++) {
         struct buf quoted = {0};
         bool found;
@@ -303,6 +333,8 @@ static struct place blamed(const struct draft *dr, const char *message)
         if (found)
             return dr->axes[a].at;
     }
+    if (place_of_clash(dr, message, &at))
+        return at;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const struct node *node = node_get(dr->root, keys[i]);
 
@@ -335,7 +367,8 @@ static int compile(struct draft *dr, const struct manifest_options *o, struct bu
     TRY(write_bundle(dr, ret_bundle, e));
     if (ret_source_hash)
         TRY(hash_bytes(buf_text(ret_bundle), ret_bundle->size, ret_source_hash, e));
-    TRY(draw_seeds(dr, o, e));
+    TRY(draw_param(dr, o, PARAM_SEED, e));
+    TRY(draw_param(dr, o, PARAM_SUBSEED, e));
     TRY(write_bundle(dr, ret_bundle, e));
     TRY(check_job(dr, ret_bundle, e));
 out:

@@ -1,10 +1,60 @@
 #include "jobs/task.h"
 
+#include "jobs/clash.h"
 #include "jobs/param.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The fields that are texts of their own; NULL at the end. */
+static char **text_field(struct task *t, size_t i)
+{
+    char **const fields[] = {&t->model,           &t->model_config, &t->vae,  &t->prompt,
+                             &t->negative_prompt, &t->init_image,   &t->mask, NULL};
+
+    return fields[i];
+}
+
+struct task task_defaults(void)
+{
+    struct task t = {0};
+
+    for (int p = 0; p < PARAM_FIELDS; p++)
+        if (param_is_optional((enum param)p) && *param_default((enum param)p))
+            param_set(&t, (enum param)p, param_default((enum param)p), NULL);
+    return t;
+}
+
+/* --- size --- */
+
+bool task_is_hires(const struct task *t)
+{
+    return t->hr_scale > 0 || t->hr_resize_x > 0 || t->hr_resize_y > 0;
+}
+
+void task_hires_size(const struct task *t, int64_t *ret_width, int64_t *ret_height)
+{
+    int64_t w = t->width, h = t->height;
+
+    if (t->hr_resize_x > 0 || t->hr_resize_y > 0) {
+        w = t->hr_resize_x > 0 ? t->hr_resize_x : (int64_t)t->hr_resize_y * t->width / t->height;
+        h = t->hr_resize_y > 0 ? t->hr_resize_y : (int64_t)t->hr_resize_x * t->height / t->width;
+    } else if (t->hr_scale > 0) {
+        w = (int64_t)(t->width * t->hr_scale);
+        h = (int64_t)(t->height * t->hr_scale);
+    }
+    *ret_width = w / 8 * 8;
+    *ret_height = h / 8 * 8;
+}
+
+void task_size(const struct task *t, int64_t *ret_width, int64_t *ret_height)
+{
+    task_hires_size(t, ret_width, ret_height);
+    *ret_width += (int64_t)t->outpaint_left + t->outpaint_right;
+    *ret_height += (int64_t)t->outpaint_top + t->outpaint_bottom;
+}
+
+/* --- check --- */
 
 /* Each bound is stated once, in param_set: a check is setting the same value on a copy. */
 static int check_params(const struct task *t, struct err *e)
@@ -13,7 +63,7 @@ static int check_params(const struct task *t, struct err *e)
     struct buf text = {0};
     int rc = 0;
 
-    for (int p = 0; p < PARAM_SIZE; p++) {
+    for (int p = 0; p < PARAM_FIELDS; p++) {
         text.size = 0;
         param_text(t, (enum param)p, &text);
         TRY(buf_check(&text, e));
@@ -31,64 +81,26 @@ int task_check(const struct task *t, struct err *e)
 
     if (!t->model || !t->prompt || !t->negative_prompt)
         return err_set(e, ERR_INPUT, "a task needs model, prompt and negative_prompt");
-    if (!isfinite(t->cfg_scale))
-        return err_set(e, ERR_INPUT, "cfg_scale must be a number from 0 to 1000");
     rc = check_params(t, e);
-    if (rc)
-        return rc;
-    if (t->sampler == SAMPLER_DDIM && t->scheduler == SCHEDULER_KARRAS)
-        return err_set(e, ERR_INPUT, "sampler 'ddim' cannot use scheduler 'karras'");
-    return 0;
+    return rc ? rc : clash_check_task(t, e);
 }
+
+/* --- JSON --- */
 
 void task_to_json(const struct task *t, struct buf *ret_text)
 {
-    static const char format[] = "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:I}";
-    json_t *value = json_pack(
-        format, "model", t->model, "prompt", t->prompt, "negative_prompt", t->negative_prompt,
-        "sampler", sampler_name(t->sampler), "scheduler", scheduler_name(t->scheduler), "precision",
-        precision_name(t->precision), "steps", t->steps, "width", t->width, "height", t->height,
-        "cfg_scale", t->cfg_scale, "seed", (json_int_t)t->seed);
+    json_t *value = json_object();
+    bool failed = !value;
 
-    if (!value) {
+    for (int p = 0; p < PARAM_FIELDS && !failed; p++)
+        if (!param_is_absent(t, (enum param)p))
+            failed = json_object_set_new(value, param_name((enum param)p),
+                                         param_json(t, (enum param)p)) != 0;
+    if (failed)
         ret_text->failed = true;
-        return;
-    }
-    json_canonical(value, ret_text);
-    json_decref(value);
-}
-
-/* Text of a member for param_set: names and texts as they are, numbers in their shortest form. */
-static int member_text(const json_t *value, enum param p, struct buf *ret_text, struct err *e)
-{
-    if (param_is_number(p) ? !json_is_number(value) : !json_is_string(value))
-        return err_set(e, ERR_INPUT, "task: '%s' must be %s", param_name(p),
-                       !value               ? "given"
-                       : param_is_number(p) ? "a number"
-                                            : "text");
-    if (json_is_string(value))
-        buf_puts(ret_text, json_string_value(value));
-    else if (json_is_integer(value))
-        buf_printf(ret_text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else
-        buf_number(ret_text, json_real_value(value));
-    return buf_check(ret_text, e);
-}
-
-static int read_members(const json_t *value, struct task *t, struct err *e)
-{
-    struct buf text = {0};
-    int rc = 0;
-
-    for (int p = 0; p < PARAM_SIZE; p++) {
-        text.size = 0;
-        TRY(member_text(json_object_get(value, param_name((enum param)p)), (enum param)p, &text,
-                        e));
-        TRY(param_set(t, (enum param)p, text.size ? buf_text(&text) : "", e));
-    }
-out:
-    buf_done(&text);
-    return rc;
+        json_canonical(value, ret_text);
+    json_decref(value);
 }
 
 int task_from_value(const json_t *value, struct task *ret_t, struct err *e)
@@ -104,11 +116,13 @@ int task_from_value(const json_t *value, struct task *ret_t, struct err *e)
     {
         int p = param_from_name(key);
 
-        if (p < 0 || p == PARAM_SIZE)
+        if (p < 0 || p >= PARAM_FIELDS)
             return err_set(e, ERR_INPUT, "task: unknown key '%.100s'", key);
     }
-    TRY(read_members(value, &t, e));
-    TRY(task_check(&t, e));
+    for (int p = 0; p < PARAM_FIELDS; p++)
+        TRY(param_from_json(&t, (enum param)p, json_object_get(value, param_name((enum param)p)),
+                            "task", e));
+    TRY(clash_check_task(&t, e));
     *ret_t = t;
     t = (struct task){0};
 out:
@@ -128,14 +142,22 @@ out:
     return rc;
 }
 
+/* --- life --- */
+
 int task_copy(const struct task *t, struct task *ret_t, struct err *e)
 {
     struct task copy = *t;
+    bool failed = false;
 
-    copy.model = strdup(t->model);
-    copy.prompt = strdup(t->prompt);
-    copy.negative_prompt = strdup(t->negative_prompt);
-    if (!copy.model || !copy.prompt || !copy.negative_prompt) {
+    for (size_t i = 0; text_field(&copy, i); i++) {
+        char **field = text_field(&copy, i);
+
+        if (*field) {
+            *field = strdup(*field);
+            failed = failed || !*field;
+        }
+    }
+    if (failed) {
         task_done(&copy);
         return err_set(e, ERR_OOM, "out of memory for a task");
     }
@@ -145,8 +167,7 @@ int task_copy(const struct task *t, struct task *ret_t, struct err *e)
 
 void task_done(struct task *t)
 {
-    free(t->model);
-    free(t->prompt);
-    free(t->negative_prompt);
+    for (size_t i = 0; text_field(t, i); i++)
+        free(*text_field(t, i));
     *t = (struct task){0};
 }

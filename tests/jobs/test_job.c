@@ -278,7 +278,12 @@ static void values_of_parameters_are_checked_at_load(void **state)
                    "axis 's': steps '0'");
     bundle_refused((struct spec){.fixed = "'steps':2000"}, "steps '2000'");
     bundle_refused((struct spec){.fixed = "'steps':'20'"}, "'steps' must be a number");
-    bundle_refused((struct spec){.fixed = "'clip_skip':2"}, "unknown key 'clip_skip'");
+    bundle_refused((struct spec){.fixed = "'clip_skap':2"}, "unknown key 'clip_skap'");
+    bundle_refused((struct spec){.fixed = "'clip_skip':13"}, "clip_skip '13'");
+    bundle_refused((struct spec){.fixed = "'inpaint_full_res':'yes'"}, "must be true or false");
+    bundle_refused((struct spec){.axes = "[{'name':'h','columns':['hr_scale'],'range':{'first':0,"
+                                         "'step':0.5,'count':9}}]"},
+                   "hr_scale '0.5'");
     bundle_refused((struct spec){.axes = "[{'name':'m','columns':['model'],'rows':[['../x']]}]"},
                    "model '../x'");
 }

@@ -9,7 +9,7 @@ static void all_mistakes_are_told_in_one_go(void **state)
     (void)state;
     refused("litho: 1\n"
             "model: m\n"
-            "defaults: {smapler: ddim, sampler: DPM++ 2M Karras, cfg: 5, steps: 0}\n"
+            "defaults: {smapler: ddim, sampler: DPM++ 2M Fast, cfg: 5, steps: 0}\n"
             "prompt: a ${thng} and ${\n"
             "axes:\n"
             "  thing: [red apple, pizza]\n"
@@ -19,10 +19,10 @@ static void all_mistakes_are_told_in_one_go(void **state)
             "exclude: [{thing: pizza, sched: x}]\n"
             "output: {path: '../{thng}.jpg', shet: no}\n",
             "job.yaml:3:12: unknown key 'smapler' in 'defaults', did you mean 'sampler'?\n"
-            "job.yaml:3:36: sampler 'DPM++ 2M Karras' must be one of:" SAMPLERS ", "
+            "job.yaml:3:36: sampler 'DPM++ 2M Fast' must be one of:" SAMPLERS ", "
             "did you mean 'dpmpp_2m'?\n"
-            "job.yaml:3:53: unknown key 'cfg' in 'defaults', did you mean 'cfg_scale'?\n"
-            "job.yaml:3:68: steps '0' must be a whole number from 1 to 1000\n"
+            "job.yaml:3:51: unknown key 'cfg' in 'defaults', did you mean 'cfg_scale'?\n"
+            "job.yaml:3:66: steps '0' must be a whole number from 1 to 1000\n"
             "job.yaml:4:11: no axis gives '${thng}' a value, did you mean 'thing'?\n"
             "job.yaml:4:23: '${' is never closed; a plain '${' is written '$${'\n"
             "job.yaml:7:15: scheduler 'karas' must be one of:" SCHEDULERS ", did you "

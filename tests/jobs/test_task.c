@@ -181,6 +181,152 @@ static void ddim_with_karras_is_refused(void **state)
     task_done(&t);
 }
 
+static void what_is_at_its_default_is_left_out(void **state)
+{
+    struct task t = {0};
+    struct buf text = {0};
+
+    (void)state;
+    assert_int_equal(read_with("\"cfg_scale\":5",
+                               "\"cfg_scale\":5,\"clip_skip\":1,\"denoising_strength\":0.75,"
+                               "\"emphasis\":\"original\",\"init_image\":\"\","
+                               "\"inpaint_full_res\":false,\"mask_blur\":4",
+                               &t, NULL),
+                     0);
+    task_to_json(&t, &text);
+    assert_string_equal(buf_text(&text), good);
+    buf_done(&text);
+    task_done(&t);
+}
+
+static void every_field_is_written_and_read_back(void **state)
+{
+    static const char full[] =
+        "{\"cfg_scale\":5,\"clip_skip\":2,\"denoising_strength\":0.5,\"emphasis\":\"no_norm\","
+        "\"eta\":0,\"guidance_rescale\":0.7,\"height\":128,\"init_image\":\"/p/a.png\","
+        "\"inpaint_full_res\":true,\"inpaint_full_res_padding\":16,\"inpainting_fill\":\"fill\","
+        "\"inpainting_mask_invert\":true,\"mask\":\"/p/m.png\",\"mask_blur\":2.5,"
+        "\"model\":\"m.safetensors\",\"model_config\":\"/c\",\"negative_prompt\":\"\","
+        "\"outpaint_bottom\":32,\"outpaint_left\":8,\"outpaint_right\":16,\"outpaint_top\":24,"
+        "\"precision\":\"f32\",\"prompt\":\"x\",\"rescale_betas_zero_snr\":true,"
+        "\"resize_mode\":\"crop\",\"rng\":\"nv\",\"s_noise\":1.01,\"sampler\":\"euler_a\","
+        "\"scheduler\":\"karras\",\"seed\":1,\"seed_resize_from_h\":64,"
+        "\"seed_resize_from_w\":96,\"steps\":20,\"subseed\":9007199254740991,"
+        "\"subseed_strength\":0.25,\"vae\":\"v\",\"vae_tile\":512,\"width\":192}";
+    struct task t = {0}, copy = {0};
+    struct buf text = {0};
+    struct err e = {0};
+
+    (void)state;
+    if (task_from_json(full, strlen(full), &t, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_true(t.eta.set && t.eta.value == 0);
+    assert_int_equal(t.inpainting_fill, FILL_FILL);
+    assert_string_equal(t.mask, "/p/m.png");
+    assert_int_equal(task_copy(&t, &copy, NULL), 0);
+    task_done(&t);
+    assert_int_equal(task_check(&copy, &e), 0);
+    task_to_json(&copy, &text);
+    assert_string_equal(buf_text(&text), full);
+    buf_done(&text);
+    task_done(&copy);
+}
+
+static void new_fields_have_bounds_of_their_own(void **state)
+{
+    static const char *const bad[][2] = {
+        {"\"clip_skip\":0", "clip_skip '0' must be a whole number from 1 to 12"},
+        {"\"eta\":1.5", "eta '1.5' must be a number from 0 to 1"},
+        {"\"eta\":null", "'eta' must be a number"},
+        {"\"emphasis\":\"Original\"", "one of: original no_norm ignore none"},
+        {"\"guidance_rescale\":-0.1", "from 0 to 1"},
+        {"\"hr_scale\":0.5", "hr_scale '0.5' must be 0 or a number from 1 to 16"},
+        {"\"hr_resize_x\":100", "a multiple of 8 from 0 to 8192"},
+        {"\"init_image\":\"a.png\"", "init_image 'a.png' must be the absolute path of a file"},
+        {"\"init_image\":\"/a\\nb\"", "absolute path"},
+        {"\"inpaint_full_res\":1", "'inpaint_full_res' must be true or false"},
+        {"\"mask_blur\":65", "from 0 to 64"},
+        {"\"model_config\":\"../c\"", "a name in the model library"},
+        {"\"outpaint_left\":-8", "a multiple of 8"},
+        {"\"rng\":\"gpu\"", "one of: cpu nv"},
+        {"\"subseed\":-1", "subseed"},
+        {"\"vae\":\"x.pt\"", "runs code"},
+        {"\"vae_tile\":100", "a multiple of 64"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct buf piece = {0};
+
+        buf_printf(&piece, "\"cfg_scale\":5,%s", bad[i][0]);
+        refused("\"cfg_scale\":5", buf_text(&piece), bad[i][1]);
+        buf_done(&piece);
+    }
+}
+
+static void pickles_are_refused_with_the_cure(void **state)
+{
+    static const char *const endings[] = {".ckpt", ".pt", ".bin", ".CKPT", ".pth"};
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        struct buf name = {0};
+
+        buf_printf(&name, "v1-5%s", endings[i]);
+        refused("sticker-128", buf_text(&name), "convert it to .safetensors");
+        buf_done(&name);
+    }
+}
+
+static void numbers_that_are_none_are_refused(void **state)
+{
+    struct task t = {0};
+    struct err e;
+
+    (void)state;
+    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    t.hr_scale = 0.0 / 0.0;
+    assert_int_equal(task_check(&t, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "hr_scale"));
+    t.hr_scale = 0;
+    t.eta = (struct task_number){true, 1.0 / 0.0};
+    assert_int_equal(task_check(&t, &e), ERR_INPUT);
+    t.eta = (struct task_number){false, 0};
+    t.emphasis = (enum emphasis)17;
+    assert_int_equal(task_check(&t, &e), ERR_INPUT);
+    task_done(&t);
+}
+
+/* The size of a second pass as AUTOMATIC1111's calculate_target_resolution has it. */
+static void a_second_pass_has_the_web_uis_size(void **state)
+{
+    static const struct {
+        int w, h;
+        double scale;
+        int x, y;
+        int64_t width, height;
+    } cases[] = {
+        {512, 768, 2, 0, 0, 1024, 1536},   {512, 768, 1.5, 0, 0, 768, 1152},
+        {512, 512, 1.3, 0, 0, 664, 664},   {512, 768, 2, 1024, 0, 1024, 1536},
+        {512, 768, 0, 0, 1024, 680, 1024}, {512, 768, 0, 1024, 1024, 1024, 1024},
+        {512, 768, 0, 0, 0, 512, 768},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct task t = {.width = cases[i].w,
+                         .height = cases[i].h,
+                         .hr_scale = cases[i].scale,
+                         .hr_resize_x = cases[i].x,
+                         .hr_resize_y = cases[i].y};
+        int64_t w, h;
+
+        task_hires_size(&t, &w, &h);
+        assert_int_equal(w, cases[i].width);
+        assert_int_equal(h, cases[i].height);
+    }
+}
+
 static void duplicate_keys_and_garbage_are_refused(void **state)
 {
     (void)state;
@@ -255,6 +401,12 @@ int main(void)
         cmocka_unit_test(prompts_longer_than_the_limit_are_refused),
         cmocka_unit_test(text_that_is_not_utf8_is_refused),
         cmocka_unit_test(ddim_with_karras_is_refused),
+        cmocka_unit_test(what_is_at_its_default_is_left_out),
+        cmocka_unit_test(every_field_is_written_and_read_back),
+        cmocka_unit_test(new_fields_have_bounds_of_their_own),
+        cmocka_unit_test(pickles_are_refused_with_the_cure),
+        cmocka_unit_test(numbers_that_are_none_are_refused),
+        cmocka_unit_test(a_second_pass_has_the_web_uis_size),
         cmocka_unit_test(duplicate_keys_and_garbage_are_refused),
         cmocka_unit_test(a_copy_owns_its_texts),
         cmocka_unit_test(size_sets_width_and_height),
