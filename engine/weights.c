@@ -295,6 +295,24 @@ const char *weights_file_path(const struct weights *w, size_t i)
     return w->files[i]->path;
 }
 
+const char *weights_metadata(const struct weights *w, const char *key)
+{
+    if (w->n_files != 1)
+        return NULL;
+    return json_string_value(
+        json_object_get(json_object_get(w->files[0]->header, "__metadata__"), key));
+}
+
+const unsigned char *weights_bytes(const struct weights *w, size_t *ret_size, size_t *ret_data)
+{
+    const struct weights_file *f = w->files[0];
+
+    assert(w->n_files == 1);
+    *ret_size = f->size;
+    *ret_data = (size_t)(f->data - f->map);
+    return f->map;
+}
+
 size_t weights_count(const struct weights *w)
 {
     return w->count;

@@ -76,6 +76,15 @@ int weights_get(const struct weights *w, const char *name, int rank, const int64
  */
 bool weights_find(const struct weights *w, const char *name, struct tensor *ret_t);
 
+/*
+ * The text under a key of a file's own notes, "__metadata__"; NULL: there is none, or w is not of
+ * one file alone. Borrowed.
+ */
+const char *weights_metadata(const struct weights *w, const char *key);
+
+/* All of a file as it is mapped, and where its tensors' data begin. w: of one file. Borrowed. */
+const unsigned char *weights_bytes(const struct weights *w, size_t *ret_size, size_t *ret_data);
+
 /* Names in file order of data, for listings and tests; a view lists none. */
 size_t weights_count(const struct weights *w);
 const char *weights_name(const struct weights *w, size_t i);
