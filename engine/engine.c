@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include "engine/lora.h"
 #include "engine/pipeline.h"
 
 struct engine {
@@ -39,6 +40,7 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     TRY(checkpoint_open(&source, &g->checkpoint, e));
     TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
     checkpoint_unmap(g->checkpoint);
+    TRY(model_lora_folders(g->model, o->lora_folders, g->memory_bytes, e));
     *ret_engine = g;
     g = NULL;
 out:
@@ -203,6 +205,11 @@ int engine_render(struct engine *g, const struct render *r, struct image *ret_im
     TRY(pipeline_run(g->model, &g->prompts, &g->arena, r, ret_image, e));
 out:
     return rc;
+}
+
+size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LORAS_MAX])
+{
+    return model_lora_infos(g->model, ret_loras);
 }
 
 void image_done(struct image *image)

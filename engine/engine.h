@@ -136,6 +136,18 @@ void render_size(const struct render *r, int *ret_width, int *ret_height);
  * rendered. */
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e);
 
+/* A LoRA that a render used. All borrowed until the next render or plan. */
+#define ENGINE_LORAS_MAX 64 /* in one render */
+struct lora_info {
+    const char *name, *path;
+    double unet, te;       /* weights */
+    const char *sha256;    /* of the file */
+    const char *data_hash; /* whose first 12 digits AUTOMATIC1111 lists under "Lora hashes" */
+};
+
+/* Those of the last render or plan, sorted by name. Returns how many. */
+size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LORAS_MAX]);
+
 struct image {
     int width, height; /* pixels */
     uint8_t *pixels;   /* [height, width, 3] RGB; owned */

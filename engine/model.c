@@ -1,5 +1,7 @@
 #include "engine/model.h"
 
+#include "engine/lora.h"
+
 static int open_networks(struct model *m, const struct checkpoint *c, uint64_t budget_bytes,
                          struct err *e)
 {
@@ -127,6 +129,7 @@ void model_close(struct model *m)
 {
     if (m == NULL)
         return;
+    loras_free(m->loras);
     tokenizer_free(m->tokenizer);
     tokenizer_free(m->tokenizer2);
     clip_close(m->clip);

@@ -16,6 +16,8 @@
 #include "engine/unet.h"
 #include "engine/vae.h"
 
+struct loras;
+
 struct model {
     struct ops *ops;             /* borrowed; outlives the model */
     struct checkpoint_kind kind; /* XL or not, inpainting pipeline or not */
@@ -26,8 +28,9 @@ struct model {
     struct unet *unet;
     struct vae *vae;
     struct schedule_config *schedule;
-    bool masked; /* the U-Net takes mask and masked picture too: 2 * latent + 1 channels */
-    uint64_t weight_bytes; /* of all networks, as float32 */
+    bool masked;         /* the U-Net takes mask and masked picture too: 2 * latent + 1 channels */
+    struct loras *loras; /* of model_lora_folders() (lora.h); NULL: there are none */
+    uint64_t weight_bytes; /* of all networks, as float32, and of the LoRAs on them */
 };
 
 /*
