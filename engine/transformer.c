@@ -4,6 +4,7 @@
 
 #define NORM_EPS       1e-5f /* layer norms; torch's default, which diffusers leaves */
 #define GROUP_NORM_EPS 1e-6f /* Transformer2DModel sets its own, whatever norm_eps says */
+#define FF_ROWS        512   /* the feed-forward is twelve times as wide as the map: in pieces */
 
 static void attention_load(struct attention *a, struct loader *ld, int64_t channels, int64_t text,
                            const char *name, int i, const char *which)
@@ -146,10 +147,9 @@ out:
     return rc;
 }
 
-/* x += ff_out(geglu(ff_in(normed))) */
-static int feed_forward(const struct transformer *t, struct ops *o,
-                        const struct transformer_block *b, float *x, const float *normed,
-                        int64_t rows, struct err *e)
+/* x += ff_out(geglu(ff_in(normed))), for a few rows. */
+static int feed_rows(const struct transformer *t, struct ops *o, const struct transformer_block *b,
+                     float *x, const float *normed, int64_t rows, struct err *e)
 {
     int64_t inner = 4 * t->config.channels;
     size_t mark = arena_mark(o->arena);
@@ -163,6 +163,21 @@ static int feed_forward(const struct transformer *t, struct ops *o,
     TRY(linear_layer_forward(o, x, gated, b->ff_out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
+    return rc;
+}
+
+/* Rows do not depend on each other, so pieces give the bytes of the whole. */
+static int feed_forward(const struct transformer *t, struct ops *o,
+                        const struct transformer_block *b, float *x, const float *normed,
+                        int64_t rows, struct err *e)
+{
+    int64_t channels = t->config.channels;
+    int rc = 0;
+
+    for (int64_t at = 0; at < rows; at += FF_ROWS)
+        TRY(feed_rows(t, o, b, x + at * channels, normed + at * channels,
+                      rows - at < FF_ROWS ? rows - at : FF_ROWS, e));
+out:
     return rc;
 }
 

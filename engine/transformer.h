@@ -6,9 +6,9 @@
  * once per prompt for all steps.
  *
  *     transformer_load(&t, &ld, &config, &kv_width, "mid_block.attentions.0");
- *     kv = n * tokens * kv_width numbers;
- *     TRY(transformer_context(&t, o, kv, text, n, tokens, e));
- *     TRY(transformer_forward(&t, o, x, &extent, kv, tokens, e));      // every step
+ *     kv = tokens * kv_width numbers;
+ *     TRY(transformer_context(&t, o, kv, text, tokens, e));            // once per text
+ *     TRY(transformer_forward(&t, o, x, &extent, texts, e));           // every step
  */
 #ifndef ENGINE_TRANSFORMER_H
 #define ENGINE_TRANSFORMER_H

@@ -199,6 +199,7 @@ static int up_layer(struct unet *u, struct pass *p, const struct block *b, int i
     TRY(o->concat(o, joined, p->hidden, skip->values, extent_rows(&p->extent),
                   r->config.in - skip->channels, skip->channels, e));
     TRY(resnet_forward(r, o, p->hidden, p->room, joined, &p->extent, p->temb, e));
+    arena_release(o->arena, mark); /* the joined map is needed no longer */
     if (b->transformers != NULL)
         TRY(transformer_forward(&b->transformers[i], o, p->hidden, &p->extent, p->texts, e));
 out:

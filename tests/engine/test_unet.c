@@ -243,6 +243,29 @@ static void sample_does_not_depend_on_its_batch_mate_or_the_threads(void **state
     check_independence("sdxl", 16 * 24 * 4);
 }
 
+/*
+ * Of a large picture, in maps of the first level's size and width (64 numbers a pixel): about 4 are
+ * kept on the way down, 1 is the map of the way up, 7 are in self-attention (the stream, its norm,
+ * queries, keys, values, and keys and values as the kernels want them).
+ */
+static void memory_of_a_large_picture_is_twelve_maps(void **state)
+{
+    struct ops *o = backend_open(BACKEND_FAST);
+    struct call c = {.unet = open_unet(o, "sd2"), .extent = {1, 256, 256}, .tokens = 77};
+    size_t map = (size_t)256 * 256 * 64 * sizeof(float);
+    struct arena plan;
+
+    (void)state;
+    arena_plan(&plan);
+    o->arena = &plan;
+    o->planning = true;
+    assert_ok(forward(&c, e));
+    print_message("  %.2f maps\n", (double)plan.peak / (double)map);
+    assert_true((double)plan.peak < 12.5 * (double)map);
+    unet_close(c.unet);
+    o->free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +275,7 @@ int main(void)
         cmocka_unit_test(sdxl_with_size_conditioning_equals_diffusers),
         cmocka_unit_test(oracle_backend_equals_diffusers),
         cmocka_unit_test(sample_does_not_depend_on_its_batch_mate_or_the_threads),
+        cmocka_unit_test(memory_of_a_large_picture_is_twelve_maps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
