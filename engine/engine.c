@@ -14,11 +14,12 @@ struct engine {
     char model_hash[HASH_HEX_SIZE];
 };
 
-static int backend_new(enum backend backend, int threads, struct ops **ret_ops, struct err *e)
+static int backend_new(enum backend backend, int threads, enum precision precision,
+                       struct ops **ret_ops, struct err *e)
 {
     switch (backend) {
     case BACKEND_CPU:
-        return ops_cpu_new(threads, ret_ops, e);
+        return ops_cpu_new(threads, precision, ret_ops, e);
     case BACKEND_REF:
         return ops_ref_new(ret_ops, e);
     }
@@ -34,9 +35,9 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     if (g == NULL)
         return err_set(e, ERR_OOM, "model '%s': no memory", o->model);
     g->memory_bytes = o->memory_bytes;
-    if (o->threads < 1 || o->precision != PRECISION_F32)
+    if (o->threads < 1 || (unsigned)o->precision >= PRECISION_COUNT)
         TRY(err_set(e, ERR_ARG, "an engine needs at least one thread and a known precision"));
-    TRY(backend_new(o->backend, o->threads, &g->ops, e));
+    TRY(backend_new(o->backend, o->threads, o->precision, &g->ops, e));
     TRY(checkpoint_open(&source, &g->checkpoint, e));
     TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
     checkpoint_unmap(g->checkpoint);
@@ -67,9 +68,14 @@ const char *engine_device_class(const struct engine *g)
     return g->ops->device_class;
 }
 
-const char *engine_probe_class(enum backend backend)
+enum precision engine_precision(const struct engine *g)
 {
-    return backend == BACKEND_REF ? "ref" : ops_cpu_class();
+    return g->ops->precision;
+}
+
+const char *engine_probe_class(enum backend backend, enum precision precision)
+{
+    return backend == BACKEND_REF ? "ref" : ops_cpu_class(precision);
 }
 
 /*

@@ -49,11 +49,15 @@ struct engine_options {
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e);
 void engine_close(struct engine *g);
 
-/* "cpu": pictures are equal byte for byte within a class and precision. Borrowed. */
+/* "cpu", "cpu-amx": pictures are equal byte for byte within a class and precision. Borrowed. */
 const char *engine_device_class(const struct engine *g);
 
-/* The class that engine_open would report on this machine, without a model. Static. */
-const char *engine_probe_class(enum backend backend);
+/* What it computes in, PRECISION_F32 or PRECISION_BF16: where the device has no bf16, one that was
+ * opened for it computes in f32. */
+enum precision engine_precision(const struct engine *g);
+
+/* The class that an engine opened on this machine would report, without a model. Static. */
+const char *engine_probe_class(enum backend backend, enum precision precision);
 
 /* SHA-256 of every file of the model that decides pixels, computed at the first call and kept. */
 struct model_file {

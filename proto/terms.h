@@ -72,7 +72,11 @@
     X(UPSCALER_LATENT_NEAREST, "latent_nearest", "Latent (nearest)")                               \
     X(UPSCALER_LANCZOS, "lanczos", "Lanczos")
 
-#define PRECISION_TABLE(X) X(PRECISION_F32, "f32", "f32")
+/* What products are computed in. Auto: what the device does natively, as the record then says. */
+#define PRECISION_TABLE(X)                                                                         \
+    X(PRECISION_F32, "f32", "f32")                                                                 \
+    X(PRECISION_BF16, "bf16", "bf16")                                                              \
+    X(PRECISION_AUTO, "auto", "auto")
 
 #define X(id, name, label) id,
 enum sampler_id { SAMPLER_TABLE(X) SAMPLER_COUNT };

@@ -72,7 +72,8 @@ static int open_worker(struct worker *w, struct err *e)
         .backend = o->backend, .threads = o->threads, .memory_bytes = o->memory_bytes};
     struct session_options session = {.name = o->name,
                                       .device = w->device,
-                                      .device_class = engine_probe_class(o->backend),
+                                      .device_class =
+                                          engine_probe_class(o->backend, PRECISION_AUTO),
                                       .memory_bytes = o->memory_bytes,
                                       .threads = (uint32_t)o->threads,
                                       .capacity = o->credits};

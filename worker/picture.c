@@ -52,7 +52,7 @@ static int litho_text(const struct task *t, const struct picture_model *model, c
         TRY(err_set(e, ERR_OOM, "out of memory for a picture's record"));
     root = json_pack("{s:i, s:O, s:{s:s, s:O}, s:s, s:s, s:s}", "litho", FORMAT, "task", task,
                      "model", "name", name, "files", files, "engine", ENGINE_VERSION, "precision",
-                     precision_name(t->precision), "device_class", model->device_class);
+                     precision_name(model->precision), "device_class", model->device_class);
     if (!root)
         TRY(err_set(e, ERR_INTERNAL, "a picture's record could not be put together"));
     json_canonical(root, ret_text);
@@ -94,7 +94,7 @@ out:
 int picture_make(const struct task *t, const struct picture_model *model, const struct image *image,
                  struct picture *ret_p, struct err *e)
 {
-    struct picture p = {.precision = precision_name(t->precision), .black = image->black};
+    struct picture p = {.precision = precision_name(model->precision), .black = image->black};
     int rc = 0;
 
     p.device_class = strdup(model->device_class);

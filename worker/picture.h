@@ -30,6 +30,7 @@ struct picture_model {
     size_t n_files;
     const char *hash; /* SHA-256 of the U-Net's weights, hex */
     const char *device_class;
+    enum precision precision; /* that it computed in, whatever the task asked for */
 };
 
 /* Seconds are the caller's to fill in. ret_p: picture_done(). */

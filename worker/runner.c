@@ -73,6 +73,7 @@ static int finish(struct engine *g, const struct task *t, const char *path,
     TRY(engine_files(g, &model.files, &model.n_files, e));
     TRY(engine_model_hash(g, hash, e));
     model.device_class = engine_device_class(g);
+    model.precision = engine_precision(g);
     TRY(picture_make(t, &model, image, ret_picture, e));
     if (ret_picture->png.size > MSG_PNG_MAX) {
         rc = err_set(e, ERR_INPUT, "the picture's file has %zu bytes, over the limit of %u",

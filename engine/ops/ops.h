@@ -18,6 +18,7 @@
 #include "engine/arena.h"
 #include "engine/tensor.h"
 #include "proto/err.h"
+#include "proto/terms.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +32,8 @@ enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
 
 struct ops {
     const char *name;         /* "ref", "cpu" */
-    const char *device_class; /* "ref", "cpu": what the bytes depend on, without precision */
+    const char *device_class; /* "ref", "cpu", "cpu-amx": what the bytes depend on */
+    enum precision precision; /* of products: PRECISION_F32 or PRECISION_BF16 */
     bool planning;
     struct arena *arena; /* scratch of the ops; set by the caller before the first op */
 
@@ -104,13 +106,20 @@ struct ops {
 int ops_ref_new(struct ops **ret_o, struct err *e);
 
 /*
- * Own kernels: AVX-512, AVX2 or plain C, whichever is the fastest here. threads: 1..1024. Bytes do
- * not depend on threads, nor on which of the three it is: all add in the same order and fuse the
- * same products.
+ * Own kernels, the fastest of the machine's that LITHO_CPU allows (level.h). threads: 1..1024.
+ * Bytes do not depend on threads.
+ *
+ * PRECISION_F32: AVX-512, AVX2 or plain C; all add in the same order and fuse the same products,
+ * so bytes do not depend on which of the three it is: class "cpu".
+ * PRECISION_BF16: products of linear, conv2d and attention have operands rounded to bf16 and
+ * float32 sums; all else is as in f32. Classes "cpu-amx" and "cpu-avx512-bf16". A machine that has
+ * neither computes in f32, and the backend's precision and class say so. PRECISION_AUTO: bf16 where
+ * it is faster.
+ * ERR_ARG: a LITHO_CPU that names no level.
  */
-int ops_cpu_new(int threads, struct ops **ret_o, struct err *e);
+int ops_cpu_new(int threads, enum precision precision, struct ops **ret_o, struct err *e);
 
-/* The device class of ops_cpu_new() on any machine, "cpu". Static. */
-const char *ops_cpu_class(void);
+/* The device class that ops_cpu_new() would have on this machine. Static. */
+const char *ops_cpu_class(enum precision precision);
 
 #endif

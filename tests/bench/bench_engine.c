@@ -2,7 +2,8 @@
  * bench_engine: how long a model's parts and a whole picture take, next to what this machine's FMA
  * units could do (peak.h).
  *
- *     bench_engine [--model FOLDER] [--size PIXELS] [--steps N] [--threads N] [--json] [--quick]
+ *     bench_engine [--model FOLDER] [--size PIXELS] [--steps N] [--threads N]
+ *                  [--precision f32|bf16|auto] [--json] [--quick]
  *
  * Default: the shipped model at 128 px, 20 steps of dpmpp_2m with guidance, so two samples in each
  * U-Net step. Medians. FLOPs are counted by wrapping the ops table around a planning pass: two for
@@ -17,7 +18,7 @@
 
 struct options {
     const char *model;
-    int size, steps, threads;
+    int size, steps, threads, precision;
     bool json, quick;
 };
 
@@ -288,6 +289,7 @@ out:
 static int bench(const struct options *p, struct err *e)
 {
     struct bench b = {.options = p, .first = true};
+    struct peaks peaks;
     double start;
     int factor, rc = 0;
 
@@ -299,7 +301,7 @@ static int bench(const struct options *p, struct err *e)
                                .height = p->size,
                                .cfg_scale = 4,
                                .seed = 1};
-    TRY(ops_cpu_new(p->threads, &b.ops, e));
+    TRY(ops_cpu_new(p->threads, (enum precision)p->precision, &b.ops, e));
     count_wrap(b.ops);
     start = seconds();
     TRY(model_open(p->model, b.ops, 0, &b.model, e));
@@ -308,10 +310,11 @@ static int bench(const struct options *p, struct err *e)
     b.latent = (struct extent){2, p->size / factor, p->size / factor};
     b.tokens = tokenizer_max_length(b.model->tokenizer);
     TRY(allocate(&b, e));
-    b.peak = measure_peak(p->threads, p->quick);
+    measure_peaks(p->threads, p->quick, &peaks);
+    b.peak = peak_of(&peaks, b.ops);
     printf(p->json ? "{\"class\": \"%s\", \"threads\": %d, \"size\": %d, \"steps\": %d, "
                      "\"peak_gflops\": %.1f, \"load_ms\": %.1f, \"parts\": ["
-                   : "%s, %d threads, %d px, %d steps, FMA peak %.1f GFLOP/s, loaded in %.1f ms\n",
+                   : "%s, %d threads, %d px, %d steps, peak %.1f GFLOP/s, loaded in %.1f ms\n",
            b.ops->device_class, p->threads, p->size, p->steps, b.peak, start * 1e3);
     TRY(bench_all(&b, e));
     if (p->json)
@@ -341,12 +344,18 @@ int main(int argc, char **argv)
             p.size = (int)strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--steps") == 0 && more)
             p.steps = (int)strtol(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--precision") == 0 && more)
+            p.precision = precision_from_name(argv[++i]);
         else if (strcmp(argv[i], "--threads") == 0 && more)
             p.threads = (int)strtol(argv[++i], NULL, 10);
         else {
             fprintf(stderr, "bench_engine: unknown option %s\n", argv[i]);
             return 2;
         }
+    }
+    if (p.precision < 0) {
+        fprintf(stderr, "bench_engine: no such precision\n");
+        return 2;
     }
     rc = bench(&p, &e);
     if (rc != 0)

@@ -2,7 +2,7 @@
  * bench_ops: how fast the cpu backend's operations run, next to what this machine's FMA units
  * could do, measured in the same process because shared machines change by the minute.
  *
- *     bench_ops [--json] [--quick] [--ref] [--threads N]
+ *     bench_ops [--json] [--quick] [--ref] [--threads N] [--precision f32|bf16] [--only OP]
  *
  * Shapes are those of the shipped 128 px model and of Stable Diffusion 1.5 at 512 px, both with
  * guidance, so two samples. Medians. --quick: few repeats of small shapes alone.
@@ -249,11 +249,13 @@ out:
 int main(int argc, char **argv)
 {
     bool json = false, quick = false, ref = false, first = true;
-    int threads = omp_get_max_threads();
+    int threads = omp_get_max_threads(), precision = PRECISION_F32;
+    const char *only = NULL;
+    struct peaks peaks;
     struct err e = {0};
     struct ops *o = NULL;
-    double peak;
-    int rc;
+    double peak, copy;
+    int rc = 0;
 
     for (int i = 1; i < argc; i++) {
         json = json || strcmp(argv[i], "--json") == 0;
@@ -261,14 +263,23 @@ int main(int argc, char **argv)
         ref = ref || strcmp(argv[i], "--ref") == 0;
         if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             threads = (int)strtol(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--precision") == 0 && i + 1 < argc)
+            precision = precision_from_name(argv[++i]);
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = argv[++i];
     }
-    TRY(ref ? ops_ref_new(&o, &e) : ops_cpu_new(threads, &o, &e));
-    peak = measure_peak(ref ? 1 : threads, quick);
-    printf(json ? "{\"backend\": \"%s\", \"threads\": %d, \"peak_gflops\": %.1f, \"cases\": ["
-                : "%s, %d threads, FMA peak %.1f GFLOP/s\n",
-           o->name, ref ? 1 : threads, peak);
+    if (precision < 0)
+        TRY(err_set(&e, ERR_ARG, "no such precision"));
+    TRY(ref ? ops_ref_new(&o, &e) : ops_cpu_new(threads, (enum precision)precision, &o, &e));
+    measure_peaks(ref ? 1 : threads, quick, &peaks);
+    peak = peak_of(&peaks, o);
+    copy = measure_copy(ref ? 1 : threads, quick);
+    printf(json ? "{\"class\": \"%s\", \"threads\": %d, \"peak_gflops\": %.1f, "
+                  "\"copy_gbytes\": %.1f, \"cases\": ["
+                : "%s, %d threads, peak %.1f GFLOP/s, copy %.1f GB/s\n",
+           o->device_class, ref ? 1 : threads, peak, copy);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if ((quick || ref) && !cases[i].small)
+        if (((quick || ref) && !cases[i].small) || (only && strcmp(only, kinds[cases[i].kind])))
             continue;
         TRY(bench_case(o, &cases[i], quick, json, first, peak, &e));
         first = false;

@@ -30,7 +30,7 @@ static inline struct ops *backend_open(int i)
 {
     struct ops *o = NULL;
 
-    assert_ok(i == 0 ? ops_ref_new(&o, e) : ops_cpu_new(2, &o, e));
+    assert_ok(i == 0 ? ops_ref_new(&o, e) : ops_cpu_new(2, PRECISION_F32, &o, e));
     return o;
 }
 

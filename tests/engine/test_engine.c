@@ -450,8 +450,8 @@ static void probed_class_is_the_class_of_the_engine(void **state)
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 1);
 
     (void)state;
-    assert_string_equal(engine_probe_class(BACKEND_CPU), engine_device_class(g));
-    assert_string_equal(engine_probe_class(BACKEND_REF), "ref");
+    assert_string_equal(engine_probe_class(BACKEND_CPU, PRECISION_F32), engine_device_class(g));
+    assert_string_equal(engine_probe_class(BACKEND_REF, PRECISION_F32), "ref");
     engine_close(g);
 }
 

@@ -2,13 +2,27 @@
 #include "engine/ops/cpu/cpu.h"
 #include "tests/engine/op_case.h"
 
-static struct ops *cpu_with(const struct kernels *kernels, int threads)
+static struct ops *cpu_with(enum cpu_level level, int threads)
 {
     struct ops *o = NULL;
     struct err e;
 
-    assert_int_equal(cpu_new(kernels, threads, &o, &e), 0);
+    assert_int_equal(cpu_new(level, PRECISION_F32, threads, &o, &e), 0);
     return o;
+}
+
+static struct ops *best_with(int threads)
+{
+    return cpu_with(level_of_machine(), threads);
+}
+
+static const struct kernels *kernels_best(void)
+{
+    struct ops *o = best_with(1);
+    const struct kernels *kernels = ((struct cpu *)o)->kernels;
+
+    o->free(o);
+    return kernels;
 }
 
 /*
@@ -37,7 +51,7 @@ static double tolerance(enum op op)
 
 static void every_op_equals_the_reference_within_its_tolerance(void **state)
 {
-    struct ops *ref = NULL, *cpu = cpu_with(kernels_best(), 2);
+    struct ops *ref = NULL, *cpu = best_with(2);
     struct err e;
 
     (void)state;
@@ -77,12 +91,12 @@ static void bytes_do_not_depend_on_the_number_of_threads(void **state)
 {
     (void)state;
     for (int threads = 2; threads <= 4; threads++)
-        compare_bytes(cpu_with(kernels_best(), 1), cpu_with(kernels_best(), threads), 2, 1);
+        compare_bytes(best_with(1), best_with(threads), 2, 1);
 }
 
 static void bytes_do_not_depend_on_batch_mates(void **state)
 {
-    struct ops *o = cpu_with(kernels_best(), 2);
+    struct ops *o = best_with(2);
 
     (void)state;
     for (int i = 0; i < OP_CASES; i++) {
@@ -104,7 +118,7 @@ static void bytes_do_not_depend_on_batch_mates(void **state)
 
 static void bytes_do_not_depend_on_the_place_in_the_batch(void **state)
 {
-    struct ops *o = cpu_with(kernels_best(), 2);
+    struct ops *o = best_with(2);
     int64_t rows = 77, in = 192, out = 80;
     float *x = op_operand(3, rows * in, 1), *y = op_floats(3 * rows * out);
     struct tensor w = {.rank = 2, .shape = {out, in}};
@@ -129,11 +143,10 @@ static void bytes_do_not_depend_on_the_instruction_set(void **state)
 {
     (void)state;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (kernels_best() == &kernels_plain)
+    if (level_of_machine() == LEVEL_PLAIN)
         skip();
-    compare_bytes(cpu_with(kernels_best(), 2), cpu_with(&kernels_plain, 2), 1, 1);
-    compare_bytes(cpu_with(kernels_best(), 1), cpu_with(&kernels_avx2, 2), 2, 1);
+    compare_bytes(best_with(2), cpu_with(LEVEL_PLAIN, 2), 1, 1);
+    compare_bytes(best_with(1), cpu_with(LEVEL_AVX2, 2), 2, 1);
 #else
     skip();
 #endif
@@ -197,7 +210,7 @@ static void large_inputs_give_the_limits_of_the_activations(void **state)
 
 static void attention_holds_for_scores_of_any_size(void **state)
 {
-    struct ops *o = cpu_with(kernels_best(), 1);
+    struct ops *o = best_with(1);
     struct arena arena;
     float q[2] = {300, -300}, k[600], v[600], y[2];
     struct err e;
@@ -217,11 +230,11 @@ static void attention_holds_for_scores_of_any_size(void **state)
 
 static void the_device_class_is_one_for_all_instruction_sets_and_threads(void **state)
 {
-    struct ops *plain = cpu_with(&kernels_plain, 3), *best = cpu_with(kernels_best(), 1);
+    struct ops *plain = cpu_with(LEVEL_PLAIN, 3), *best = best_with(1);
 
     (void)state;
-    assert_string_equal(plain->device_class, ops_cpu_class());
-    assert_string_equal(best->device_class, ops_cpu_class());
+    assert_string_equal(plain->device_class, ops_cpu_class(PRECISION_F32));
+    assert_string_equal(best->device_class, ops_cpu_class(PRECISION_F32));
     plain->free(plain);
     best->free(best);
 }
@@ -236,8 +249,8 @@ static void wrong_arguments_are_refused(void **state)
     struct err e;
 
     (void)state;
-    assert_int_equal(ops_cpu_new(0, &o, &e), ERR_ARG);
-    o = cpu_with(kernels_best(), 1);
+    assert_int_equal(ops_cpu_new(0, PRECISION_F32, &o, &e), ERR_ARG);
+    o = best_with(1);
     assert_int_equal(o->linear_new(o, &w, NULL, &l, &e), ERR_ARG);
     w = (struct tensor){.data = x, .rank = 2, .shape = {2, 2}};
     assert_int_equal(o->linear_new(o, &w, &bias, &l, &e), ERR_ARG);
@@ -252,7 +265,7 @@ static void wrong_arguments_are_refused(void **state)
 
 static void an_arena_that_was_not_planned_is_an_error_not_a_crash(void **state)
 {
-    struct ops *o = cpu_with(kernels_best(), 1);
+    struct ops *o = best_with(1);
     struct arena arena;
     float x[64] = {0};
     struct err e;

@@ -216,7 +216,7 @@ static void check_independence(const char *model, size_t n)
         struct ops *o = NULL;
         float *both, *one, *two;
 
-        assert_ok(ops_cpu_new(threads[i], &o, e));
+        assert_ok(ops_cpu_new(threads[i], PRECISION_F32, &o, e));
         both = forward_sample(w, o, model, -1);
         one = forward_sample(w, o, model, 0);
         two = forward_sample(w, o, model, 1);

@@ -182,7 +182,7 @@ static void lease_becomes_a_picture_twice_with_the_same_bytes(void **state)
     m = hear(&s, MSG_HELLO);
     assert_string_equal(m->hello.role, "worker");
     assert_string_equal(m->hello.name, "tested");
-    assert_string_equal(m->hello.device_class, engine_probe_class(BACKEND_CPU));
+    assert_string_equal(m->hello.device_class, engine_probe_class(BACKEND_CPU, PRECISION_AUTO));
     assert_int_equal(m->hello.threads, 2);
     say(&s, &(struct msg){.type = MSG_WELCOME,
                           .welcome = {.protocol = 1,

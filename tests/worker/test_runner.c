@@ -97,7 +97,7 @@ static void same_task_gives_the_same_bytes_and_loads_once(void **state)
     assert_int_equal(steps, 2);
     assert_true(first.picture.load_seconds > 0);
     assert_true(first.picture.render_seconds > 0);
-    assert_string_equal(first.picture.device_class, engine_probe_class(BACKEND_CPU));
+    assert_string_equal(first.picture.device_class, engine_probe_class(BACKEND_CPU, PRECISION_F32));
     assert_false(first.picture.black);
     start(r, TASK("sticker-128", "2"));
     second = outcome(r, NULL);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define THREADS_MAX 1024
 #define CHUNK       4096 /* numbers of an item of elementwise work */
@@ -102,13 +103,41 @@ static void cpu_free(struct ops *o)
     free(o);
 }
 
-const char *ops_cpu_class(void)
+/* Half of a core's second cache, which other operands share. */
+static size_t stage_bytes(void)
 {
-    return "cpu";
+    long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+
+    return size < 512 << 10 ? 256 << 10 : size > 2048 << 10 ? 1024 << 10 : (size_t)size / 2;
 }
 
-int cpu_new(const struct kernels *kernels, int threads, struct ops **ret_o, struct err *e)
+static const struct kernels *kernels_of(enum cpu_level level)
 {
+#if defined(__x86_64__)
+    if (level >= LEVEL_AVX512)
+        return &kernels_avx512;
+    if (level >= LEVEL_AVX2)
+        return &kernels_avx2;
+#endif
+    (void)level;
+    return &kernels_plain;
+}
+
+static const struct bf16_kernels *bf16_of(enum cpu_level level, enum precision precision)
+{
+    if (level_precision(level, precision) == PRECISION_F32)
+        return NULL;
+#if defined(__x86_64__)
+    return level >= LEVEL_AMX ? &bf16_amx : &bf16_avx512;
+#else
+    return NULL;
+#endif
+}
+
+int cpu_new(enum cpu_level level, enum precision precision, int threads, struct ops **ret_o,
+            struct err *e)
+{
+    const struct bf16_kernels *bf16 = bf16_of(level, precision);
     struct cpu *cpu;
 
     if (threads < 1 || threads > THREADS_MAX)
@@ -118,7 +147,8 @@ int cpu_new(const struct kernels *kernels, int threads, struct ops **ret_o, stru
         return err_set(e, ERR_OOM, "no memory for the backend");
     *cpu = (struct cpu){
         .ops = {.name = "cpu",
-                .device_class = ops_cpu_class(),
+                .device_class = bf16 ? bf16->device_class : "cpu",
+                .precision = bf16 ? PRECISION_BF16 : PRECISION_F32,
                 .free = cpu_free,
                 .linear_new = cpu_linear_new,
                 .linear_free = cpu_linear_free,
@@ -134,14 +164,30 @@ int cpu_new(const struct kernels *kernels, int threads, struct ops **ret_o, stru
                 .add = cpu_add,
                 .concat = cpu_concat,
                 .upsample = cpu_upsample},
-        .kernels = kernels,
+        .kernels = kernels_of(level),
+        .bf16 = bf16,
         .threads = threads,
+        .stage_bytes = stage_bytes(),
     };
     *ret_o = &cpu->ops;
     return 0;
 }
 
-int ops_cpu_new(int threads, struct ops **ret_o, struct err *e)
+int ops_cpu_new(int threads, enum precision precision, struct ops **ret_o, struct err *e)
 {
-    return cpu_new(kernels_best(), threads, ret_o, e);
+    enum cpu_level level;
+    int rc = level_get(&level, e);
+
+    return rc ? rc : cpu_new(level, precision, threads, ret_o, e);
+}
+
+const char *ops_cpu_class(enum precision precision)
+{
+    const struct bf16_kernels *bf16;
+    enum cpu_level level;
+
+    if (level_get(&level, NULL) != 0)
+        return "cpu";
+    bf16 = bf16_of(level, precision);
+    return bf16 ? bf16->device_class : "cpu";
 }

@@ -6,16 +6,21 @@
 #ifndef ENGINE_OPS_CPU_CPU_H
 #define ENGINE_OPS_CPU_CPU_H
 
+#include "engine/ops/cpu/bf16.h"
 #include "engine/ops/cpu/kernels.h"
+#include "engine/ops/cpu/level.h"
 
 struct cpu {
     struct ops ops; /* first, so that a struct ops of this backend is a struct cpu */
     const struct kernels *kernels;
+    const struct bf16_kernels *bf16; /* of products; NULL: they are f32 */
     int threads;
+    size_t stage_bytes; /* of the second cache, for the operand that is walked often */
 };
 
-/* ops_cpu_new() with chosen kernels, for tests. */
-int cpu_new(const struct kernels *kernels, int threads, struct ops **ret_o, struct err *e);
+/* ops_cpu_new() at a level, which the machine must have, for tests. */
+int cpu_new(enum cpu_level level, enum precision precision, int threads, struct ops **ret_o,
+            struct err *e);
 
 /* Threads worth waking for so much work: 1 below about 20 microseconds. */
 int cpu_threads(const struct cpu *cpu, int64_t items, double multiplications);

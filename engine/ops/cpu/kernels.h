@@ -66,7 +66,4 @@ extern const struct kernels kernels_avx2;
 extern const struct kernels kernels_avx512;
 #endif
 
-/* The fastest that this machine runs. Static. */
-const struct kernels *kernels_best(void);
-
 #endif

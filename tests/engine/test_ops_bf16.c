@@ -1,0 +1,311 @@
+/* The cpu backend in bf16: against the reference, and its bytes against all that must not show. */
+#include "engine/ops/cpu/cpu.h"
+#include "tests/engine/op_case.h"
+
+/* Levels that have bf16 on this machine. */
+static int levels(enum cpu_level ret_levels[2])
+{
+    int n = 0;
+
+    for (int i = LEVEL_AVX512_BF16; i <= (int)level_of_machine(); i++)
+        ret_levels[n++] = (enum cpu_level)i;
+    return n;
+}
+
+static struct ops *bf16_with(enum cpu_level level, int threads)
+{
+    struct ops *o = NULL;
+    struct err e;
+
+    assert_int_equal(cpu_new(level, PRECISION_BF16, threads, &o, &e), 0);
+    assert_int_equal(o->precision, PRECISION_BF16);
+    return o;
+}
+
+static bool is_product(enum op op)
+{
+    return op == LINEAR || op == CONV || op == ATTENTION;
+}
+
+/*
+ * Relative L2 distance allowed. A number rounded to 8 bits is off by 2^-9 of itself at most, a
+ * product of two by 1.6e-3 in the mean square; attention rounds twice, its scores in between
+ * magnify. What is no product is float32 as ever.
+ */
+static double tolerance(enum op op)
+{
+    return op == ATTENTION ? 6e-3 : is_product(op) ? 4e-3 : 5e-6;
+}
+
+static void every_product_equals_the_reference_within_its_tolerance(void **state)
+{
+    struct ops *ref = NULL;
+    enum cpu_level level[2];
+    int n = levels(level);
+    struct err e;
+
+    (void)state;
+    assert_int_equal(ops_ref_new(&ref, &e), 0);
+    for (int i = 0; i < OP_CASES * n; i++) {
+        const struct op_case *c = &op_cases[i / n];
+        struct ops *o = bf16_with(level[i % n], 2);
+        int64_t one;
+        float *a = op_result(o, c, 2, &one), *b = op_result(ref, c, 2, &one);
+        double distance = op_distance(a, b, 2 * one);
+
+        if (!(distance <= tolerance(c->op)))
+            fail_msg("%s, case %d of op %d: distance %g", o->device_class, i / n, c->op, distance);
+        free(a);
+        free(b);
+        o->free(o);
+    }
+    ref->free(ref);
+    if (n == 0)
+        skip();
+}
+
+static void what_is_no_product_has_the_bytes_of_f32(void **state)
+{
+    struct ops *f32 = NULL, *bf16;
+    enum cpu_level level[2];
+    struct err e;
+
+    (void)state;
+    if (levels(level) == 0)
+        skip();
+    assert_int_equal(cpu_new(level[0], PRECISION_F32, 2, &f32, &e), 0);
+    bf16 = bf16_with(level[0], 2);
+    for (int i = 0; i < OP_CASES; i++) {
+        int64_t one;
+        float *a = op_result(bf16, &op_cases[i], 1, &one);
+        float *b = op_result(f32, &op_cases[i], 1, &one);
+
+        if (!is_product(op_cases[i].op))
+            assert_memory_equal(a, b, (size_t)one * sizeof *a);
+        free(a);
+        free(b);
+    }
+    f32->free(f32);
+    bf16->free(bf16);
+}
+
+static void bytes_do_not_depend_on_the_number_of_threads(void **state)
+{
+    enum cpu_level level[2];
+    int n = levels(level);
+
+    (void)state;
+    for (int i = 0; i < OP_CASES * n; i++) {
+        const struct op_case *c = &op_cases[i / n];
+        float *results[4];
+        int64_t one;
+
+        if (!is_product(c->op))
+            continue;
+        for (int threads = 1; threads <= 4; threads++) {
+            struct ops *o = bf16_with(level[i % n], threads);
+
+            results[threads - 1] = op_result(o, c, 2, &one);
+            o->free(o);
+        }
+        for (int k = 1; k < 4; k++) {
+            if (memcmp(results[0], results[k], (size_t)(2 * one) * sizeof(float)) != 0)
+                fail_msg("case %d of op %d: %d threads differ from one", i / n, c->op, k + 1);
+            free(results[k]);
+        }
+        free(results[0]);
+    }
+    if (n == 0)
+        skip();
+}
+
+static void bytes_do_not_depend_on_batch_mates(void **state)
+{
+    enum cpu_level level[2];
+    int n = levels(level);
+
+    (void)state;
+    for (int i = 0; i < OP_CASES * n; i++) {
+        const struct op_case *c = &op_cases[i / n];
+        struct ops *o = bf16_with(level[i % n], 2);
+        int64_t one;
+        float *alone = op_result(o, c, 1, &one), *longer = op_result(o, c, 5, &one);
+        float *three = op_result(o, c, 3, &one);
+
+        if (memcmp(alone, longer, (size_t)one * sizeof *alone) != 0 ||
+            memcmp(three, longer, (size_t)(3 * one) * sizeof *alone) != 0)
+            fail_msg("%s, case %d of op %d: the bytes differ", o->device_class, i / n, c->op);
+        free(alone);
+        free(longer);
+        free(three);
+        o->free(o);
+    }
+    if (n == 0)
+        skip();
+}
+
+static void bytes_do_not_depend_on_what_the_caches_hold(void **state)
+{
+    enum cpu_level level[2];
+    int n = levels(level);
+
+    (void)state;
+    for (int i = 0; i < OP_CASES * n; i++) {
+        const struct op_case *c = &op_cases[i / n];
+        struct ops *large = bf16_with(level[i % n], 2), *small = bf16_with(level[i % n], 2);
+        int64_t one;
+        float *a, *b;
+
+        ((struct cpu *)small)->stage_bytes = 1; /* cuts depth and rows as small as it can */
+        a = op_result(large, c, 2, &one);
+        b = op_result(small, c, 2, &one);
+        if (memcmp(a, b, (size_t)(2 * one) * sizeof *a) != 0)
+            fail_msg("case %d of op %d: the bytes differ", i / n, c->op);
+        free(a);
+        free(b);
+        large->free(large);
+        small->free(small);
+    }
+    if (n == 0)
+        skip();
+}
+
+static float from_bf16(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float x;
+
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* What one step adds to a sum, as Intel's manual has it for TDPBF16PS and VDPBF16PS. */
+static float documented_step(enum cpu_level level, float sum, const uint16_t *a, const uint16_t *b)
+{
+    float even = 0, odd = 0;
+
+    for (int pair = 0; pair < STEP / 2; pair++) {
+        float a0 = from_bf16(a[2 * pair]), b0 = from_bf16(b[pair * 2 * PANEL]);
+        float a1 = from_bf16(a[2 * pair + 1]), b1 = from_bf16(b[pair * 2 * PANEL + 1]);
+
+        if (level == LEVEL_AMX) {
+            even = fmaf(a0, b0, even);
+            odd = fmaf(a1, b1, odd);
+        } else {
+            sum = fmaf(a0, b0, fmaf(a1, b1, sum));
+        }
+    }
+    return level == LEVEL_AMX ? sum + (even + odd) : sum;
+}
+
+#if defined(__x86_64__)
+static void sums_are_added_in_the_order_that_the_manual_documents(void **state)
+{
+    enum cpu_level level[2];
+    int n = levels(level);
+    float x[TILE * STEP], begin[PANEL], sum[TILE * PANEL];
+    uint16_t a[TILE * STEP], b[PANEL_STEP];
+    const struct walk w = {.row = STEP, .blocks = 1, .taps = 1, .tap = &(size_t){0}};
+
+    (void)state;
+    if (n == 0)
+        skip();
+    op_fill(x, TILE * STEP, 1);
+    bf16_round(a, STEP, x, TILE * STEP);
+    op_fill(x, PANEL_STEP, 2);
+    bf16_round(b, STEP, x, PANEL_STEP);
+    op_fill(begin, PANEL, 3);
+    for (int i = 0; i < n; i++) {
+        const struct bf16_kernels *k = level[i] == LEVEL_AMX ? &bf16_amx : &bf16_avx512;
+
+        k->enter();
+        k->multiply((float *[]){sum}, PANEL, &w, (const uint16_t *[]){a}, 1,
+                    (const uint16_t *[]){b}, 1, (const float *[]){begin});
+        k->leave();
+        for (int j = 0; j < TILE * PANEL; j++)
+            assert_true(sum[j] == documented_step(level[i], begin[j % PANEL], a + j / PANEL * STEP,
+                                                  b + j % PANEL * 2));
+    }
+}
+
+static void rounding_is_to_nearest_and_ties_go_to_even(void **state)
+{
+    const float x[6] = {1.00390625f, 1.01171875f, 1.005f, -1.00390625f, INFINITY, 3.0e-39f};
+    const uint16_t want[6] = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x7f80, 0};
+    uint16_t y[STEP], nan[STEP];
+    enum cpu_level level[2];
+
+    (void)state;
+    if (levels(level) == 0)
+        skip();
+    bf16_round(y, STEP, x, 6);
+    assert_memory_equal(y, want, sizeof want);
+    for (int i = 6; i < STEP; i++)
+        assert_int_equal(y[i], 0);
+    bf16_round(nan, STEP, &(float){NAN}, 1);
+    assert_true(isnan(from_bf16(nan[0])));
+}
+#endif
+
+static void the_environment_lowers_the_level_and_never_raises_it(void **state)
+{
+    enum cpu_level level;
+    struct err e;
+
+    (void)state;
+    for (int i = 0; i < LEVEL_COUNT; i++) {
+        enum cpu_level machine = level_of_machine();
+
+        setenv("LITHO_CPU", level_name((enum cpu_level)i), 1);
+        assert_int_equal(level_get(&level, &e), 0);
+        assert_int_equal(level, i < (int)machine ? i : (int)machine);
+    }
+    setenv("LITHO_CPU", "sse", 1);
+    assert_int_equal(level_get(&level, &e), ERR_ARG);
+    assert_non_null(strstr(e.text, "'sse'"));
+    unsetenv("LITHO_CPU");
+}
+
+static void without_its_instructions_bf16_is_f32_and_says_so(void **state)
+{
+    struct ops *o = NULL;
+    struct err e;
+
+    (void)state;
+    setenv("LITHO_CPU", "avx2", 1);
+    assert_int_equal(ops_cpu_new(1, PRECISION_BF16, &o, &e), 0);
+    assert_int_equal(o->precision, PRECISION_F32);
+    assert_string_equal(o->device_class, "cpu");
+    assert_string_equal(ops_cpu_class(PRECISION_BF16), "cpu");
+    unsetenv("LITHO_CPU");
+    o->free(o);
+}
+
+static void auto_takes_bf16_where_it_is_faster(void **state)
+{
+    (void)state;
+    assert_int_equal(level_precision(LEVEL_AMX, PRECISION_AUTO), PRECISION_BF16);
+    assert_int_equal(level_precision(LEVEL_AMX, PRECISION_F32), PRECISION_F32);
+    assert_int_equal(level_precision(LEVEL_AVX512, PRECISION_AUTO), PRECISION_F32);
+    assert_int_equal(level_precision(LEVEL_AVX512_BF16, PRECISION_BF16), PRECISION_BF16);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_product_equals_the_reference_within_its_tolerance),
+        cmocka_unit_test(what_is_no_product_has_the_bytes_of_f32),
+        cmocka_unit_test(bytes_do_not_depend_on_the_number_of_threads),
+        cmocka_unit_test(bytes_do_not_depend_on_batch_mates),
+        cmocka_unit_test(bytes_do_not_depend_on_what_the_caches_hold),
+#if defined(__x86_64__)
+        cmocka_unit_test(sums_are_added_in_the_order_that_the_manual_documents),
+        cmocka_unit_test(rounding_is_to_nearest_and_ties_go_to_even),
+#endif
+        cmocka_unit_test(the_environment_lowers_the_level_and_never_raises_it),
+        cmocka_unit_test(without_its_instructions_bf16_is_f32_and_says_so),
+        cmocka_unit_test(auto_takes_bf16_where_it_is_faster),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
