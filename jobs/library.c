@@ -5,28 +5,69 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME_LIMIT 4096 /* bytes of a model's name or path */
 
-struct library {
-    char **directories; /* owned */
+/* Paths, ended by NULL once there is one. */
+struct paths {
+    char **items; /* owned */
     size_t n;
 };
 
+struct library {
+    struct paths directories, loras, embeddings;
+};
+
+static int no_memory(struct err *e)
+{
+    return err_set(e, ERR_OOM, "out of memory for the model library");
+}
+
+/* Takes `path` over. */
+static int paths_add(struct paths *paths, char *path, struct err *e)
+{
+    char **grown = realloc(paths->items, (paths->n + 2) * sizeof *grown);
+
+    if (grown)
+        paths->items = grown;
+    if (!grown || !path) {
+        free(path);
+        return no_memory(e);
+    }
+    grown[paths->n++] = path;
+    grown[paths->n] = NULL;
+    return 0;
+}
+
+static void paths_done(struct paths *paths)
+{
+    for (size_t i = 0; i < paths->n; i++)
+        free(paths->items[i]);
+    free(paths->items);
+}
+
 static int add(struct library *lib, const char *directory, size_t size, struct err *e)
 {
-    char **grown = realloc(lib->directories, (lib->n + 1) * sizeof *grown);
+    return paths_add(&lib->directories, strndup(directory, size), e);
+}
 
-    if (!grown)
-        return err_set(e, ERR_OOM, "out of memory for the model library");
-    lib->directories = grown;
-    grown[lib->n] = strndup(directory, size);
-    if (!grown[lib->n])
-        return err_set(e, ERR_OOM, "out of memory for the model library");
-    lib->n++;
-    return 0;
+/* The given folders of every directory. */
+static int add_folders(const struct library *lib, const char *const *names, size_t n,
+                       struct paths *ret_paths, struct err *e)
+{
+    struct buf path = {0};
+    int rc = 0;
+
+    for (size_t i = 0; i < lib->directories.n; i++)
+        for (size_t k = 0; k < n; k++) {
+            buf_printf(&path, "%s/%s", lib->directories.items[i], names[k]);
+            TRY(paths_add(ret_paths, buf_detach(&path), e));
+        }
+out:
+    return rc;
 }
 
 static int add_list(struct library *lib, const char *list, struct err *e)
@@ -79,15 +120,19 @@ out:
 int library_open(const char *const *directories, size_t n, struct library **ret_library,
                  struct err *e)
 {
+    static const char *const loras[] = {"loras", "Lora"};
+    static const char *const embeddings[] = {"embeddings", "embedding"};
     struct library *lib = calloc(1, sizeof *lib);
     int rc = 0;
 
     if (!lib)
-        return err_set(e, ERR_OOM, "out of memory for the model library");
+        return no_memory(e);
     for (size_t i = 0; i < n; i++)
         TRY(add(lib, directories[i], strlen(directories[i]), e));
     if (n == 0)
         TRY(add_defaults(lib, e));
+    TRY(add_folders(lib, loras, 2, &lib->loras, e));
+    TRY(add_folders(lib, embeddings, 2, &lib->embeddings, e));
     *ret_library = lib;
     lib = NULL;
 out:
@@ -99,83 +144,201 @@ void library_close(struct library *library)
 {
     if (!library)
         return;
-    for (size_t i = 0; i < library->n; i++)
-        free(library->directories[i]);
-    free(library->directories);
+    paths_done(&library->directories);
+    paths_done(&library->loras);
+    paths_done(&library->embeddings);
     free(library);
 }
 
-static int is_model(const char *folder, bool *ret_yes, struct err *e)
+static const char *const *listed(const struct paths *paths)
 {
-    struct buf index = {0};
-    struct stat st;
-    int rc;
+    static const char *const none[] = {NULL};
 
-    buf_printf(&index, "%s/model_index.json", folder);
-    TRY(buf_check(&index, e));
-    *ret_yes = stat(buf_text(&index), &st) == 0 && S_ISREG(st.st_mode);
-out:
-    buf_done(&index);
-    return rc;
+    return paths->n ? (const char *const *)paths->items : none;
 }
 
-static int find_absolute(const char *model, struct buf *ret_path, struct err *e)
+const char *const *library_lora_folders(const struct library *library)
 {
-    struct stat st;
-    bool yes = false;
-    int rc;
-
-    if ((rc = is_model(model, &yes, e)) != 0)
-        return rc;
-    if (yes) {
-        buf_puts(ret_path, model);
-        return buf_check(ret_path, e);
-    }
-    if (stat(model, &st) != 0)
-        return err_set(e, ERR_MISSING, "model '%s': %s", model, strerror(errno));
-    return err_set(e, ERR_MISSING, "model '%s' has no model_index.json: not a diffusers folder",
-                   model);
+    return listed(&library->loras);
 }
 
-static int find_named(const struct library *lib, const char *model, struct buf *ret_path,
-                      struct err *e)
+const char *const *library_embedding_folders(const struct library *library)
 {
-    struct buf candidate = {0}, looked = {0};
-    bool yes = false;
+    return listed(&library->embeddings);
+}
+
+/* --- kinds of things --- */
+
+struct kind {
+    const char *what;
+    const char *folders[3]; /* of a directory, besides itself; ended by NULL */
+    const char *marks[2];   /* files that make a folder one of these */
+    const char *inner;      /* with the second mark: the part of the folder that is meant */
+    bool file;              /* a .safetensors file serves too */
+};
+
+static const struct kind models = {
+    "model", {"checkpoints", "Stable-diffusion"}, {"model_index.json"}, NULL, true};
+static const struct kind vaes = {
+    "vae", {"vae", "VAE"}, {"config.json", "vae/config.json"}, "/vae", true};
+static const struct kind configs = {"model_config", {NULL}, {"model_index.json"}, NULL, false};
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n > m && strcasecmp(text + n - m, end) == 0;
+}
+
+static bool is_pickle(const char *name)
+{
+    return ends_with(name, ".ckpt") || ends_with(name, ".pt") || ends_with(name, ".pth") ||
+           ends_with(name, ".bin");
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* A path, if it is one of the kind; appends what is meant by it. */
+static int try_path(const struct kind *kind, const char *path, bool *ret_found,
+                    struct buf *ret_path, struct err *e)
+{
+    struct buf mark = {0};
     int rc = 0;
 
-    for (size_t i = 0; i < lib->n && !yes; i++) {
-        candidate.size = 0;
-        buf_printf(&candidate, "%s/%s", lib->directories[i], model);
-        buf_printf(&looked, "%s%s", i ? ", " : "", lib->directories[i]);
-        TRY(buf_check(&candidate, e));
-        TRY(buf_check(&looked, e));
-        TRY(is_model(buf_text(&candidate), &yes, e));
+    *ret_found = kind->file && ends_with(path, ".safetensors") && is_file(path);
+    if (*ret_found)
+        buf_puts(ret_path, path);
+    for (size_t i = 0; i < 2 && kind->marks[i] && !*ret_found; i++) {
+        mark.size = 0;
+        buf_printf(&mark, "%s/%s", path, kind->marks[i]);
+        TRY(buf_check(&mark, e));
+        *ret_found = is_file(buf_text(&mark));
+        if (*ret_found)
+            buf_printf(ret_path, "%s%s", path, i == 1 ? kind->inner : "");
     }
-    if (!yes)
-        TRY(err_set(e, ERR_MISSING,
-                    "model '%s' is not in the model library: no %s/model_index.json in %s", model,
-                    model, lib->n ? buf_text(&looked) : "any directory (none is configured)"));
-    buf_append(ret_path, candidate.data, candidate.size);
     rc = buf_check(ret_path, e);
 out:
+    buf_done(&mark);
+    return rc;
+}
+
+static int find_absolute(const struct kind *kind, const char *name, struct buf *ret_path,
+                         struct err *e)
+{
+    bool found;
+    struct stat st;
+    int rc = try_path(kind, name, &found, ret_path, e);
+
+    if (rc || found)
+        return rc;
+    if (stat(name, &st) != 0)
+        return err_set(e, ERR_MISSING, "%s '%s': %s", kind->what, name, strerror(errno));
+    return err_set(e, ERR_MISSING, "%s '%s' has no %s: not a diffusers folder%s", kind->what, name,
+                   kind->marks[0], kind->file ? ", nor a .safetensors file" : "");
+}
+
+/* folder/NAME and folder/NAME.safetensors. */
+static int try_folder(const struct kind *kind, const char *folder, const char *name,
+                      bool *ret_found, struct buf *ret_path, struct err *e)
+{
+    struct buf candidate = {0};
+    int rc;
+
+    buf_printf(&candidate, "%s/%s", folder, name);
+    TRY(buf_check(&candidate, e));
+    TRY(try_path(kind, buf_text(&candidate), ret_found, ret_path, e));
+    if (*ret_found || !kind->file)
+        goto out;
+    buf_puts(&candidate, ".safetensors");
+    TRY(buf_check(&candidate, e));
+    TRY(try_path(kind, buf_text(&candidate), ret_found, ret_path, e));
+out:
     buf_done(&candidate);
+    return rc;
+}
+
+/* A directory and the folders of it that hold such things. */
+static int try_directory(const struct kind *kind, const char *directory, const char *name,
+                         bool *ret_found, struct buf *ret_path, struct err *e)
+{
+    struct buf folder = {0};
+    int rc;
+
+    TRY(try_folder(kind, directory, name, ret_found, ret_path, e));
+    for (size_t i = 0; kind->folders[i] && !*ret_found; i++) {
+        folder.size = 0;
+        buf_printf(&folder, "%s/%s", directory, kind->folders[i]);
+        TRY(buf_check(&folder, e));
+        TRY(try_folder(kind, buf_text(&folder), name, ret_found, ret_path, e));
+    }
+out:
+    buf_done(&folder);
+    return rc;
+}
+
+static int missing(const struct library *lib, const struct kind *kind, const char *name,
+                   struct err *e)
+{
+    struct buf looked = {0};
+    int rc;
+
+    for (size_t i = 0; i < lib->directories.n; i++)
+        buf_printf(&looked, "%s%s", i ? ", " : "", lib->directories.items[i]);
+    rc = err_set(e, ERR_MISSING, "%s '%s' is not in the model library: no %s/%s in %s%s%s%s",
+                 kind->what, name, name, kind->marks[0],
+                 looked.size ? buf_text(&looked) : "any directory (none is configured)",
+                 kind->file ? ", nor " : "", kind->file ? name : "",
+                 !kind->file || ends_with(name, ".safetensors") ? "" : ".safetensors");
     buf_done(&looked);
     return rc;
+}
+
+static int find(const struct library *lib, const struct kind *kind, const char *name,
+                struct buf *ret_path, struct err *e)
+{
+    bool found = false;
+    int rc;
+
+    if (strlen(name) > NAME_LIMIT)
+        return err_set(e, ERR_INPUT, "%s name of %zu bytes", kind->what, strlen(name));
+    if (is_pickle(name))
+        return err_set(e, ERR_INPUT,
+                       "%s '%s' is a pickle, a file that runs code when it is read: convert it to "
+                       ".safetensors",
+                       kind->what, name);
+    if (name[0] == '/')
+        return find_absolute(kind, name, ret_path, e);
+    if (name[0] == 0 || name[0] == '.' || strchr(name, '/'))
+        return err_set(e, ERR_INPUT,
+                       "%s '%s' is neither a name in the model library nor an absolute path",
+                       kind->what, name);
+    for (size_t i = 0; i < lib->directories.n && !found; i++)
+        if ((rc = try_directory(kind, lib->directories.items[i], name, &found, ret_path, e)) != 0)
+            return rc;
+    return found ? 0 : missing(lib, kind, name, e);
 }
 
 int library_find(const struct library *library, const char *model, struct buf *ret_path,
                  struct err *e)
 {
-    if (strlen(model) > NAME_LIMIT)
-        return err_set(e, ERR_INPUT, "model name of %zu bytes", strlen(model));
-    if (model[0] == '/')
-        return find_absolute(model, ret_path, e);
-    if (model[0] == 0 || model[0] == '.' || strchr(model, '/'))
-        return err_set(e, ERR_INPUT,
-                       "model '%s' is neither a name in the model library nor an absolute path",
-                       model);
-    return find_named(library, model, ret_path, e);
+    return find(library, &models, model, ret_path, e);
+}
+
+int library_find_vae(const struct library *library, const char *vae, struct buf *ret_path,
+                     struct err *e)
+{
+    return find(library, &vaes, vae, ret_path, e);
+}
+
+int library_find_config(const struct library *library, const char *config, struct buf *ret_path,
+                        struct err *e)
+{
+    return find(library, &configs, config, ret_path, e);
 }
 
 int library_locate(const char *directory, const char *model, struct buf *ret_path, struct err *e)

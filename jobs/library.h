@@ -1,7 +1,13 @@
 /*
- * The model library: where this machine finds the models that tasks name. A bare name is a folder
- * in one of the library's directories, first one wins; an absolute path is itself. Workers open
- * models through it; `litho` asks it beforehand. Read-only after open; any thread.
+ * The model library: where this machine finds the models, VAEs, LoRAs and embeddings that tasks
+ * name. A bare name is looked for in the library's directories, first one wins; an absolute path is
+ * itself. Workers open models through it; `litho` asks it beforehand. Read-only after open; any
+ * thread.
+ *
+ * In each directory, and in the folders of it that other programs use (checkpoints/,
+ * Stable-diffusion/; vae/, VAE/), NAME is a diffusers folder NAME/, or the file NAME.safetensors,
+ * or NAME itself if it ends so. AUTOMATIC1111's and ComfyUI's `models` folders therefore serve as
+ * they are.
  *
  *     TRY(library_open(NULL, 0, &lib, e));              // LITHO_MODELS, ./models, ...
  *     TRY(library_find(lib, "sticker-128", &path, e));  // ./models/sticker-128
@@ -28,15 +34,31 @@ int library_open(const char *const *directories, size_t n, struct library **ret_
 void library_close(struct library *library);
 
 /*
- * Appends the path of the model's folder, which holds model_index.json. ERR_MISSING says where it
- * looked; ERR_INPUT: the name is neither a bare name nor an absolute path.
+ * Appends the path of the model: its folder, which holds model_index.json, or its .safetensors
+ * file. ERR_MISSING says where it looked; ERR_INPUT: the name is neither a bare name nor an
+ * absolute path, or is that of a pickle.
  */
 int library_find(const struct library *library, const char *model, struct buf *ret_path,
                  struct err *e);
 
+/* A VAE of its own: a folder with config.json, a model's folder (its vae/ is meant), or a file. */
+int library_find_vae(const struct library *library, const char *vae, struct buf *ret_path,
+                     struct err *e);
+
+/* The folder that describes a single-file model: a model's folder, its weights not needed. */
+int library_find_config(const struct library *library, const char *config, struct buf *ret_path,
+                        struct err *e);
+
 /*
- * The same for one question: open, find, close. directory: the only one searched; NULL: the default
- * ones. The text of ERR_MISSING is complete as it is: which model, and where it is not.
+ * The folders in which <lora:NAME> and an embedding NAME are NAME.safetensors: loras/ and Lora/,
+ * embeddings/ and embedding/ of each directory, ended by NULL. They need not exist. Borrowed.
+ */
+const char *const *library_lora_folders(const struct library *library);
+const char *const *library_embedding_folders(const struct library *library);
+
+/*
+ * library_find for one question: open, find, close. directory: the only one searched; NULL: the
+ * default ones. The text of ERR_MISSING is complete as it is: which model, and where it is not.
  */
 int library_locate(const char *directory, const char *model, struct buf *ret_path, struct err *e);
 

@@ -17,6 +17,13 @@ static const char *in(const char *name)
     return path;
 }
 
+/* Folders as web UIs have them: c/Stable-diffusion, c/VAE. */
+static const char *const web_folders[] = {
+    "c", "c/Stable-diffusion", "c/VAE", "c/vaes", "c/checkpoints", "c/vae", "c/vae/kl"};
+static const char *const web_files[] = {
+    "c/Stable-diffusion/v1-5.safetensors", "c/VAE/mse.safetensors",  "c/vae/kl/config.json",
+    "c/checkpoints/xl.safetensors",        "c/checkpoints/old.ckpt", "b/only.safetensors"};
+
 /* a/both, b/both and b/only are models; a/empty is a folder without model_index.json. */
 static int make_models(void **state)
 {
@@ -33,6 +40,14 @@ static int make_models(void **state)
             return -1;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (!(f = fopen(in(models[i]), "w")))
+            return -1;
+        fclose(f);
+    }
+    for (size_t i = 0; i < sizeof web_folders / sizeof *web_folders; i++)
+        if (mkdir(in(web_folders[i]), 0700) != 0)
+            return -1;
+    for (size_t i = 0; i < sizeof web_files / sizeof *web_files; i++) {
+        if (!(f = fopen(in(web_files[i]), "w")))
             return -1;
         fclose(f);
     }
@@ -53,6 +68,12 @@ static int remove_models(void **state)
                                       ""};
 
     (void)state;
+    for (size_t i = sizeof web_files / sizeof *web_files; i-- > 0;)
+        if (remove(in(web_files[i])) != 0)
+            return -1;
+    for (size_t i = sizeof web_folders / sizeof *web_folders; i-- > 0;)
+        if (remove(in(web_folders[i])) != 0)
+            return -1;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (remove(in(all[i])) != 0)
             return -1;
@@ -136,6 +157,51 @@ static void names_cannot_leave_the_library(void **state)
     library_close(lib);
 }
 
+static void folders_of_web_uis_serve_as_they_are(void **state)
+{
+    static const char *const directories[] = {"c"};
+    struct library *lib = NULL;
+    struct buf found = {0};
+    struct err e;
+
+    (void)state;
+    assert_int_equal(library_open(directories, 1, &lib, NULL), 0);
+    found_at(lib, "v1-5", "c/Stable-diffusion/v1-5.safetensors");
+    found_at(lib, "v1-5.safetensors", "c/Stable-diffusion/v1-5.safetensors");
+    found_at(lib, "xl", "c/checkpoints/xl.safetensors");
+    not_found(lib, "old", ERR_MISSING, "no old/model_index.json in c, nor old.safetensors");
+    not_found(lib, "old.ckpt", ERR_INPUT, "runs code when it is read");
+    not_found(lib, "mse", ERR_MISSING, "is not in the model library"); /* a VAE is no model */
+    assert_int_equal(library_find_vae(lib, "mse", &found, &e), 0);
+    assert_string_equal(buf_text(&found), "c/VAE/mse.safetensors");
+    found.size = 0;
+    assert_int_equal(library_find_vae(lib, "kl", &found, &e), 0);
+    assert_string_equal(buf_text(&found), "c/vae/kl");
+    assert_int_equal(library_find_vae(lib, "v1-5", &found, &e), ERR_MISSING);
+    assert_int_equal(library_find_vae(lib, "../VAE/mse", &found, &e), ERR_INPUT);
+    assert_int_equal(library_find_config(lib, "v1-5", &found, &e), ERR_MISSING);
+    assert_string_equal(library_lora_folders(lib)[0], "c/loras");
+    assert_string_equal(library_lora_folders(lib)[1], "c/Lora");
+    assert_null(library_lora_folders(lib)[2]);
+    assert_string_equal(library_embedding_folders(lib)[0], "c/embeddings");
+    buf_done(&found);
+    library_close(lib);
+}
+
+static void a_folder_comes_before_a_file_of_its_name(void **state)
+{
+    struct library *lib = two();
+    struct buf found = {0};
+
+    (void)state;
+    found_at(lib, "only", "b/only");
+    found_at(lib, "only.safetensors", "b/only.safetensors");
+    assert_int_equal(library_find_config(lib, "only", &found, NULL), 0);
+    assert_string_equal(buf_text(&found), "b/only");
+    buf_done(&found);
+    library_close(lib);
+}
+
 static void environment_lists_the_default_directories(void **state)
 {
     struct library *lib = NULL;
@@ -178,6 +244,8 @@ int main(void)
         cmocka_unit_test(missing_model_says_where_it_looked),
         cmocka_unit_test(absolute_path_is_itself),
         cmocka_unit_test(names_cannot_leave_the_library),
+        cmocka_unit_test(folders_of_web_uis_serve_as_they_are),
+        cmocka_unit_test(a_folder_comes_before_a_file_of_its_name),
         cmocka_unit_test(environment_lists_the_default_directories),
         cmocka_unit_test(one_question_needs_no_open_library),
     };
