@@ -303,7 +303,7 @@ int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m,
         c->count.revoked++;
         return outbox_send(o, &w->peer, &revoke, e);
     }
-    if (m->steps > TASK_STEPS_MAX || m->step > m->steps || (r->started && m->step <= r->step))
+    if (m->steps > 2 * TASK_STEPS_MAX || m->step > m->steps || (r->started && m->step <= r->step))
         return 0;
     if (r->started)
         speed_learn(w, t->speed_key, (double)(now_ms - w->active_ms) / (m->step - r->step));

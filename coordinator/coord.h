@@ -116,7 +116,8 @@ struct task_entry {
     char *fail_code, *fail_text; /* of the last failed attempt, NULL if none; owned */
     int64_t not_before_ms;       /* back-off */
     uint64_t probe_session;      /* worker that gets it if the path is free */
-    uint64_t speed_key;          /* names (model, size); 0 unknown */
+    uint64_t speed_key;          /* names (model, size, sampler); 0 unknown */
+    double step_growth;          /* of a step's time within the task, at most; 0 unknown */
     struct run runs[COORD_RUNS_MAX];
     size_t n_runs;
 };

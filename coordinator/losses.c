@@ -195,7 +195,8 @@ static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct
         return 0;
     quiet_ms = now_ms - (w->active_ms > r->since_ms ? w->active_ms : r->since_ms);
     if (r->started) {
-        double learned_ms = 10 * speed_step_ms(w, t->speed_key);
+        double growth = t->step_growth > 1 ? t->step_growth : 1;
+        double learned_ms = 10 * growth * speed_step_ms(w, t->speed_key);
 
         limit_ms =
             learned_ms > (double)c->limits.stall_ms ? (int64_t)learned_ms : c->limits.stall_ms;

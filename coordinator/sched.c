@@ -17,12 +17,26 @@ bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t
 static uint64_t speed_key(const struct task *task)
 {
     uint64_t x = UINT64_C(0xcbf29ce484222325);
+    int64_t sides[5] = {task->width, task->height, 0, 0, task->sampler};
 
+    task_size(task, &sides[2], &sides[3]);
     for (const char *p = task->model; *p; p++)
         x = (x ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
-    x = (x ^ (uint64_t)task->width) * UINT64_C(0x100000001b3);
-    x = (x ^ (uint64_t)task->height) * UINT64_C(0x100000001b3);
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+        x = (x ^ (uint64_t)sides[i]) * UINT64_C(0x100000001b3);
     return x | 1;
+}
+
+/* How many times a step of the second pass takes longer than one of the first, at most: attention
+ * grows with the square of the pixels. */
+static double step_growth(const struct task *task)
+{
+    double ratio;
+    int64_t w, h;
+
+    task_hires_size(task, &w, &h);
+    ratio = (double)w * (double)h / ((double)task->width * task->height);
+    return ratio > 1 ? ratio * ratio : 1;
 }
 
 static bool job_takes_leases(const struct job_entry *j, int64_t now_ms)
@@ -99,6 +113,7 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct
         goto out;
     }
     t->speed_key = speed_key(&task);
+    t->step_growth = step_growth(&task);
     t->probe_session = w->session;
     w->credits--;
     task_to(c, t, TASK_PROBING);

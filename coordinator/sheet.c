@@ -165,6 +165,7 @@ static int find_picture_size(struct sheet *s, struct err *e)
     for (uint32_t row = 0; row < s->rows; row++)
         for (uint32_t column = 0; column < s->columns; column++) {
             uint64_t index = index_at(s, column, row);
+            int64_t width, height;
             struct task task;
             int rc;
 
@@ -173,10 +174,11 @@ static int find_picture_size(struct sheet *s, struct err *e)
             rc = job_task(s->job, index, &task, e);
             if (rc)
                 return rc;
-            if (task.width > s->picture_width)
-                s->picture_width = task.width;
-            if (task.height > s->picture_height)
-                s->picture_height = task.height;
+            task_size(&task, &width, &height);
+            if (width > s->picture_width)
+                s->picture_width = (int)width;
+            if (height > s->picture_height)
+                s->picture_height = (int)height;
             task_done(&task);
         }
     if (s->picture_width == 0) /* every cell is excluded */

@@ -5,7 +5,7 @@
 #include "jobs/exclude.h"
 #include "jobs/param.h"
 #include "jobs/path.h"
-#include "jobs/prompt.h"
+#include "jobs/variables.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -152,14 +152,14 @@ static int check_prompt(const struct job *job, enum param p, struct err *e)
     int rc = 0;
 
     if (!axes_find_param(&job->axes, p, &axis, &column))
-        return prompt_check(param_name(p), fixed, &job->axes, &job->fixed, e);
+        return variables_check(param_name(p), fixed, &job->axes, &job->fixed, e);
     for (uint64_t at = 0; at < job->axes.items[axis].length && rc == 0; at++) {
         struct buf text = {0};
 
         axis_text(&job->axes.items[axis], column, at, &text);
         rc = buf_check(&text, e);
         if (rc == 0)
-            rc = prompt_check(param_name(p), buf_text(&text), &job->axes, &job->fixed, e);
+            rc = variables_check(param_name(p), buf_text(&text), &job->axes, &job->fixed, e);
         buf_done(&text);
     }
     return rc;
@@ -407,7 +407,7 @@ static int expand(const struct job *job, char **prompt, uint64_t index, struct e
     struct buf text = {0};
     char *expanded;
 
-    prompt_expand(*prompt, &job->axes, &job->fixed, index, &text);
+    variables_expand(*prompt, &job->axes, &job->fixed, index, &text);
     expanded = buf_detach(&text);
     if (!expanded)
         return err_set(e, ERR_OOM, "out of memory for a prompt");

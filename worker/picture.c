@@ -10,27 +10,29 @@
 
 #define FORMAT 1 /* of the litho chunk */
 
-/* "sd15" of "/models/sd15/". */
-static int folder_name(const char *path, char **ret_name, struct err *e)
+/* "sd15" of "/models/sd15/" and of "/models/sd15.safetensors". */
+static int model_name(const char *path, char **ret_name, struct err *e)
 {
-    size_t end = strlen(path), start;
+    static const char ending[] = ".safetensors";
+    size_t end = strlen(path), start, n = strlen(ending);
 
     while (end > 1 && path[end - 1] == '/')
         end--;
     for (start = end; start > 0 && path[start - 1] != '/';)
         start--;
+    if (end - start > n && memcmp(path + end - n, ending, n) == 0)
+        end -= n;
     *ret_name = strndup(path + start, end - start);
     return *ret_name ? 0 : err_set(e, ERR_OOM, "out of memory for a model's name");
 }
 
 /* NULL if memory ran out. */
-static json_t *files_value(const struct picture_model *model)
+static json_t *files_value(const struct model_file *list, size_t n)
 {
     json_t *files = json_object();
 
-    for (size_t i = 0; files && i < model->n_files; i++) {
-        if (json_object_set_new(files, model->files[i].path, json_string(model->files[i].sha256)) !=
-            0) {
+    for (size_t i = 0; files && i < n; i++) {
+        if (json_object_set_new(files, list[i].path, json_string(list[i].sha256)) != 0) {
             json_decref(files);
             return NULL;
         }
@@ -42,24 +44,29 @@ static int litho_text(const struct task *t, const struct picture_model *model, c
                       struct buf *ret_text, struct err *e)
 {
     struct buf text = {0};
-    json_t *task = NULL, *files = NULL, *root = NULL;
+    json_t *task = NULL, *files = NULL, *assets = NULL, *root = NULL;
     int rc;
 
     task_to_json(t, &text);
     TRY(buf_check(&text, e));
     TRY(json_read("task", buf_text(&text), text.size, &task, e));
-    if (!(files = files_value(model)))
+    files = files_value(model->files, model->n_files);
+    assets = files_value(model->assets, model->n_assets);
+    if (!files || !assets)
         TRY(err_set(e, ERR_OOM, "out of memory for a picture's record"));
     root = json_pack("{s:i, s:O, s:{s:s, s:O}, s:s, s:s, s:s}", "litho", FORMAT, "task", task,
                      "model", "name", name, "files", files, "engine", ENGINE_VERSION, "precision",
                      precision_name(model->precision), "device_class", model->device_class);
     if (!root)
         TRY(err_set(e, ERR_INTERNAL, "a picture's record could not be put together"));
+    if (json_object_size(assets) && json_object_set(root, "assets", assets) != 0)
+        TRY(err_set(e, ERR_OOM, "out of memory for a picture's record"));
     json_canonical(root, ret_text);
     TRY(buf_check(ret_text, e));
 out:
     json_decref(root);
     json_decref(files);
+    json_decref(assets);
     json_decref(task);
     buf_done(&text);
     return rc;
@@ -72,7 +79,7 @@ static int encode(const struct task *t, const struct picture_model *model,
     char *name = NULL;
     int rc;
 
-    TRY(folder_name(model->path, &name, e));
+    TRY(model_name(model->path, &name, e));
     parameters_text(t, name, model->hash, "Lithograph " LITHO_VERSION, &parameters);
     TRY(buf_check(&parameters, e));
     TRY(litho_text(t, model, name, &litho, e));

@@ -25,9 +25,11 @@ void picture_done(struct picture *p);
 
 /* What a picture says about the model that made it. All borrowed. */
 struct picture_model {
-    const char *path;               /* of its folder, whose name is the model's */
+    const char *path;               /* of its folder or file, whose name is the model's */
     const struct model_file *files; /* [n_files] */
     size_t n_files;
+    const struct model_file *assets; /* [n_assets]: what else decided the pixels, by name */
+    size_t n_assets;
     const char *hash; /* SHA-256 of the U-Net's weights, hex */
     const char *device_class;
     enum precision precision; /* that it computed in, whatever the task asked for */

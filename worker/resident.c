@@ -12,7 +12,7 @@
 #define RESIDENT_MAX 8 /* models */
 
 struct model {
-    char *path; /* owned */
+    char *model, *config, *vae; /* owned; the last two may be NULL */
     enum precision precision;
     struct engine *engine; /* owned */
     uint64_t bytes;        /* estimate of its weights in memory */
@@ -37,10 +37,17 @@ int resident_new(const struct resident_options *o, struct resident **ret_residen
     return 0;
 }
 
+static void model_done(struct model *m)
+{
+    engine_close(m->engine);
+    free(m->model);
+    free(m->config);
+    free(m->vae);
+}
+
 static void evict(struct resident *r, size_t i)
 {
-    engine_close(r->models[i].engine);
-    free(r->models[i].path);
+    model_done(&r->models[i]);
     r->models[i] = r->models[--r->n];
 }
 
@@ -60,29 +67,41 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* Weight files of the model's parts, doubled: half floats on disk become floats in memory. */
-static uint64_t estimate(const char *path)
+/* Bytes of a folder's weight files. */
+static uint64_t folder_bytes(const char *path)
 {
-    static const char *const parts[] = {"unet", "vae", "text_encoder"};
+    DIR *dir = opendir(path); /* what is missing, engine_open names */
     uint64_t bytes = 0;
-    struct buf folder = {0};
     struct dirent *entry;
     struct stat st;
-    DIR *dir;
 
+    while (dir && (entry = readdir(dir)))
+        if (ends_with(entry->d_name, ".safetensors") &&
+            fstatat(dirfd(dir), entry->d_name, &st, 0) == 0)
+            bytes += (uint64_t)st.st_size;
+    if (dir)
+        closedir(dir);
+    return bytes;
+}
+
+/* Weights of the model's parts, or its one file, doubled: half floats on disk become floats in
+ * memory. */
+static uint64_t estimate(const char *path)
+{
+    static const char *const parts[] = {"unet", "vae", "text_encoder", "text_encoder_2"};
+    uint64_t bytes = 0;
+    struct buf folder = {0};
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+        return 2 * (uint64_t)st.st_size;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         folder.size = 0;
         buf_printf(&folder, "%s/%s", path, parts[i]);
-        dir = opendir(buf_text(&folder)); /* what is missing, engine_open names */
-        while (dir && (entry = readdir(dir)))
-            if (ends_with(entry->d_name, ".safetensors") &&
-                fstatat(dirfd(dir), entry->d_name, &st, 0) == 0)
-                bytes += 2 * (uint64_t)st.st_size;
-        if (dir)
-            closedir(dir);
+        bytes += folder_bytes(buf_text(&folder));
     }
     buf_done(&folder);
-    return bytes;
+    return 2 * bytes;
 }
 
 static void make_room(struct resident *r, uint64_t bytes)
@@ -113,42 +132,63 @@ static double seconds_since(const struct timespec *start)
     return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
 }
 
-static int open_model(struct resident *r, const char *path, enum precision precision, struct err *e)
+/* A copy, NULL of NULL. */
+static int keep(const char *text, char **ret_copy, struct err *e)
 {
-    struct model m = {.precision = precision, .bytes = estimate(path)};
-    const struct engine_options o = {.model = path,
+    *ret_copy = text ? strdup(text) : NULL;
+    return text && !*ret_copy ? err_set(e, ERR_OOM, "out of memory for the models' list") : 0;
+}
+
+static int open_model(struct resident *r, const struct resident_model *wanted, struct err *e)
+{
+    struct model m = {.precision = wanted->precision, .bytes = estimate(wanted->model)};
+    const struct engine_options o = {.model = wanted->model,
+                                     .config = wanted->config,
+                                     .vae = wanted->vae,
+                                     .lora_folders = r->options.lora_folders,
+                                     .embedding_folders = r->options.embedding_folders,
                                      .backend = r->options.backend,
-                                     .precision = precision,
+                                     .precision = wanted->precision,
                                      .threads = r->options.threads,
                                      .memory_bytes = r->options.memory_bytes};
     int rc = 0;
 
     make_room(r, m.bytes);
-    m.path = strdup(path);
-    if (!m.path)
-        TRY(err_set(e, ERR_OOM, "out of memory for the models' list"));
+    TRY(keep(wanted->model, &m.model, e));
+    TRY(keep(wanted->config, &m.config, e));
+    TRY(keep(wanted->vae, &m.vae, e));
     TRY(engine_open(&o, &m.engine, e));
     r->models[r->n++] = m;
-    m.path = NULL;
+    m = (struct model){0};
 out:
-    free(m.path);
+    model_done(&m);
     return rc;
 }
 
-int resident_get(struct resident *r, const char *path, enum precision precision,
-                 struct engine **ret_engine, double *ret_seconds, struct err *e)
+static bool same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool is_wanted(const struct model *m, const struct resident_model *wanted)
+{
+    return m->precision == wanted->precision && same(m->model, wanted->model) &&
+           same(m->config, wanted->config) && same(m->vae, wanted->vae);
+}
+
+int resident_get(struct resident *r, const struct resident_model *model, struct engine **ret_engine,
+                 double *ret_seconds, struct err *e)
 {
     struct timespec start;
     double seconds = 0;
     size_t i = 0;
     int rc;
 
-    while (i < r->n &&
-           (r->models[i].precision != precision || strcmp(r->models[i].path, path) != 0))
+    while (i < r->n && !is_wanted(&r->models[i], model))
         i++;
     if (i == r->n) {
         clock_gettime(CLOCK_MONOTONIC, &start);
-        if ((rc = open_model(r, path, precision, e)) != 0)
+        if ((rc = open_model(r, model, e)) != 0)
             return rc;
         seconds = seconds_since(&start);
         i = r->n - 1;

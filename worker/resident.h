@@ -14,6 +14,14 @@ struct resident_options {
     enum backend backend;
     int threads;
     uint64_t memory_bytes; /* budget of one engine, 0: no limit */
+    const char *const *lora_folders, *const *embedding_folders; /* of every engine; borrowed */
+};
+
+/* What is loaded: paths as engine_options has them. */
+struct resident_model {
+    const char *model;
+    const char *config, *vae; /* may be NULL */
+    enum precision precision;
 };
 
 /* Holds no model yet. ret_resident: resident_free(), which closes them all. ERR_OOM. */
@@ -21,10 +29,10 @@ int resident_new(const struct resident_options *o, struct resident **ret_residen
 void resident_free(struct resident *r);
 
 /*
- * The engine of a model folder and precision, opened if need be. ret_engine: borrowed until the
- * next call. ret_seconds: how long opening took, 0 when it was resident.
+ * The engine of a model, opened if need be. ret_engine: borrowed until the next call. ret_seconds:
+ * how long opening took, 0 when it was resident.
  */
-int resident_get(struct resident *r, const char *path, enum precision precision,
-                 struct engine **ret_engine, double *ret_seconds, struct err *e);
+int resident_get(struct resident *r, const struct resident_model *model, struct engine **ret_engine,
+                 double *ret_seconds, struct err *e);
 
 #endif

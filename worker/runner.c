@@ -2,6 +2,7 @@
 
 #include "proto/msg.h"
 #include "worker/resident.h"
+#include "worker/scene.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -63,11 +64,46 @@ static double seconds_since(const struct timespec *start)
     return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
 }
 
-static int finish(struct engine *g, const struct task *t, const char *path,
-                  const struct image *image, struct picture *ret_picture, struct err *e)
+/* Where the parts of a task's model are on this machine. */
+struct places {
+    struct buf model, config, vae;
+};
+
+static int find_places(const struct library *library, const struct task *t,
+                       struct places *ret_places, struct err *e)
+{
+    int rc;
+
+    TRY(library_find(library, t->model, &ret_places->model, e));
+    if (t->model_config && *t->model_config)
+        TRY(library_find_config(library, t->model_config, &ret_places->config, e));
+    if (t->vae && *t->vae)
+        TRY(library_find_vae(library, t->vae, &ret_places->vae, e));
+out:
+    return rc;
+}
+
+static void places_done(struct places *places)
+{
+    buf_done(&places->model);
+    buf_done(&places->config);
+    buf_done(&places->vae);
+}
+
+static const char *or_null(const struct buf *path)
+{
+    return path->size ? buf_text(path) : NULL;
+}
+
+static int finish(struct engine *g, const struct task *t, const struct places *places,
+                  const struct scene *scene, const struct image *image, struct picture *ret_picture,
+                  struct err *e)
 {
     char hash[HASH_HEX_SIZE];
-    struct picture_model model = {.path = path, .hash = hash};
+    struct picture_model model = {.path = buf_text(&places->model),
+                                  .hash = hash,
+                                  .assets = scene->assets,
+                                  .n_assets = scene->n_assets};
     int rc;
 
     TRY(engine_files(g, &model.files, &model.n_files, e));
@@ -85,51 +121,50 @@ out:
 }
 
 /* A task's pixels, in full. */
-static int render(struct runner *r, struct engine *g, const struct task *t, const char *path,
-                  struct picture *ret_picture, struct err *e)
+static int render(struct runner *r, struct engine *g, const struct task *t,
+                  const struct places *places, struct picture *ret_picture, struct err *e)
 {
-    const struct render render = {.prompt = t->prompt,
-                                  .negative_prompt = t->negative_prompt,
-                                  .sampler = t->sampler,
-                                  .scheduler = t->scheduler,
-                                  .steps = t->steps,
-                                  .width = t->width,
-                                  .height = t->height,
-                                  .cfg_scale = t->cfg_scale,
-                                  .seed = t->seed,
-                                  .progress = on_step,
-                                  .user = r,
-                                  .cancel = &r->cancel};
+    struct scene scene = {0};
     struct image image = {0};
     int rc;
 
     on_step(r, 0, t->steps);
-    TRY(engine_render(g, &render, &image, e));
-    TRY(finish(g, t, path, &image, ret_picture, e));
+    TRY(scene_open(t, &scene, e));
+    scene.render.progress = on_step;
+    scene.render.user = r;
+    scene.render.cancel = &r->cancel;
+    TRY(engine_render(g, &scene.render, &image, e));
+    TRY(finish(g, t, places, &scene, &image, ret_picture, e));
 out:
     image_done(&image);
+    scene_done(&scene);
     return rc;
 }
 
 static int run_task(struct runner *r, const char *text, struct picture *ret_picture, struct err *e)
 {
+    struct resident_model model;
+    struct places places = {0};
     struct timespec start;
     struct engine *g;
     struct task t = {0};
-    struct buf path = {0};
     double load_seconds;
     int rc;
 
     TRY(task_from_json(text, strlen(text), &t, e));
-    TRY(library_find(r->library, t.model, &path, e));
-    TRY(resident_get(r->resident, buf_text(&path), t.precision, &g, &load_seconds, e));
+    TRY(find_places(r->library, &t, &places, e));
+    model = (struct resident_model){.model = buf_text(&places.model),
+                                    .config = or_null(&places.config),
+                                    .vae = or_null(&places.vae),
+                                    .precision = t.precision};
+    TRY(resident_get(r->resident, &model, &g, &load_seconds, e));
     clock_gettime(CLOCK_MONOTONIC, &start);
-    TRY(render(r, g, &t, buf_text(&path), ret_picture, e));
+    TRY(render(r, g, &t, &places, ret_picture, e));
     ret_picture->load_seconds = load_seconds;
     ret_picture->render_seconds = seconds_since(&start);
 out:
     task_done(&t);
-    buf_done(&path);
+    places_done(&places);
     return rc;
 }
 
@@ -174,8 +209,12 @@ static void *compute(void *user)
 
 int runner_open(const struct runner_options *o, struct runner **ret_runner, struct err *e)
 {
-    const struct resident_options models = {
-        .backend = o->backend, .threads = o->threads, .memory_bytes = o->memory_bytes};
+    const struct resident_options models = {.backend = o->backend,
+                                            .threads = o->threads,
+                                            .memory_bytes = o->memory_bytes,
+                                            .lora_folders = library_lora_folders(o->library),
+                                            .embedding_folders =
+                                                library_embedding_folders(o->library)};
     struct runner *r = calloc(1, sizeof *r);
     int rc = 0;
 

@@ -3,6 +3,7 @@
 #include "proto/file.h"
 #include "proto/json.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -27,6 +28,29 @@ out:
     return rc;
 }
 
+/* Pixels of the finished picture. */
+static double pixels_of(const struct task *t)
+{
+    int64_t width, height;
+
+    task_size(t, &width, &height);
+    return (double)width * (double)height;
+}
+
+static double work_of(const struct task *t)
+{
+    int second = t->hr_second_pass_steps ? t->hr_second_pass_steps : t->steps;
+    double pixels = pixels_of(t), work;
+
+    if (task_is_hires(t))
+        work = (double)t->width * t->height * t->steps +
+               pixels * floor(second * t->denoising_strength);
+    else
+        work = pixels * (t->init_image && *t->init_image ? floor(t->steps * t->denoising_strength)
+                                                         : t->steps);
+    return work * (t->cfg_scale > 1 ? 2 : 1);
+}
+
 struct work_sum {
     const struct job *job;
     struct workload sum;
@@ -39,9 +63,8 @@ static int add_work(void *user, uint64_t index, struct err *e)
     int rc = job_task(s->job, index, &t, e);
 
     if (rc == 0) {
-        double pixels = (double)t.width * t.height;
-        s->sum.pixels += pixels;
-        s->sum.work += pixels * t.steps * (t.cfg_scale > 1 ? 2 : 1);
+        s->sum.pixels += pixels_of(&t);
+        s->sum.work += work_of(&t);
         task_done(&t);
     }
     return rc;
@@ -81,7 +104,7 @@ static int add_picture(void *user, uint64_t index, struct err *e)
         goto out;
     TRY(job_task(s->job, index, &t, e));
     s->bytes += (double)status.st_size;
-    s->pixels += (double)t.width * t.height;
+    s->pixels += pixels_of(&t);
     task_done(&t);
 out:
     buf_done(&path);

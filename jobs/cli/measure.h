@@ -3,7 +3,8 @@
  * OUT/.litho/measured.json holds, for each model, how much work a second did and how many bytes a
  * pixel took on disk. Nothing is estimated without a measurement.
  *
- * Work is counted in pixel steps: width x height x steps, twice that with guidance (cfg_scale > 1).
+ * Work is counted in pixel steps: width x height x steps that run, of both passes if there are two,
+ * twice that with guidance (cfg_scale > 1).
  */
 #ifndef JOBS_CLI_MEASURE_H
 #define JOBS_CLI_MEASURE_H

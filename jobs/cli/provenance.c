@@ -10,11 +10,14 @@ static int record_check(struct json_reader *r, const json_t *record)
 {
     const json_t *model = json_object_get(record, "model");
     const json_t *files = json_object_get(model, "files");
+    const json_t *assets = json_object_get(record, "assets");
 
     json_get_int(r, record, "litho", 1, 1);
     json_get_string(r, record, "engine");
     json_get_string(r, record, "precision");
     json_get_string(r, record, "device_class");
+    if (r->rc == 0 && assets && (!json_is_object(assets) || json_object_size(assets) > FILES_MAX))
+        r->rc = err_set(r->e, ERR_INPUT, "%s: 'assets' must name files", r->where);
     if (r->rc == 0 && (!json_is_object(files) || json_object_size(files) > FILES_MAX))
         r->rc = err_set(r->e, ERR_INPUT, "%s: 'model' must name its files", r->where);
     return r->rc;
@@ -67,24 +70,32 @@ static const json_t *files_of(const struct provenance *p)
     return json_object_get(json_object_get(p->record, "model"), "files");
 }
 
-void provenance_differences(const struct provenance *was, const struct provenance *is,
-                            struct buf *ret_lines)
+/* Two lists of files with their hashes. what: "model file"; absent: where one of `was` is not. */
+static void compare_files(const json_t *was, const json_t *is, const char *what, const char *absent,
+                          struct buf *lines)
 {
-    const json_t *a = files_of(was), *b = files_of(is);
     const char *path;
     json_t *hash;
 
-    json_object_foreach((json_t *)a, path, hash)
+    json_object_foreach((json_t *)was, path, hash)
     {
-        const char *here = text_of(b, path);
+        const char *here = text_of(is, path);
         if (here[0] == '\0')
-            buf_printf(ret_lines, "model file %s: not in this model\n", path);
+            buf_printf(lines, "%s %s: %s\n", what, path, absent);
         else if (!json_is_string(hash) || strcmp(json_string_value(hash), here) != 0)
-            buf_printf(ret_lines, "model file %s: another content (SHA-256 %.8s..., was %.8s...)\n",
-                       path, here, text_of(a, path));
+            buf_printf(lines, "%s %s: another content (SHA-256 %.8s..., was %.8s...)\n", what, path,
+                       here, text_of(was, path));
     }
-    json_object_foreach((json_t *)b, path, hash) if (json_object_get(a, path) == NULL)
-        buf_printf(ret_lines, "model file %s: not in the record\n", path);
+    json_object_foreach((json_t *)is, path, hash) if (json_object_get(was, path) == NULL)
+        buf_printf(lines, "%s %s: not in the record\n", what, path);
+}
+
+void provenance_differences(const struct provenance *was, const struct provenance *is,
+                            struct buf *ret_lines)
+{
+    compare_files(files_of(was), files_of(is), "model file", "not in this model", ret_lines);
+    compare_files(json_object_get(was->record, "assets"), json_object_get(is->record, "assets"),
+                  "file", "not used here", ret_lines);
     difference(was, is, "engine", "engine version", ret_lines);
     difference(was, is, "precision", "precision", ret_lines);
     difference(was, is, "device_class", "device class", ret_lines);

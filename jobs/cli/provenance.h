@@ -22,8 +22,8 @@ int provenance_read(const void *png, size_t size, const char *where, struct prov
                     struct err *e);
 
 /*
- * What differs between the record of a picture and that of its replay, one line each: model files,
- * engine version, precision, device class. Nothing if all is equal.
+ * What differs between the record of a picture and that of its replay, one line each: model files
+ * and others (init image, mask), engine version, precision, device class. Nothing if all is equal.
  */
 void provenance_differences(const struct provenance *was, const struct provenance *is,
                             struct buf *ret_lines);

@@ -20,16 +20,19 @@ static const struct model_file files[] = {
 
 static struct task task_of(const char *prompt)
 {
-    return (struct task){.model = (char *)(uintptr_t) "tiny",
-                         .prompt = (char *)(uintptr_t)prompt,
-                         .negative_prompt = (char *)(uintptr_t) "blurry, dark",
-                         .sampler = SAMPLER_EULER_A,
-                         .scheduler = SCHEDULER_AUTOMATIC,
-                         .steps = 12,
-                         .width = 16,
-                         .height = 8,
-                         .cfg_scale = 6.5,
-                         .seed = 42};
+    struct task t = task_defaults();
+
+    t.model = (char *)(uintptr_t) "tiny";
+    t.prompt = (char *)(uintptr_t)prompt;
+    t.negative_prompt = (char *)(uintptr_t) "blurry, dark";
+    t.sampler = SAMPLER_EULER_A;
+    t.scheduler = SCHEDULER_AUTOMATIC;
+    t.steps = 12;
+    t.width = 16;
+    t.height = 8;
+    t.cfg_scale = 6.5;
+    t.seed = 42;
+    return t;
 }
 
 static struct picture make(const char *prompt, const char *path)
@@ -131,6 +134,33 @@ static void parameters_come_first_and_name_the_model(void **state)
     picture_done(&p);
 }
 
+static void other_files_that_decided_the_pixels_are_named(void **state)
+{
+    const struct model_file asset = {"init_image", HASH_A};
+    const struct picture_model model = {.path = "/models/tiny.safetensors",
+                                        .files = files,
+                                        .n_files = 2,
+                                        .assets = &asset,
+                                        .n_assets = 1,
+                                        .hash = HASH_A,
+                                        .device_class = "cpu"};
+    const struct image image = {.width = 16, .height = 8, .pixels = pixels};
+    const struct task t = task_of("x");
+    struct picture p = {0};
+    struct buf text = {0};
+
+    (void)state;
+    assert_int_equal(picture_make(&t, &model, &image, &p, NULL), 0);
+    chunk(&p, "litho", &text);
+    assert_memory_equal(buf_text(&text), "{\"assets\":{\"init_image\":\"" HASH_A "\"},", 90);
+    assert_non_null(strstr(buf_text(&text), "\"name\":\"tiny\""));
+    text.size = 0;
+    chunk(&p, "parameters", &text);
+    assert_non_null(strstr(buf_text(&text), "Model: tiny,"));
+    buf_done(&text);
+    picture_done(&p);
+}
+
 static void same_task_means_same_bytes_wherever_the_model_lies(void **state)
 {
     struct picture a = make("a pizza", "/models/tiny"), b = make("a pizza", "elsewhere/tiny");
@@ -158,6 +188,7 @@ int main(void)
         cmocka_unit_test(litho_chunk_is_canonical_and_complete),
         cmocka_unit_test(task_of_the_chunk_is_the_task),
         cmocka_unit_test(parameters_come_first_and_name_the_model),
+        cmocka_unit_test(other_files_that_decided_the_pixels_are_named),
         cmocka_unit_test(same_task_means_same_bytes_wherever_the_model_lies),
     };
 

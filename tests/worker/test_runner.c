@@ -183,20 +183,21 @@ static void one_model_at_a_time_within_a_budget(void **state)
 {
     const struct resident_options o = {
         .backend = BACKEND_CPU, .threads = 1, .memory_bytes = UINT64_C(4) << 30};
-    const char *a = SOURCE_DIR "/models/sticker-128", *b = SOURCE_DIR "/models/./sticker-128";
+    const struct resident_model a = {.model = SOURCE_DIR "/models/sticker-128"},
+                                b = {.model = SOURCE_DIR "/models/./sticker-128"};
     struct resident *models = NULL;
     struct engine *g = NULL;
     double seconds = 0;
 
     (void)state;
     assert_int_equal(resident_new(&o, &models, NULL), 0);
-    assert_int_equal(resident_get(models, a, PRECISION_F32, &g, &seconds, NULL), 0);
+    assert_int_equal(resident_get(models, &a, &g, &seconds, NULL), 0);
     assert_true(seconds > 0);
-    assert_int_equal(resident_get(models, a, PRECISION_F32, &g, &seconds, NULL), 0);
+    assert_int_equal(resident_get(models, &a, &g, &seconds, NULL), 0);
     assert_true(seconds == 0);
-    assert_int_equal(resident_get(models, b, PRECISION_F32, &g, &seconds, NULL), 0);
+    assert_int_equal(resident_get(models, &b, &g, &seconds, NULL), 0);
     assert_true(seconds > 0);
-    assert_int_equal(resident_get(models, a, PRECISION_F32, &g, &seconds, NULL), 0);
+    assert_int_equal(resident_get(models, &a, &g, &seconds, NULL), 0);
     assert_true(seconds > 0); /* it had made room */
     resident_free(models);
 }

@@ -104,6 +104,24 @@ static void differences_name_files_and_versions(void **state)
                       "model file a: another content (SHA-256 22222222..., was 00000000...)\n");
 }
 
+static void changed_pictures_are_told(void **state)
+{
+#define WITH(assets) "{\"assets\":{" assets "}," RECORD_REST
+#define RECORD_REST                                                                                \
+    "\"litho\":1,\"task\":" TASK ",\"model\":{\"name\":\"m\",\"files\":{}},\"engine\":\"1\","      \
+    "\"precision\":\"f32\",\"device_class\":\"c\"}"
+    struct provenance p;
+    struct err e;
+
+    (void)state;
+    check_differences(WITH("\"init_image\":\"00000000\""), WITH("\"init_image\":\"00000000\""), "");
+    check_differences(WITH("\"init_image\":\"00000000\",\"mask\":\"1\""),
+                      WITH("\"init_image\":\"22222222\""),
+                      "file init_image: another content (SHA-256 22222222..., was 00000000...)\n"
+                      "file mask: not used here\n");
+    assert_int_equal(read_record("{\"assets\":[]," RECORD_REST, &p, &e), ERR_INPUT);
+}
+
 static void bundle_is_a_job_of_exactly_this_task(void **state)
 {
     struct provenance p;
@@ -140,6 +158,7 @@ int main(void)
         cmocka_unit_test(picture_without_a_record_says_so),
         cmocka_unit_test(broken_records_are_refused),
         cmocka_unit_test(differences_name_files_and_versions),
+        cmocka_unit_test(changed_pictures_are_told),
         cmocka_unit_test(bundle_is_a_job_of_exactly_this_task),
     };
 

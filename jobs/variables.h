@@ -3,8 +3,8 @@
  * column sets; $${ is a plain ${; any other $ is itself. What is put in is not read again. See
  * jobs/SPEC.md, "The task".
  */
-#ifndef JOBS_PROMPT_H
-#define JOBS_PROMPT_H
+#ifndef JOBS_VARIABLES_H
+#define JOBS_VARIABLES_H
 
 #include "jobs/axis.h"
 
@@ -14,11 +14,11 @@
  *   where   named in errors: "prompt"
  *   fixed   the parameters that no column sets
  */
-int prompt_check(const char *where, const char *text, const struct axes *axes,
-                 const struct task *fixed, struct err *e);
+int variables_check(const char *where, const char *text, const struct axes *axes,
+                    const struct task *fixed, struct err *e);
 
-/* Appends the prompt of an index. The text has passed prompt_check. */
-void prompt_expand(const char *text, const struct axes *axes, const struct task *fixed,
-                   uint64_t index, struct buf *ret_text);
+/* Appends the prompt of an index. The text has passed variables_check. */
+void variables_expand(const char *text, const struct axes *axes, const struct task *fixed,
+                      uint64_t index, struct buf *ret_text);
 
 #endif

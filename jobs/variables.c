@@ -1,4 +1,4 @@
-#include "jobs/prompt.h"
+#include "jobs/variables.h"
 
 #include <string.h>
 
@@ -64,8 +64,8 @@ out:
     return rc;
 }
 
-int prompt_check(const char *where, const char *text, const struct axes *axes,
-                 const struct task *fixed, struct err *e)
+int variables_check(const char *where, const char *text, const struct axes *axes,
+                    const struct task *fixed, struct err *e)
 {
     const char *rest = text;
     size_t total = 0, size;
@@ -89,8 +89,8 @@ int prompt_check(const char *where, const char *text, const struct axes *axes,
     return 0;
 }
 
-void prompt_expand(const char *text, const struct axes *axes, const struct task *fixed,
-                   uint64_t index, struct buf *ret_text)
+void variables_expand(const char *text, const struct axes *axes, const struct task *fixed,
+                      uint64_t index, struct buf *ret_text)
 {
     size_t axis, column;
     enum param p;
