@@ -121,15 +121,15 @@ static void check_case(struct unet *u, struct ops *o, const struct weights *w, c
     free(c.added);
 }
 
-static void check_model(const char *model, int backend, int n_cases)
+static void check_file(const char *model, const char *file, int backend, const char *const *cases,
+                       int n_cases)
 {
-    static const char *const cases[] = {"_odd", "0", "1", "2"};
     struct ops *o = backend_open(backend);
     struct unet *u = open_unet(o, model);
     struct weights *w = NULL;
     char path[512];
 
-    snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/unet.safetensors", model);
+    snprintf(path, sizeof path, GOLDEN_DIR "/networks/%s/%s", model, file);
     assert_ok(weights_open(path, &w, e));
     print_message("%s\n", model);
     for (int i = 0; i < n_cases; i++)
@@ -139,10 +139,26 @@ static void check_model(const char *model, int backend, int n_cases)
     o->free(o);
 }
 
+static void check_model(const char *model, int backend, int n_cases)
+{
+    static const char *const cases[] = {"_odd", "0", "1", "2"};
+
+    check_file(model, "unet.safetensors", backend, cases, n_cases);
+}
+
 static void sd1_equals_diffusers(void **state)
 {
     (void)state;
     check_model("sd1", BACKEND_FAST, 4);
+}
+
+/* More rows than the feed-forward takes at once. */
+static void feed_forward_in_pieces_equals_diffusers(void **state)
+{
+    static const char *const cases[] = {"_large"};
+
+    (void)state;
+    check_file("sd1", "unet_large.safetensors", BACKEND_FAST, cases, 1);
 }
 
 static void sd2_with_linear_projections_equals_diffusers(void **state)
@@ -270,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sd1_equals_diffusers),
+        cmocka_unit_test(feed_forward_in_pieces_equals_diffusers),
         cmocka_unit_test(sd2_with_linear_projections_equals_diffusers),
         cmocka_unit_test(inpainting_with_nine_channels_equals_diffusers),
         cmocka_unit_test(sdxl_with_size_conditioning_equals_diffusers),
