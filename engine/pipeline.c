@@ -98,8 +98,6 @@ static void run_done(struct run *run)
 
 static int prompt_states(struct run *run, const char *text, float *ret_states, struct err *e)
 {
-    if (run->prompts == NULL)
-        return prompts_plan(run->model, ret_states, e);
     return prompts_get(run->prompts, run->model, text != NULL ? text : "", ret_states, e);
 }
 

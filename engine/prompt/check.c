@@ -1,8 +1,8 @@
 #include "engine/prompt/check.h"
 
-#include "engine/prompt/attention.h"
 #include "engine/prompt/edit.h"
 #include "engine/prompt/split.h"
+#include "engine/prompt/weighted.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +40,7 @@ out:
 static int check_part(struct prompt_report *r, const char *prompt, const struct prompt_text *part,
                       enum emphasis emphasis, struct prompt_fault *f)
 {
-    struct attention a = {0};
+    struct weighted a = {0};
     struct edit *d = NULL;
     size_t at;
     int rc = 0;
@@ -50,9 +50,9 @@ static int check_part(struct prompt_report *r, const char *prompt, const struct 
         TRY(add_note(r, prompt, false, at,
                      "because of this character nothing in this text is edited or alternates", f));
     if (emphasis != EMPHASIS_NONE)
-        TRY(attention_parse(part, &a, f));
+        TRY(weighted_parse(part, &a, f));
 out:
-    attention_done(&a);
+    weighted_done(&a);
     edit_free(d);
     return rc;
 }

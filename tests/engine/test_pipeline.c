@@ -73,48 +73,11 @@ static void latents_of_sd2_with_v_prediction_equal_diffusers(void **state)
     check_model("sd2");
 }
 
-static void kept_prompts_equal_computed_ones(void **state)
-{
-    struct ops *o = backend_open(0);
-    struct prompts prompts = {0};
-    struct model *m = NULL;
-    struct arena plan, arena;
-    float first[77 * 32], again[77 * 32];
-    char text[32];
-
-    (void)state;
-    assert_ok(model_open(GOLDEN_DIR "/models/sd1", o, 0, &m, e));
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
-    assert_ok(prompts_plan(m, first, e));
-    o->planning = false;
-    assert_ok(arena_init(&arena, plan.peak, e));
-    o->arena = &arena;
-    assert_ok(prompts_get(&prompts, m, "a red apple", first, e));
-    assert_ok(prompts_get(&prompts, m, "a red apple", again, e)); /* kept */
-    assert_memory_equal(first, again, sizeof first);
-    for (int i = 0; i < PROMPTS_MAX; i++) { /* pushes the first one out */
-        snprintf(text, sizeof text, "apple %d", i);
-        assert_ok(prompts_get(&prompts, m, text, again, e));
-        assert_memory_not_equal(first, again, sizeof first);
-    }
-    for (int i = 0; i < PROMPTS_MAX; i++)
-        assert_string_not_equal(prompts.kept[i].text, "a red apple");
-    assert_ok(prompts_get(&prompts, m, "a red apple", again, e)); /* computed again */
-    assert_memory_equal(first, again, sizeof first);
-    prompts_done(&prompts);
-    arena_done(&arena);
-    model_close(m);
-    o->free(o);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(latents_of_sd1_equal_diffusers),
         cmocka_unit_test(latents_of_sd2_with_v_prediction_equal_diffusers),
-        cmocka_unit_test(kept_prompts_equal_computed_ones),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

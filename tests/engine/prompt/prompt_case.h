@@ -2,10 +2,10 @@
 #ifndef TESTS_ENGINE_PROMPT_CASE_H
 #define TESTS_ENGINE_PROMPT_CASE_H
 
-#include "engine/prompt/attention.h"
 #include "engine/prompt/check.h"
 #include "engine/prompt/edit.h"
 #include "engine/prompt/split.h"
+#include "engine/prompt/weighted.h"
 #include "proto/json.h"
 
 #include <setjmp.h>

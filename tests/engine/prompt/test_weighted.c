@@ -1,13 +1,13 @@
 /* Emphasis as AUTOMATIC1111 reads it: its results on the recorded prompts, and its oddities. */
 #include "tests/engine/prompt/prompt_case.h"
 
-static struct attention parse(const char *prompt)
+static struct weighted parse(const char *prompt)
 {
     struct prompt_text t = {0};
-    struct attention a = {0};
+    struct weighted a = {0};
 
     assert_read(prompt_text_init(&t, prompt, f));
-    assert_read(attention_parse(&t, &a, f));
+    assert_read(weighted_parse(&t, &a, f));
     prompt_text_done(&t);
     return a;
 }
@@ -15,7 +15,7 @@ static struct attention parse(const char *prompt)
 /* Pieces as texts and weights, ending with NULL. */
 static void check(const char *prompt, ...)
 {
-    struct attention a = parse(prompt);
+    struct weighted a = parse(prompt);
     const char *text;
     va_list args;
     size_t i = 0;
@@ -32,17 +32,17 @@ static void check(const char *prompt, ...)
     }
     va_end(args);
     assert_int_equal(i, a.n);
-    attention_done(&a);
+    weighted_done(&a);
 }
 
 static struct prompt_fault refused(const char *prompt)
 {
     struct prompt_fault fault = {0};
     struct prompt_text t = {0};
-    struct attention a;
+    struct weighted a;
 
     assert_read(prompt_text_init(&t, prompt, f));
-    assert_int_equal(attention_parse(&t, &a, &fault), ERR_INPUT);
+    assert_int_equal(weighted_parse(&t, &a, &fault), ERR_INPUT);
     prompt_text_done(&t);
     return fault;
 }
@@ -56,7 +56,7 @@ static void pieces_and_weights_equal_the_web_uis(void **state)
     json_array_foreach(root, i, one)
     {
         const json_t *want = json_object_get(one, "attention");
-        struct attention a = parse(json_text(one, "prompt"));
+        struct weighted a = parse(json_text(one, "prompt"));
 
         assert_int_equal(a.n, json_array_size(want));
         for (size_t k = 0; k < a.n; k++) {
@@ -66,10 +66,10 @@ static void pieces_and_weights_equal_the_web_uis(void **state)
             assert_int_equal(a.pieces[k].size, strlen(text));
             assert_memory_equal(buf_text(&a.text) + a.pieces[k].begin, text, strlen(text));
             assert_true(a.pieces[k].weight == json_real_at(pair, 1)); /* to the last bit */
-            assert_int_equal(attention_is_break(&a, k),
+            assert_int_equal(weighted_is_break(&a, k),
                              strcmp(text, "BREAK") == 0 && json_real_at(pair, 1) == -1);
         }
-        attention_done(&a);
+        weighted_done(&a);
     }
     json_decref(root);
 }
@@ -93,12 +93,12 @@ static void backslashes_make_letters_of_brackets_and_vanish_elsewhere(void **sta
 
 static void a_break_inside_brackets_is_a_word(void **state)
 {
-    struct attention a = parse("(a BREAK b)");
+    struct weighted a = parse("(a BREAK b)");
 
     (void)state;
     check("(a BREAK b)", "a", 1.1, "BREAK", -1.1, "b", 1.1, NULL);
-    assert_false(attention_is_break(&a, 1));
-    attention_done(&a);
+    assert_false(weighted_is_break(&a, 1));
+    weighted_done(&a);
     check("a BREAKS b \xe6\x9d\xb1"
           "BREAK _BREAK",
           "a BREAKS b \xe6\x9d\xb1"
@@ -139,15 +139,15 @@ static void brackets_without_end_take_neither_stack_nor_time(void **state)
         char *text = repeat(texts[i], PROMPT_SIZE_MAX / strlen(texts[i]));
         struct prompt_fault fault = {0};
         struct prompt_text t = {0};
-        struct attention a = {0};
+        struct weighted a = {0};
         int rc;
 
         assert_read(prompt_text_init(&t, text, f));
-        rc = attention_parse(&t, &a, &fault);
+        rc = weighted_parse(&t, &a, &fault);
         assert_int_equal(rc, strpbrk(texts[i], "([") != NULL ? ERR_INPUT : 0);
         if (rc != 0)
             assert_string_equal(fault.text, "more than 255 brackets are open here");
-        attention_done(&a);
+        weighted_done(&a);
         prompt_text_done(&t);
         free(text);
     }

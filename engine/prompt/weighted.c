@@ -1,4 +1,4 @@
-#include "engine/prompt/attention.h"
+#include "engine/prompt/weighted.h"
 
 #include "engine/prompt/unicode.h"
 
@@ -11,30 +11,30 @@
 
 /* The pieces' numbers at which brackets of one kind opened. */
 struct open_brackets {
-    size_t at[ATTENTION_DEPTH_MAX];
+    size_t at[WEIGHTED_DEPTH_MAX];
     int n;
 };
 
 struct parser {
     const struct prompt_text *t;
-    struct attention a;
+    struct weighted a;
     struct open_brackets round, square;
     struct prompt_fault *f;
 };
 
-static int add_piece(struct attention *a, const char *text, size_t size, double weight,
+static int add_piece(struct weighted *a, const char *text, size_t size, double weight,
                      struct prompt_fault *f)
 {
     if (a->n == a->capacity) {
         size_t capacity = a->capacity ? 2 * a->capacity : 16;
-        struct attention_piece *pieces = realloc(a->pieces, capacity * sizeof *pieces);
+        struct weighted_piece *pieces = realloc(a->pieces, capacity * sizeof *pieces);
 
         if (pieces == NULL)
             return prompt_fault_set(f, ERR_OOM, 0, "no memory for %zu pieces of text", capacity);
         a->pieces = pieces;
         a->capacity = capacity;
     }
-    a->pieces[a->n++] = (struct attention_piece){a->text.size, size, weight};
+    a->pieces[a->n++] = (struct weighted_piece){a->text.size, size, weight};
     buf_append(&a->text, text, size);
     return 0;
 }
@@ -60,7 +60,7 @@ out:
     return rc;
 }
 
-static void multiply(struct attention *a, size_t from, double weight)
+static void multiply(struct weighted *a, size_t from, double weight)
 {
     for (size_t i = from; i < a->n; i++)
         a->pieces[i].weight *= weight;
@@ -68,9 +68,9 @@ static void multiply(struct attention *a, size_t from, double weight)
 
 static int open_bracket(struct parser *p, struct open_brackets *b, size_t at)
 {
-    if (b->n == ATTENTION_DEPTH_MAX)
+    if (b->n == WEIGHTED_DEPTH_MAX)
         return prompt_fault_set(p->f, ERR_INPUT, prompt_text_origin(p->t, at),
-                                "more than %d brackets are open here", ATTENTION_DEPTH_MAX);
+                                "more than %d brackets are open here", WEIGHTED_DEPTH_MAX);
     b->at[b->n++] = p->a.n;
     return 0;
 }
@@ -158,7 +158,7 @@ static int read_next(struct parser *p, size_t *at)
     return 0;
 }
 
-static void merge_equal(struct attention *a)
+static void merge_equal(struct weighted *a)
 {
     size_t n = 1;
 
@@ -171,16 +171,16 @@ static void merge_equal(struct attention *a)
 }
 
 /* Hands the pieces over. */
-static int finish(struct attention *a, struct attention *ret_a, struct prompt_fault *f)
+static int finish(struct weighted *a, struct weighted *ret_a, struct prompt_fault *f)
 {
     if (a->text.failed)
         return prompt_fault_set(f, ERR_OOM, 0, "no memory for the prompt's text");
     *ret_a = *a;
-    *a = (struct attention){0};
+    *a = (struct weighted){0};
     return 0;
 }
 
-int attention_parse(const struct prompt_text *t, struct attention *ret_a, struct prompt_fault *f)
+int weighted_parse(const struct prompt_text *t, struct weighted *ret_a, struct prompt_fault *f)
 {
     struct parser p = {.t = t, .f = f};
     int rc = 0;
@@ -196,32 +196,32 @@ int attention_parse(const struct prompt_text *t, struct attention *ret_a, struct
     merge_equal(&p.a);
     TRY(finish(&p.a, ret_a, f));
 out:
-    attention_done(&p.a);
+    weighted_done(&p.a);
     return rc;
 }
 
-int attention_literal(const struct prompt_text *t, struct attention *ret_a, struct prompt_fault *f)
+int weighted_literal(const struct prompt_text *t, struct weighted *ret_a, struct prompt_fault *f)
 {
-    struct attention a = {0};
+    struct weighted a = {0};
     int rc = 0;
 
     TRY(add_piece(&a, t->text != NULL ? t->text : "", t->size, 1, f));
     TRY(finish(&a, ret_a, f));
 out:
-    attention_done(&a);
+    weighted_done(&a);
     return rc;
 }
 
-void attention_done(struct attention *a)
+void weighted_done(struct weighted *a)
 {
     buf_done(&a->text);
     free(a->pieces);
-    *a = (struct attention){0};
+    *a = (struct weighted){0};
 }
 
-bool attention_is_break(const struct attention *a, size_t i)
+bool weighted_is_break(const struct weighted *a, size_t i)
 {
-    const struct attention_piece *p = &a->pieces[i];
+    const struct weighted_piece *p = &a->pieces[i];
 
     return p->weight == -1 && p->size == 5 &&
            memcmp(buf_text(&a->text) + p->begin, "BREAK", 5) == 0;
