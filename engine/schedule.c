@@ -1,20 +1,10 @@
-#include "engine/schedule.h"
-
-#include "engine/schedule_config.h"
+#include "engine/schedule_inner.h"
 
 #include <math.h>
 
-#define KARRAS_RHO 7.0
+#define S_NOISE_MAX 100
 
 /* ---- the noise process: float32, as torch computes it */
-
-/* torch.linspace in float32: from both ends towards the middle. */
-static float linspace_f32(float start, float end, int n, int i)
-{
-    float step = (end - start) / (float)(n - 1);
-
-    return i < n / 2 ? start + step * (float)i : end - step * (float)(n - 1 - i);
-}
 
 /* Nichol and Dhariwal 2021 (arXiv:2102.09672), eq. 17, capped at 0.999. */
 static float beta_squaredcos(int n, int i)
@@ -72,6 +62,7 @@ static void rescale_zero_snr(float *a, int n)
     cumulate(a, n);
 }
 
+/* Zero SNR: where steps go by sigmas, the first one must be finite. */
 static int init_alphas(struct schedule *s, const struct schedule_settings *set, struct err *e)
 {
     int n = set->n_train;
@@ -85,8 +76,8 @@ static int init_alphas(struct schedule *s, const struct schedule_settings *set, 
     cumulate(s->alphas_cumprod, n);
     if (set->zero_snr) {
         rescale_zero_snr(s->alphas_cumprod, n);
-        if (s->sampler != SAMPLER_DDIM)
-            s->alphas_cumprod[n - 1] = 0x1p-24f; /* so that the first sigma is finite */
+        if (!s->by_alpha)
+            s->alphas_cumprod[n - 1] = 0x1p-24f;
     }
     for (int i = 0; i < n; i++)
         if (!(s->alphas_cumprod[i] > 0 && s->alphas_cumprod[i] < 1) &&
@@ -97,248 +88,121 @@ static int init_alphas(struct schedule *s, const struct schedule_settings *set, 
     return 0;
 }
 
-static float sigma_at(const struct schedule *s, int i)
-{
-    float a = s->alphas_cumprod[i];
+/* ---- two calls per step */
 
-    return sqrtf((1.0f - a) / a);
+void schedule_ancestral(float from, float to, double eta, float *ret_down, float *ret_up)
+{
+    float up = sqrtf(to * to * (from * from - to * to) / (from * from));
+
+    up = eta == 1 ? up : fminf(to, (float)eta * up);
+    *ret_down = eta == 0 ? to : sqrtf(to * to - up * up);
+    *ret_up = up;
 }
 
-/* ---- time steps: float64, as numpy computes them */
-
-/* numpy.linspace(0, last, n)[i]: the end is exact. */
-static double linspace_f64(double last, int n, int i)
+/* torch.lerp of the logs by a half. */
+static float log_middle(float a, float b)
 {
-    return n > 1 && i == n - 1 ? last : i * (last / (n > 1 ? n - 1 : 1));
+    float start = log_f32(a), end = log_f32(b);
+
+    return exp_f32(end - (end - start) * 0.5f);
 }
 
-/*
- * Length of numpy.arange(start, 0, -step), at most steps. Rounding makes it steps + 1 for some
- * counts (61 of 1000), and diffusers then takes a step at time -1, which spoils the picture (ddim)
- * or does next to nothing: here that step is left out.
- */
-static int arange_count(double start, double step, int steps)
+/* The sigma of the second call in a step between two. */
+static float mid_sigma(const struct schedule *s, float from, float to)
 {
-    int count = (int)ceil((0 - start) / -step);
+    float down, up, t, t_next;
 
-    return count < steps ? count : steps;
-}
-
-/* numpy.arange(start, 0, -step)[i], which spreads the rounded first difference. */
-static double arange_at(double start, double step, int i)
-{
-    double delta = (start - step) - start;
-
-    return i == 1 ? start - step : start + i * delta;
-}
-
-/*
- * Training step at which the log SNR falls under the bound: steps from there on are left out
- * (dpmpp_2m's lambda_min_clipped).
- */
-static int last_timestep(const struct schedule *s, double lambda_min)
-{
-    int n = s->n_train;
-
-    while (n > 0) {
-        float a = s->alphas_cumprod[n - 1];
-        float lambda = (float)log((double)sqrtf(a)) - (float)log((double)sqrtf(1.0f - a));
-        if (lambda >= (float)lambda_min)
-            break;
-        n--;
-    }
-    return n;
+    if (s->sampler == SAMPLER_HEUN)
+        return to;
+    if (s->sampler == SAMPLER_DPM2)
+        return log_middle(to, from);
+    schedule_ancestral(from, to, s->eta, &down, &up);
+    if (s->sampler == SAMPLER_DPM2_A)
+        return log_middle(from, down);
+    t = -log_f32(from);
+    t_next = -log_f32(s->sampler == SAMPLER_DPMPP_2S_A ? down : to);
+    return exp_f32(-(t + 0.5f * (t_next - t)));
 }
 
 /*
- * dpmpp_2m divides the range in steps + 1 points, and leaves the last one out; trailing spacing of
- * a clipped range has fewer steps, which goes to s->n.
+ * The time step of a step's second call, and the sigma that stands for it in the list: diffusers
+ * has the step's end there, the web UI's samplers where the call is.
  */
-static int spaced_dpm(struct schedule *s, const struct schedule_settings *set, int steps,
-                      double *ret_t, struct err *e)
+static void second_call(const struct schedule *s, const struct draft *d, int i, float *ret_t,
+                        float *ret_sigma)
 {
-    int last = last_timestep(s, set->lambda_min_clipped);
-    double ratio = (double)s->n_train / steps;
+    float mid = s->mids[i];
+    bool at_next = s->sampler == SAMPLER_HEUN && i + 1 < d->n;
+    bool web = s->sampler == SAMPLER_DPMPP_2S_A || s->sampler == SAMPLER_DPMPP_SDE;
 
-    if (last < 1)
-        return err_set(e, ERR_INPUT, "%s: 'lambda_min_clipped' leaves no time step", set->where);
-    if (set->spacing == SPACING_LEADING && last / (steps + 1) < 1)
-        return err_set(e, ERR_INPUT,
-                       "%d steps of dpmpp_2m do not fit %d training steps with leading spacing",
-                       steps, last);
-    if (set->spacing == SPACING_TRAILING)
-        s->n = arange_count(last, ratio, steps);
-    for (int i = 0; i < s->n; i++) {
-        if (set->spacing == SPACING_LINSPACE)
-            ret_t[i] = nearbyint(linspace_f64(last - 1, steps + 1, steps - i));
-        else if (set->spacing == SPACING_LEADING)
-            ret_t[i] = (double)(steps - i) * (last / (steps + 1)) + set->steps_offset;
-        else
-            ret_t[i] = nearbyint(arange_at(last, ratio, i)) - 1;
-    }
+    *ret_t = at_next ? (float)d->t[i + 1] : schedule_time_of_f32(s, mid);
+    *ret_sigma = web ? mid : (float)d->sigma[i + 1];
+}
+
+/* ---- the lists */
+
+static int reserve(struct schedule *s, const struct schedule_settings *set, const struct draft *d,
+                   struct err *e)
+{
+    bool last_whole = d->sigma[d->n] > 0;
+
+    s->n = set->class->two_calls ? 2 * d->n - !last_whole : d->n;
+    s->timesteps = calloc((size_t)s->n, sizeof *s->timesteps);
+    s->sigmas = calloc((size_t)s->n + 1, sizeof *s->sigmas);
+    if (set->class->two_calls)
+        s->mids = calloc((size_t)d->n, sizeof *s->mids);
+    if (!s->timesteps || !s->sigmas || (set->class->two_calls && !s->mids))
+        return err_set(e, ERR_OOM, "no memory for a schedule of %d steps", d->n);
     return 0;
 }
 
-/* The published spacings: Lin et al. 2023 (arXiv:2305.08891), table 2. ret_t: [steps], s->n used.
- */
-static int spaced(struct schedule *s, const struct schedule_settings *set, int steps, double *ret_t,
-                  struct err *e)
+static int list_steps(struct schedule *s, const struct schedule_settings *set,
+                      const struct draft *d, struct err *e)
 {
-    int n_train = s->n_train;
-    double ratio = (double)n_train / steps;
-
-    if (s->sampler == SAMPLER_DPMPP_2M)
-        return spaced_dpm(s, set, steps, ret_t, e);
-    for (int i = 0; i < steps; i++) {
-        if (set->spacing == SPACING_LINSPACE)
-            ret_t[i] = linspace_f64(n_train - 1, steps, steps - 1 - i);
-        else if (set->spacing == SPACING_LEADING)
-            ret_t[i] = (double)(steps - 1 - i) * (n_train / steps) + set->steps_offset;
-        else
-            ret_t[i] = nearbyint(arange_at(n_train, ratio, i)) - 1;
-        ret_t[i] = s->sampler == SAMPLER_DDIM ? nearbyint(ret_t[i]) : (double)(float)ret_t[i];
-    }
-    return 0;
-}
-
-/* ---- sigmas */
-
-/* numpy.interp over the training steps, constant beyond both ends. */
-static double sigma_between(const struct schedule *s, double t)
-{
-    int low;
-
-    if (t <= 0)
-        return sigma_at(s, 0);
-    if (t >= s->n_train - 1)
-        return sigma_at(s, s->n_train - 1);
-    low = (int)t;
-    return ((double)sigma_at(s, low + 1) - (double)sigma_at(s, low)) * (t - low) +
-           (double)sigma_at(s, low);
-}
-
-static float log_sigma_at(const struct schedule *s, int i)
-{
-    return (float)log((double)sigma_at(s, i));
-}
-
-/* The training step, fractional, of a sigma: linear in the log. */
-static double time_of_sigma(const struct schedule *s, double sigma)
-{
-    double log_sigma = log(fmax(sigma, 1e-10)), w;
-    float low_log, high_log;
-    int low = 0, high = s->n_train - 1; /* sigmas ascend over the training steps */
-
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (log_sigma >= (double)log_sigma_at(s, middle))
-            low = middle;
-        else
-            high = middle;
-    }
-    low_log = log_sigma_at(s, low);
-    high_log = log_sigma_at(s, low + 1);
-    w = ((double)low_log - log_sigma) / (double)(low_log - high_log);
-    w = fmin(fmax(w, 0), 1);
-    return (1 - w) * low + w * (low + 1);
-}
-
-/*
- * Karras et al. 2022 (arXiv:2206.00364), eq. 5. t: [steps], in: the spaced time steps, of which
- * euler and euler_a take their range (dpmpp_2m takes the whole one); out: those of the new sigmas.
- */
-static void apply_karras(const struct schedule *s, const struct schedule_settings *set, int steps,
-                         double *t, double *ret_sigmas)
-{
-    bool dpm = s->sampler == SAMPLER_DPMPP_2M;
-    double max = dpm ? sigma_at(s, s->n_train - 1) : sigma_between(s, t[0]);
-    double min = dpm ? sigma_at(s, 0) : sigma_between(s, t[steps - 1]);
-    double max_root = pow(set->sigma_max > 0 ? set->sigma_max : max, 1 / KARRAS_RHO);
-    double min_root = pow(set->sigma_min > 0 ? set->sigma_min : min, 1 / KARRAS_RHO);
-
-    for (int i = 0; i < steps; i++) {
-        double ramp = linspace_f64(1, steps, i);
-        ret_sigmas[i] = pow(max_root + ramp * (min_root - max_root), KARRAS_RHO);
-        t[i] = time_of_sigma(s, ret_sigmas[i]);
-        if (dpm && set->beta_schedule != BETA_SQUAREDCOS)
-            t[i] = nearbyint(t[i]);
-    }
-}
-
-static int init_steps(struct schedule *s, const struct schedule_settings *set, int steps, double *t,
-                      double *sigmas, struct err *e)
-{
-    int rc = spaced(s, set, steps, t, e);
+    int rc = reserve(s, set, d, e), at = 0;
 
     if (rc != 0)
         return rc;
-    if (set->karras) {
-        apply_karras(s, set, steps, t, sigmas);
-        s->n = steps;
+    for (int i = 0; i < d->n; i++) {
+        float from = (float)d->sigma[i], to = (float)d->sigma[i + 1];
+
+        s->timesteps[at] = (float)d->t[i];
+        s->sigmas[at++] = from;
+        if (set->class->two_calls && to > 0) {
+            s->mids[i] = mid_sigma(s, from, to);
+            second_call(s, d, i, &s->timesteps[at], &s->sigmas[at]);
+            at++;
+        }
     }
-    for (int i = 0; i < s->n; i++) {
-        if (!set->karras)
-            sigmas[i] = sigma_between(s, t[i]);
-        s->timesteps[i] = s->sampler == SAMPLER_DPMPP_2M ? (float)trunc(t[i]) : (float)t[i];
-        s->sigmas[i] = (float)sigmas[i];
-    }
-    s->sigmas[s->n] = set->last_sigma_min ? sigma_at(s, 0) : 0.0f;
+    s->sigmas[at] = (float)d->sigma[d->n];
+    s->n_steps = s->sampler == SAMPLER_PNDM && d->n > 1 ? d->n - 1 : d->n;
     return 0;
 }
 
-/* ---- one sampler's part */
-
-/* Steps that diffusers' DDIM cannot do. */
-static int check_ddim(const struct schedule *s, const struct schedule_settings *set, struct err *e)
+static int init_steps(struct schedule *s, const struct schedule_settings *set,
+                      const struct schedule_options *o, struct err *e)
 {
-    int first = (int)s->timesteps[0];
-
-    if (first >= s->n_train)
-        return err_set(e, ERR_INPUT,
-                       "%d steps of ddim with steps_offset %d begin at training step %d of %d: use "
-                       "fewer steps",
-                       s->n, set->steps_offset, first, s->n_train);
-    if (s->alphas_cumprod[first] == 0 && s->prediction == PREDICTION_EPSILON)
-        return err_set(e, ERR_INPUT,
-                       "%s: with 'rescale_betas_zero_snr' ddim's first step holds no signal, "
-                       "which a model of prediction_type epsilon cannot denoise",
-                       set->where);
-    return 0;
-}
-
-static float init_noise_sigma(const struct schedule *s, const struct schedule_settings *set)
-{
-    float max = 0;
-
-    if (s->sampler == SAMPLER_DDIM || s->sampler == SAMPLER_DPMPP_2M)
-        return 1;
-    for (int i = 0; i < s->n; i++)
-        max = fmaxf(max, s->sigmas[i]);
-    return set->spacing == SPACING_LEADING ? sqrtf(max * max + 1.0f) : max;
-}
-
-static int init_all(struct schedule *s, const struct schedule_settings *set, int steps,
-                    struct err *e)
-{
-    double *t = calloc((size_t)steps * 2, sizeof *t);
+    double *numbers = calloc((size_t)o->steps * 2 + 3, sizeof *numbers);
+    struct draft d = {.t = numbers, .sigma = numbers + o->steps + 1};
     int rc = 0;
 
-    s->timesteps = calloc((size_t)steps, sizeof *s->timesteps);
-    s->sigmas = calloc((size_t)steps + 1, sizeof *s->sigmas);
-    if (!t || !s->timesteps || !s->sigmas)
-        TRY(err_set(e, ERR_OOM, "no memory for a schedule of %d steps", steps));
-    TRY(init_alphas(s, set, e));
-    TRY(init_steps(s, set, steps, t, t + steps, e));
-    if (s->sampler == SAMPLER_DDIM)
-        TRY(check_ddim(s, set, e));
-    s->init_noise_sigma = init_noise_sigma(s, set);
+    if (!numbers)
+        TRY(err_set(e, ERR_OOM, "no memory for a schedule of %d steps", o->steps));
+    if (set->web) {
+        schedule_web(s, set, o->steps, o->xl, &d);
+    } else {
+        TRY(schedule_times(s, set, o->steps, &d, e));
+        schedule_sigmas(s, set, &d);
+    }
+    TRY(list_steps(s, set, &d, e));
 out:
-    free(t);
+    free(numbers);
     return rc;
 }
 
 /* Where picture to picture begins: diffusers' get_timesteps. */
-static int init_first(struct schedule *s, const struct schedule_options *o, struct err *e)
+static int init_first(struct schedule *s, const struct schedule_settings *set,
+                      const struct schedule_options *o, struct err *e)
 {
     int run = (int)(o->steps * o->strength);
 
@@ -347,46 +211,138 @@ static int init_first(struct schedule *s, const struct schedule_options *o, stru
     if (!(o->strength > 0 && o->strength <= 1))
         return err_set(e, ERR_INPUT, "denoising_strength is %g: it must lie between 0 and 1",
                        o->strength);
-    s->first = o->steps - run;
-    if (s->first >= s->n)
+    s->first = (o->steps - run) * (set->class->two_calls ? 2 : 1);
+    if (run < 1 || s->first >= s->n)
         return err_set(e, ERR_INPUT,
                        "denoising_strength %g of %d steps leaves no step to run: raise either",
                        o->strength, o->steps);
     return 0;
 }
 
+/* ---- what a sampler cannot do */
+
+/* Time steps that a walk over alphas cannot begin at. */
+static int check_alphas(const struct schedule *s, const struct schedule_settings *set,
+                        struct err *e)
+{
+    int first = (int)s->timesteps[0];
+    bool divides = s->prediction == PREDICTION_EPSILON || s->sampler == SAMPLER_PNDM;
+
+    if (first >= s->n_train)
+        return err_set(e, ERR_INPUT,
+                       "%d steps of %s with steps_offset %d begin at training step %d of %d: use "
+                       "fewer steps",
+                       s->n_steps, sampler_name(s->sampler), set->steps_offset, first, s->n_train);
+    if (s->alphas_cumprod[first] == 0 && divides)
+        return err_set(e, ERR_INPUT,
+                       "%s: with 'rescale_betas_zero_snr' the first step of %s holds no signal, "
+                       "which a model of prediction_type epsilon%s cannot denoise",
+                       set->where, sampler_name(s->sampler),
+                       s->sampler == SAMPLER_PNDM ? ", or this sampler," : "");
+    return 0;
+}
+
+/* A step whose second call would come at no noise: from far too high a sigma. */
+static int check_mids(const struct schedule *s, struct err *e)
+{
+    for (int i = 0; i < s->n / 2; i++)
+        if (!(s->mids[i] > 0))
+            return err_set(e, ERR_INPUT,
+                           "%d steps of %s fall from sigma %g to %g at once: use more steps",
+                           s->n_steps, sampler_name(s->sampler), (double)s->sigmas[2 * i],
+                           (double)s->sigmas[2 * i + 1]);
+    return 0;
+}
+
+/* A solver whose last step is of higher order cannot end where the log SNR is infinite. */
+static int check_order(const struct schedule *s, const struct schedule_settings *set, struct err *e)
+{
+    if (s->sampler == SAMPLER_UNIPC && s->order > 1 && !s->lower_order_final &&
+        s->sigmas[s->n] == 0)
+        return err_set(e, ERR_INPUT,
+                       "%s: 'lower_order_final' is false, with which unipc cannot end at no noise",
+                       set->where);
+    return 0;
+}
+
+static int init_noise(struct schedule *s, const struct schedule_settings *set,
+                      const struct schedule_options *o, struct err *e)
+{
+    double own = set->class->eta, eta = o->eta.value;
+    double s_noise = o->s_noise.set ? o->s_noise.value : 1;
+
+    if (o->eta.set && isnan(own) && eta != 0)
+        return err_set(e, ERR_INPUT, "sampler %s has no eta", sampler_name(s->sampler));
+    if (o->eta.set && !isnan(own) && !(eta >= 0 && eta <= set->class->eta_max))
+        return err_set(e, ERR_INPUT, "eta is %g: sampler %s takes 0 to %g", eta,
+                       sampler_name(s->sampler), set->class->eta_max);
+    if (s_noise != 1 && !set->class->noisy)
+        return err_set(e, ERR_INPUT, "sampler %s adds no noise, and has no s_noise",
+                       sampler_name(s->sampler));
+    if (!(s_noise >= 0 && s_noise <= S_NOISE_MAX))
+        return err_set(e, ERR_INPUT, "s_noise is %g: it must lie between 0 and %d", s_noise,
+                       S_NOISE_MAX);
+    s->eta = o->eta.set ? eta : isnan(own) ? 0 : own;
+    s->s_noise = (float)s_noise;
+    return 0;
+}
+
+/* ---- all of it */
+
+static float init_noise_sigma(const struct schedule *s, const struct schedule_settings *set)
+{
+    float max = 0;
+
+    if (!s->exploding)
+        return 1;
+    if (set->web)
+        return s->sigmas[0];
+    for (int i = 0; i < s->n; i++)
+        max = fmaxf(max, s->sigmas[i]);
+    return set->spacing == SPACING_LEADING ? sqrtf(max * max + 1.0f) : max;
+}
+
+/* What goes from the settings as it is. */
+static void take_settings(struct schedule *s, const struct schedule_settings *set, int steps)
+{
+    s->prediction = set->prediction;
+    s->by_alpha = set->class->family == FAMILY_ALPHA;
+    s->exploding = !s->by_alpha && (set->class->family != FAMILY_LAMBDA || set->web);
+    s->stride = set->n_train / steps;
+    s->clip = set->clip;
+    s->clip_range = (float)set->clip_range;
+    s->variance = set->variance;
+    s->timestep_scaling = (float)set->timestep_scaling;
+    s->order = set->order;
+    s->heun = set->heun;
+    s->bh1 = set->bh1;
+    s->lower_order_final = set->lower_order_final;
+}
+
 int schedule_init(struct schedule *s, const struct schedule_config *c,
                   const struct schedule_options *o, struct err *e)
 {
-    enum sampler_id sampler = o->sampler;
-    int steps = o->steps, rc;
     struct schedule_settings set;
+    int rc;
 
-    *s = (struct schedule){.sampler = sampler};
-    if ((sampler != SAMPLER_DDIM && sampler != SAMPLER_EULER && sampler != SAMPLER_EULER_A &&
-         sampler != SAMPLER_DPMPP_2M) ||
-        o->scheduler > SCHEDULER_KARRAS)
-        return err_set(e, ERR_INPUT, "sampler %s with scheduler %s is not implemented",
-                       sampler_name(sampler), scheduler_name(o->scheduler));
-    if (o->eta.set || o->s_noise.set)
-        return err_set(e, ERR_INPUT, "eta and s_noise are not implemented");
-    TRY(schedule_settings_read(c, sampler, o->scheduler, &set, e));
-    set.zero_snr = set.zero_snr || o->zero_snr;
-    if (steps < 1 || steps > set.n_train)
-        TRY(err_set(e, ERR_INPUT, "steps is %d: the model's schedule allows 1 to %d", steps,
+    *s = (struct schedule){.sampler = o->sampler};
+    TRY(schedule_settings_read(c, o, &set, e));
+    if (o->steps < 1 || o->steps > set.n_train)
+        TRY(err_set(e, ERR_INPUT, "steps is %d: the model's schedule allows 1 to %d", o->steps,
                     set.n_train));
-    s->prediction = set.prediction;
-    s->n = steps;
-    s->stride = set.n_train / steps;
-    s->clip = set.clip;
-    s->clip_range = (float)set.clip_range;
-    s->order = set.order;
-    s->heun = set.heun;
-    TRY(init_all(s, &set, steps, e));
-    s->n_steps = s->n;
-    TRY(init_first(s, o, e));
-    s->euler_last =
-        set.euler_at_final || (set.lower_order_final && s->n < 15) || !set.last_sigma_min;
+    take_settings(s, &set, o->steps);
+    TRY(init_noise(s, &set, o, e));
+    TRY(init_alphas(s, &set, e));
+    TRY(init_steps(s, &set, o, e));
+    if (s->by_alpha)
+        TRY(check_alphas(s, &set, e));
+    if (s->mids)
+        TRY(check_mids(s, e));
+    TRY(check_order(s, &set, e));
+    TRY(init_first(s, &set, o, e));
+    s->init_noise_sigma = init_noise_sigma(s, &set);
+    s->euler_last = s->sigmas[s->n] == 0 ||
+                    (!set.web && (set.euler_at_final || (set.lower_order_final && s->n < 15)));
 out:
     if (rc != 0)
         schedule_done(s);
@@ -395,7 +351,10 @@ out:
 
 int schedule_count(const struct schedule *s, int step)
 {
-    (void)s;
+    if (s->mids)
+        return step / 2 + 1;
+    if (s->sampler == SAMPLER_PNDM)
+        return step > 1 ? step : 1;
     return step + 1;
 }
 
@@ -404,14 +363,12 @@ static void shares_at(const struct schedule *s, int step, float *ret_clean, floa
 {
     float sigma = s->sigmas[step];
 
-    *ret_clean = 1;
-    *ret_noise = sigma;
-    if (s->sampler == SAMPLER_DDIM) {
+    if (s->by_alpha) {
         float a = s->alphas_cumprod[(int)s->timesteps[step]];
         *ret_clean = sqrtf(a);
         *ret_noise = sqrtf(1.0f - a);
-    } else if (s->sampler == SAMPLER_DPMPP_2M) {
-        *ret_clean = 1.0f / sqrtf(sigma * sigma + 1.0f);
+    } else {
+        *ret_clean = s->exploding ? 1 : 1.0f / sqrtf(sigma * sigma + 1.0f);
         *ret_noise = sigma * *ret_clean;
     }
 }
@@ -431,6 +388,7 @@ void schedule_done(struct schedule *s)
 {
     free(s->timesteps);
     free(s->sigmas);
+    free(s->mids);
     free(s->alphas_cumprod);
     *s = (struct schedule){0};
 }

@@ -1,6 +1,7 @@
 #include "proto/terms.h"
 
 #include <string.h>
+#include <strings.h>
 
 struct term {
     const char *name;
@@ -57,6 +58,15 @@ int term_from_name(enum term_kind kind, const char *name)
     return -1;
 }
 
+int term_from_label(enum term_kind kind, const char *text)
+{
+    for (int i = 0; i < tables[kind].n; i++)
+        if (strcasecmp(tables[kind].terms[i].name, text) == 0 ||
+            strcasecmp(tables[kind].terms[i].label, text) == 0)
+            return i;
+    return -1;
+}
+
 int term_count(enum term_kind kind)
 {
     return tables[kind].n;
@@ -102,9 +112,84 @@ int precision_from_name(const char *name)
     return term_from_name(TERM_PRECISION, name);
 }
 
+/* What others call our samplers, beyond the labels. */
+static const struct {
+    const char *name;
+    enum sampler_id sampler;
+} aliases[] = {
+    {"DDIMScheduler", SAMPLER_DDIM},
+    {"DDPMScheduler", SAMPLER_DDPM},
+    {"PNDMScheduler", SAMPLER_PNDM},
+    {"LMSDiscreteScheduler", SAMPLER_LMS},
+    {"HeunDiscreteScheduler", SAMPLER_HEUN},
+    {"EulerDiscreteScheduler", SAMPLER_EULER},
+    {"EulerAncestralDiscreteScheduler", SAMPLER_EULER_A},
+    {"KDPM2DiscreteScheduler", SAMPLER_DPM2},
+    {"KDPM2AncestralDiscreteScheduler", SAMPLER_DPM2_A},
+    {"DPMSolverMultistepScheduler", SAMPLER_DPMPP_2M},
+    {"UniPCMultistepScheduler", SAMPLER_UNIPC},
+    {"DEISMultistepScheduler", SAMPLER_DEIS},
+    {"LCMScheduler", SAMPLER_LCM},
+    {"TCDScheduler", SAMPLER_TCD},
+    {"euler_ancestral", SAMPLER_EULER_A},
+    {"dpm_2", SAMPLER_DPM2},
+    {"dpm_2_a", SAMPLER_DPM2_A},
+    {"dpm_2_ancestral", SAMPLER_DPM2_A},
+    {"dpmpp_2s_ancestral", SAMPLER_DPMPP_2S_A},
+    {"uni_pc", SAMPLER_UNIPC},
+    {"PNDM", SAMPLER_PNDM},
+};
+
+/* The sampler of a text without a scheduler, or -1. */
+static int find_sampler(const char *text)
+{
+    int id = term_from_label(TERM_SAMPLER, text);
+
+    if (id >= 0)
+        return id;
+    if (strncasecmp(text, "k_", 2) == 0)
+        return find_sampler(text + 2);
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (strcasecmp(aliases[i].name, text) == 0)
+            return (int)aliases[i].sampler;
+    return -1;
+}
+
+int sampler_from_label(const char *text, enum sampler_id *ret_sampler, int *ret_scheduler)
+{
+    int sampler = find_sampler(text), scheduler = -1;
+
+    for (int i = 0; sampler < 0 && i < SAMPLER_COUNT; i++) {
+        size_t n = strlen(samplers[i].label);
+
+        if (strncasecmp(text, samplers[i].label, n) != 0 || text[n] != ' ')
+            continue;
+        scheduler = term_from_label(TERM_SCHEDULER, text + n + 1);
+        if (scheduler >= 0)
+            sampler = i;
+    }
+    if (sampler < 0)
+        return -1;
+    *ret_sampler = (enum sampler_id)sampler;
+    *ret_scheduler = scheduler;
+    return 0;
+}
+
 enum scheduler_id scheduler_resolve(enum sampler_id sampler, enum scheduler_id scheduler)
 {
     if (scheduler != SCHEDULER_AUTOMATIC)
         return scheduler;
-    return sampler == SAMPLER_DPMPP_2M ? SCHEDULER_KARRAS : SCHEDULER_UNIFORM;
+    switch (sampler) {
+    case SAMPLER_DPM2:
+    case SAMPLER_DPM2_A:
+    case SAMPLER_DPMPP_2S_A:
+    case SAMPLER_DPMPP_2M:
+    case SAMPLER_DPMPP_SDE:
+        return SCHEDULER_KARRAS;
+    case SAMPLER_DPMPP_2M_SDE:
+    case SAMPLER_DPMPP_3M_SDE:
+        return SCHEDULER_EXPONENTIAL;
+    default:
+        return SCHEDULER_UNIFORM;
+    }
 }

@@ -109,6 +109,9 @@ const char *term_label(enum term_kind kind, int id);
 /* The id of an exact name, or -1. */
 int term_from_name(enum term_kind kind, const char *name);
 
+/* The id of a name or label, whatever its capitals; or -1. */
+int term_from_label(enum term_kind kind, const char *text);
+
 /* Entries of a table. */
 int term_count(enum term_kind kind);
 
@@ -123,8 +126,18 @@ int scheduler_from_name(const char *name);
 int precision_from_name(const char *name);
 
 /*
- * What `automatic` means for a sampler (AUTOMATIC1111 1.10): karras for dpmpp_2m, uniform for the
- * others. Any other scheduler is returned as it is.
+ * A sampler by any of its names, whatever the capitals: ours, AUTOMATIC1111's label also with a
+ * scheduler's behind it ("DPM++ 2M Karras", "DPM++ 2M SDE Exponential"), k-diffusion's
+ * ("k_euler_a", "dpm_2_ancestral") or the diffusers class ("EulerDiscreteScheduler").
+ * ret_scheduler: the scheduler that the text says, or -1. Returns 0, or -1 where it names none:
+ * "DPM++ 2M SDE Heun" is another sampler, not a scheduler of one.
+ */
+int sampler_from_label(const char *text, enum sampler_id *ret_sampler, int *ret_scheduler);
+
+/*
+ * What `automatic` means for a sampler (AUTOMATIC1111 1.10): karras for dpm2, dpm2_a, dpmpp_2s_a,
+ * dpmpp_2m and dpmpp_sde, exponential for dpmpp_2m_sde and dpmpp_3m_sde, uniform for the others.
+ * Any other scheduler is returned as it is.
  */
 enum scheduler_id scheduler_resolve(enum sampler_id sampler, enum scheduler_id scheduler);
 

@@ -1,7 +1,10 @@
 /*
- * Every recorded run of diffusers' schedulers on the analytic model (tests/golden/samplers): time
- * steps, sigmas, and the latent after each step.
+ * Every recorded run on the analytic model: of diffusers' schedulers (tests/golden/samplers: time
+ * steps, sigmas, the latent after each step) and of the web UI's samplers (tests/golden/a1111).
+ *
+ *     test_engine_sampler FOLDER SEED    # the same for another recording, FOLDER/samplers
  */
+#include "engine/rng.h"
 #include "engine/sampler.h"
 #include "engine/weights.h"
 #include "proto/json.h"
@@ -12,15 +15,67 @@
 
 #include <cmocka.h>
 
-#define GOLDEN_SEED      64
 #define SIZE             (4 * 4 * 6)
-#define STEPS_MAX        11
+#define STEPS_MAX        64
+#define PIECES_MAX       6
 #define LATENT_TOLERANCE 1e-4 /* relative L2 */
-#define SIGMA_TOLERANCE  1e-5 /* relative; so for Karras' fractional time steps */
+#define SIGMA_TOLERANCE  1e-5 /* relative; so for fractional time steps */
+
+static const char *folder = GOLDEN_DIR;
+static uint64_t seed = 64;
+
+/* Names of recordings, and how we call the same. */
+static const struct {
+    const char *name;
+    enum sampler_id sampler;
+    enum scheduler_id scheduler;
+} names[] = {
+    {"ddim", SAMPLER_DDIM, SCHEDULER_UNIFORM},
+    {"ddpm", SAMPLER_DDPM, SCHEDULER_UNIFORM},
+    {"pndm", SAMPLER_PNDM, SCHEDULER_UNIFORM},
+    {"lms", SAMPLER_LMS, SCHEDULER_UNIFORM},
+    {"heun", SAMPLER_HEUN, SCHEDULER_UNIFORM},
+    {"heun_karras", SAMPLER_HEUN, SCHEDULER_KARRAS},
+    {"euler", SAMPLER_EULER, SCHEDULER_UNIFORM},
+    {"euler_karras", SAMPLER_EULER, SCHEDULER_KARRAS},
+    {"euler_exponential", SAMPLER_EULER, SCHEDULER_EXPONENTIAL},
+    {"euler_beta", SAMPLER_EULER, SCHEDULER_BETA},
+    {"euler_a", SAMPLER_EULER_A, SCHEDULER_UNIFORM},
+    {"dpm2", SAMPLER_DPM2, SCHEDULER_UNIFORM},
+    {"dpm2_a", SAMPLER_DPM2_A, SCHEDULER_UNIFORM},
+    {"dpmpp_2m", SAMPLER_DPMPP_2M, SCHEDULER_UNIFORM},
+    {"dpmpp_2m_karras", SAMPLER_DPMPP_2M, SCHEDULER_KARRAS},
+    {"dpmpp_2m_sde_karras", SAMPLER_DPMPP_2M_SDE, SCHEDULER_KARRAS},
+    {"unipc", SAMPLER_UNIPC, SCHEDULER_UNIFORM},
+    {"deis", SAMPLER_DEIS, SCHEDULER_UNIFORM},
+    {"lcm", SAMPLER_LCM, SCHEDULER_UNIFORM},
+    {"tcd", SAMPLER_TCD, SCHEDULER_UNIFORM},
+};
+
+/* The web UI's functions. */
+static const struct {
+    const char *name;
+    enum sampler_id sampler;
+} web_names[] = {
+    {"euler", SAMPLER_EULER},
+    {"euler_ancestral", SAMPLER_EULER_A},
+    {"heun", SAMPLER_HEUN},
+    {"lms", SAMPLER_LMS},
+    {"dpm_2", SAMPLER_DPM2},
+    {"dpm_2_ancestral", SAMPLER_DPM2_A},
+    {"dpmpp_2s_ancestral", SAMPLER_DPMPP_2S_A},
+    {"dpmpp_2m", SAMPLER_DPMPP_2M},
+    {"dpmpp_2m_sde", SAMPLER_DPMPP_2M_SDE},
+    {"dpmpp_3m_sde", SAMPLER_DPMPP_3M_SDE},
+    {"dpmpp_sde", SAMPLER_DPMPP_SDE},
+};
 
 struct run {
+    const struct schedule *schedule;
     struct torch_rng rng;
-    float trajectory[(STEPS_MAX + 1) * SIZE];
+    float clean[SIZE], noise[SIZE]; /* of picture to picture */
+    bool blends;                    /* the second half is the clean picture's after each step */
+    float trajectory[(2 * STEPS_MAX + 1) * SIZE]; /* the start, then after each entry */
     int calls, stop_after;
 };
 
@@ -33,7 +88,7 @@ static int analytic_model(void *user, const float *x, int call, int step, float 
 
     (void)e;
     assert_int_equal(call, run->calls++);
-    assert_int_equal(step, call);
+    assert_int_equal(step, call + run->schedule->first);
     for (size_t i = 0; i < SIZE; i++)
         out[i] = 0.8f * tanhf(x[i]) + wave;
     return 0;
@@ -48,17 +103,29 @@ static int draw(void *user, float *out, struct err *e)
     return 0;
 }
 
+/* What masked inpainting does: the second half is the clean picture at the next step's level. */
+static void blend(const struct run *run, int step, float *x)
+{
+    float level[SIZE];
+
+    schedule_add_noise(run->schedule, step + 1, level, run->clean, run->noise, SIZE);
+    memcpy(x + SIZE / 2, level + SIZE / 2, SIZE / 2 * sizeof *x);
+}
+
 static int keep(void *user, int step, float *x)
 {
     struct run *run = user;
 
-    memcpy(run->trajectory + (size_t)(step + 1) * SIZE, x, SIZE * sizeof *x);
-    return run->stop_after && step + 1 == run->stop_after;
+    if (run->blends)
+        blend(run, step, x);
+    memcpy(run->trajectory + (size_t)(step - run->schedule->first + 1) * SIZE, x, SIZE * sizeof *x);
+    return run->stop_after && run->calls == run->stop_after;
 }
 
-static int render(const struct schedule *s, struct run *run, struct err *e)
+/* Text to picture, or with a strength picture to picture of sines. */
+static int render(struct run *run, const struct schedule *s, bool from_picture, struct err *e)
 {
-    float x[SIZE], scratch[2 * SIZE];
+    float x[SIZE], scratch[PIECES_MAX * SIZE];
     struct sampler_run r = {.schedule = s,
                             .x = x,
                             .size = SIZE,
@@ -68,178 +135,334 @@ static int render(const struct schedule *s, struct run *run, struct err *e)
                             .after_step = keep,
                             .user = run};
 
-    assert_true(sampler_scratch_floats(s->sampler, SIZE) <= 2 * SIZE);
-    torch_rng_init(&run->rng, GOLDEN_SEED);
-    torch_rng_normal(&run->rng, x, SIZE);
-    for (size_t i = 0; i < SIZE; i++)
-        x[i] *= s->init_noise_sigma;
+    assert_true(sampler_scratch_floats(s->sampler, SIZE) <= PIECES_MAX * SIZE);
+    run->schedule = s;
+    torch_rng_init(&run->rng, seed);
+    torch_rng_normal(&run->rng, run->noise, SIZE);
+    for (size_t i = 0; i < SIZE; i++) {
+        run->clean[i] = sinf((float)i);
+        x[i] = run->noise[i] * s->init_noise_sigma;
+    }
+    if (from_picture)
+        schedule_add_noise(s, s->first, x, run->clean, run->noise, SIZE);
     memcpy(run->trajectory, x, sizeof x);
     return sampler_run(&r, e);
 }
 
-static void golden_array(const struct weights *w, const char *key, const char *part, float *ret,
-                         int64_t n)
-{
-    struct tensor t;
-    char name[96];
+/* ---- comparing with a recording */
 
-    snprintf(name, sizeof name, "%s.%s", key, part);
-    if (!weights_find(w, name, &t))
-        fail_msg("%s is not in %s", name, weights_path(w));
-    assert_int_equal(tensor_count(&t), n);
-    tensor_to_f32(&t, ret);
+static struct weights *open_arrays(const char *name)
+{
+    struct weights *w;
+    struct err e;
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
+    if (weights_open(path, &w, &e) != 0)
+        fail_msg("%s", e.text);
+    return w;
 }
 
-static void assert_relative(const char *what, const float *got, const float *want, int n,
-                            double tolerance)
+static json_t *open_index(const char *name)
+{
+    json_t *root;
+    struct err e;
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s.json", folder, name);
+    if (json_read_file(path, &root, &e) != 0)
+        fail_msg("%s", e.text);
+    return root;
+}
+
+/* At most max numbers of an array; returns how many it has. */
+static int64_t golden_array(const struct weights *w, const char *key, const char *part, float *ret,
+                            int64_t max)
+{
+    struct tensor t;
+    char name[128];
+
+    snprintf(name, sizeof name, "%s%s", key, part);
+    if (!weights_find(w, name, &t))
+        fail_msg("%s is not in %s", name, weights_path(w));
+    assert_true(tensor_count(&t) <= max);
+    tensor_to_f32(&t, ret);
+    return tensor_count(&t);
+}
+
+static void assert_relative(const char *what, const char *kind, const float *got, const float *want,
+                            int n, double tolerance)
 {
     for (int i = 0; i < n; i++)
         if (!(fabs((double)got[i] - (double)want[i]) <= tolerance * fabs((double)want[i])))
-            fail_msg("%s[%d]: %.9g, diffusers has %.9g", what, i, (double)got[i], (double)want[i]);
+            fail_msg("%s: %s[%d]: %.9g, recorded is %.9g", what, kind, i, (double)got[i],
+                     (double)want[i]);
 }
 
-static void check_run(const struct weights *w, const char *key, const struct schedule *s)
+static double relative_error(const float *got, const float *want)
 {
-    float sigmas[STEPS_MAX + 1], timesteps[STEPS_MAX], want[(STEPS_MAX + 1) * SIZE];
-    bool fractional = s->timesteps[0] != 0 && s->sampler == SAMPLER_EULER;
-    struct run run = {0};
+    double error = 0, norm = 0;
+
+    for (int i = 0; i < SIZE; i++) {
+        double d = (double)got[i] - (double)want[i];
+        error += d * d;
+        norm += (double)want[i] * (double)want[i];
+    }
+    return sqrt(error / norm);
+}
+
+static double worst; /* relative error of a latent so far */
+
+static void assert_latent(const char *key, int after, const float *got, const float *want)
+{
+    double error = relative_error(got, want);
+
+    if (!(error <= LATENT_TOLERANCE))
+        fail_msg("%s: latent after %d steps is off by %.3g", key, after, error);
+    worst = fmax(worst, error);
+}
+
+/* Whole time steps are equal; those between are differences of float32 logarithms. */
+static void check_lists(const struct weights *w, const char *key, const struct schedule *s)
+{
+    float want[2 * STEPS_MAX + 3];
+
+    assert_int_equal(golden_array(w, key, ".timesteps", want, 2 * STEPS_MAX), s->n);
+    for (int i = 0; i < s->n; i++)
+        assert_relative(key, "time step", s->timesteps + i, want + i, 1,
+                        want[i] == floorf(want[i]) && s->timesteps[i] == floorf(s->timesteps[i])
+                            ? 0
+                            : SIGMA_TOLERANCE);
+    if (s->by_alpha)
+        return;
+    assert_true(golden_array(w, key, ".sigmas", want, 2 * STEPS_MAX + 3) > s->n);
+    assert_relative(key, "sigma", s->sigmas, want, s->n + 1, SIGMA_TOLERANCE);
+}
+
+static void check_run(const struct weights *w, const json_t *item, const struct schedule *s)
+{
+    const char *key = json_string_value(json_object_get(item, "key"));
+    static float want[(2 * STEPS_MAX + 1) * SIZE];
+    struct run run = {.blends = json_is_true(json_object_get(item, "blends"))};
+    struct err e;
+    int n = s->n - s->first;
+
+    check_lists(w, key, s);
+    if (render(&run, s, json_object_get(item, "strength") != NULL, &e) != 0)
+        fail_msg("%s: %s", key, e.text);
+    assert_int_equal(run.calls, n);
+    assert_int_equal(golden_array(w, key, ".latents", want, (2 * STEPS_MAX + 1) * SIZE),
+                     (n + 1) * SIZE);
+    for (int step = 0; step <= n; step++)
+        assert_latent(key, step, run.trajectory + step * SIZE, want + step * SIZE);
+}
+
+/* A recorded run's schedule, through its configuration as JSON. */
+static struct schedule item_schedule(const json_t *item, enum sampler_id sampler,
+                                     enum scheduler_id scheduler)
+{
+    const json_t *eta = json_object_get(item, "eta");
+    struct schedule_options o = {.sampler = sampler,
+                                 .scheduler = scheduler,
+                                 .steps = (int)json_integer_value(json_object_get(item, "steps")),
+                                 .eta = {eta != NULL, json_number_value(eta)},
+                                 .zero_snr = json_is_true(json_object_get(item, "zero_snr")),
+                                 .strength = json_number_value(json_object_get(item, "strength"))};
+    struct schedule_config *c;
+    struct schedule s;
+    struct buf text = {0};
     struct err e;
 
-    golden_array(w, key, "timesteps", timesteps, s->n);
-    assert_relative(key, s->timesteps, timesteps, s->n, fractional ? SIGMA_TOLERANCE : 0);
-    if (s->sampler != SAMPLER_DDIM) {
-        golden_array(w, key, "sigmas", sigmas, s->n + 1);
-        assert_relative(key, s->sigmas, sigmas, s->n + 1, SIGMA_TOLERANCE);
-    }
-    if (render(s, &run, &e) != 0)
-        fail_msg("%s: %s", key, e.text);
-    assert_int_equal(run.calls, s->n);
-    golden_array(w, key, "latents", want, (s->n + 1) * SIZE);
-    for (int step = 0; step <= s->n; step++) {
-        double error = 0, norm = 0;
-        for (int i = step * SIZE; i < (step + 1) * SIZE; i++) {
-            double d = (double)run.trajectory[i] - (double)want[i];
-            error += d * d;
-            norm += (double)want[i] * (double)want[i];
-        }
-        if (!(error <= LATENT_TOLERANCE * LATENT_TOLERANCE * norm))
-            fail_msg("%s: latent after step %d is off by %.3g", key, step, sqrt(error / norm));
-    }
+    json_canonical(json_object_get(item, "config"), &text);
+    if (schedule_config_parse("case", buf_text(&text), text.size, &c, &e) != 0 ||
+        schedule_init(&s, c, &o, &e) != 0)
+        fail_msg("%s", e.text);
+    schedule_config_free(c);
+    buf_done(&text);
+    return s;
 }
 
-/* All recorded runs of one sampler, through its configuration as JSON; returns their number. */
+/* All recorded runs of one name; returns their number. */
 static int check_recorded(const char *name, enum sampler_id sampler, enum scheduler_id scheduler)
 {
+    json_t *index = open_index("samplers/index");
     struct weights *w;
-    json_t *index;
-    struct err e;
-    char path[512];
+    char path[128];
     int checked = 0;
 
-    snprintf(path, sizeof path, "%s/samplers/%s.safetensors", GOLDEN_DIR, name);
-    if (weights_open(path, &w, &e) != 0 ||
-        json_read_file(GOLDEN_DIR "/samplers/index.json", &index, &e) != 0)
-        fail_msg("%s", e.text);
+    snprintf(path, sizeof path, "samplers/%s", name);
+    w = open_arrays(path);
+    worst = 0;
     for (size_t i = 0; i < json_array_size(index); i++) {
         const json_t *item = json_array_get(index, i);
-        struct schedule_config *c;
         struct schedule s;
-        struct buf text = {0};
 
-        if (strcmp(json_string_value(json_object_get(item, "sampler")), name) != 0)
+        if (strcmp(json_string_value(json_object_get(item, "sampler")), name) != 0 ||
+            json_object_get(item, "refused"))
             continue;
-        json_canonical(json_object_get(item, "config"), &text);
-        if (schedule_config_parse("case", buf_text(&text), text.size, &c, &e) != 0 ||
-            schedule_init(&s, c,
-                          &(struct schedule_options){
-                              .sampler = sampler,
-                              .scheduler = scheduler,
-                              .steps = (int)json_integer_value(json_object_get(item, "steps"))},
-                          &e) != 0)
-            fail_msg("%s", e.text);
-        check_run(w, json_string_value(json_object_get(item, "key")), &s);
+        s = item_schedule(item, sampler, scheduler);
+        check_run(w, item, &s);
         schedule_done(&s);
-        schedule_config_free(c);
-        buf_done(&text);
         checked++;
     }
+    print_message("%s: %d runs, latents within %.2g\n", name, checked, worst);
     json_decref(index);
     weights_close(w);
     return checked;
 }
 
-static void ddim_follows_every_recorded_run(void **state)
+static void every_recorded_run_of_diffusers_is_followed(void **state)
 {
     (void)state;
-    assert_int_equal(check_recorded("ddim", SAMPLER_DDIM, SCHEDULER_UNIFORM), 18);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_true(check_recorded(names[i].name, names[i].sampler, names[i].scheduler) >= 6);
 }
 
-static void euler_follows_every_recorded_run(void **state)
-{
-    (void)state;
-    assert_int_equal(check_recorded("euler", SAMPLER_EULER, SCHEDULER_UNIFORM), 18);
-}
+/* ---- the web UI's */
 
-static void euler_karras_follows_every_recorded_run(void **state)
-{
-    (void)state;
-    assert_int_equal(check_recorded("euler_karras", SAMPLER_EULER, SCHEDULER_KARRAS), 18);
-}
+#define WEB_CONFIG                                                                                 \
+    "{\"beta_start\": 0.00085, \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\"}"
 
-static void euler_a_follows_every_recorded_run_and_draws_in_order(void **state)
+static struct schedule web_schedule(enum sampler_id sampler, enum scheduler_id scheduler, int steps)
 {
-    (void)state;
-    assert_int_equal(check_recorded("euler_a", SAMPLER_EULER_A, SCHEDULER_AUTOMATIC), 18);
-}
-
-static void dpmpp_2m_follows_every_recorded_run(void **state)
-{
-    (void)state;
-    assert_int_equal(check_recorded("dpmpp_2m", SAMPLER_DPMPP_2M, SCHEDULER_UNIFORM), 18);
-}
-
-static void dpmpp_2m_is_karras_by_default_and_follows_every_recorded_run(void **state)
-{
-    (void)state;
-    assert_int_equal(check_recorded("dpmpp_2m_karras", SAMPLER_DPMPP_2M, SCHEDULER_AUTOMATIC), 18);
-}
-
-static void a_callback_that_says_stop_ends_the_run(void **state)
-{
-    static const enum sampler_id samplers[] = {SAMPLER_DDIM, SAMPLER_EULER, SAMPLER_EULER_A,
-                                               SAMPLER_DPMPP_2M};
+    struct schedule_options o = {.sampler = sampler, .scheduler = scheduler, .steps = steps};
     struct schedule_config *c;
     struct schedule s;
     struct err e;
 
-    (void)state;
-    assert_int_equal(schedule_config_parse("case", "{}", 2, &c, &e), 0);
-    for (size_t i = 0; i < sizeof samplers / sizeof *samplers; i++) {
-        struct run run = {.stop_after = 3};
-
-        assert_int_equal(
-            schedule_init(&s, c, &(struct schedule_options){.sampler = samplers[i], .steps = 8},
-                          &e),
-            0);
-        assert_int_equal(render(&s, &run, &e), ERR_CANCELLED);
-        assert_int_equal(run.calls, 3);
-        assert_non_null(strstr(e.text, "3 of 8"));
-        schedule_done(&s);
-    }
+    if (schedule_config_parse("case", WEB_CONFIG, strlen(WEB_CONFIG), &c, &e) != 0 ||
+        schedule_init(&s, c, &o, &e) != 0)
+        fail_msg("%s", e.text);
     schedule_config_free(c);
+    return s;
 }
 
-int main(void)
+/* "automatic" there is k-diffusion's own, which is uniform; -1: a schedule that we do not have. */
+static int web_scheduler(const json_t *item)
+{
+    const char *name = json_string_value(json_object_get(item, "scheduler"));
+
+    return strcmp(name, "automatic") == 0 ? SCHEDULER_UNIFORM : scheduler_from_name(name);
+}
+
+static void every_recorded_schedule_of_the_web_ui_is_equal(void **state)
+{
+    json_t *index = open_index("a1111/samplers"), *cases = json_object_get(index, "cases");
+    struct weights *w = open_arrays("a1111/samplers");
+    int checked = 0;
+
+    (void)state;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *item = json_array_get(cases, i);
+        const char *key = json_string_value(json_object_get(item, "key"));
+        int scheduler = web_scheduler(item);
+        float want[STEPS_MAX + 1];
+        struct schedule s;
+
+        if (json_object_get(item, "sampler") || scheduler < 0)
+            continue;
+        s = web_schedule(SAMPLER_DPMPP_3M_SDE, (enum scheduler_id)scheduler,
+                         (int)json_integer_value(json_object_get(item, "steps")));
+        assert_int_equal(golden_array(w, key, "", want, STEPS_MAX + 1), s.n + 1);
+        assert_relative(key, "sigma", s.sigmas, want, s.n + 1, SIGMA_TOLERANCE);
+        assert_true(s.init_noise_sigma == s.sigmas[0]);
+        schedule_done(&s);
+        checked++;
+    }
+    assert_true(checked >= 11 * 4);
+    json_decref(index);
+    weights_close(w);
+}
+
+/* The latent before each of the web UI's steps, and the result. */
+static void check_web_run(const struct weights *w, const char *key, const struct schedule *s)
+{
+    static float want[(STEPS_MAX + 1) * SIZE];
+    struct run run = {0};
+    struct err e;
+    int64_t n = golden_array(w, key, "", want, (STEPS_MAX + 1) * SIZE) / SIZE;
+
+    if (render(&run, s, false, &e) != 0)
+        fail_msg("%s: %s", key, e.text);
+    assert_int_equal(n, s->n_steps + 1);
+    for (int step = 0; step < n; step++) {
+        int entry = s->mids ? 2 * step : step;
+        entry = entry < s->n ? entry : s->n;
+        assert_latent(key, step, run.trajectory + entry * SIZE, want + step * SIZE);
+    }
+}
+
+/*
+ * Samplers without a diffusers class with all four schedulers; the others with the one that
+ * diffusers lacks.
+ */
+static void every_recorded_run_of_the_web_ui_is_followed(void **state)
+{
+    json_t *index = open_index("a1111/samplers"), *cases = json_object_get(index, "cases");
+    struct weights *w = open_arrays("a1111/samplers");
+    int checked = 0;
+
+    (void)state;
+    worst = 0;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *item = json_array_get(cases, i);
+        const char *name = json_string_value(json_object_get(item, "sampler"));
+        enum scheduler_id scheduler = (enum scheduler_id)web_scheduler(item);
+
+        for (size_t k = 0; name && k < sizeof web_names / sizeof *web_names; k++) {
+            enum sampler_id sampler = web_names[k].sampler;
+            bool own = sampler == SAMPLER_DPMPP_2S_A || sampler == SAMPLER_DPMPP_SDE ||
+                       sampler == SAMPLER_DPMPP_3M_SDE;
+            struct schedule s;
+
+            if (strcmp(name, web_names[k].name) != 0 ||
+                (!own && scheduler != SCHEDULER_SGM_UNIFORM))
+                continue;
+            s = web_schedule(sampler, scheduler,
+                             (int)json_integer_value(json_object_get(item, "steps")));
+            check_web_run(w, json_string_value(json_object_get(item, "key")), &s);
+            schedule_done(&s);
+            checked++;
+        }
+    }
+    print_message("web UI: %d runs, latents within %.2g\n", checked, worst);
+    assert_true(checked >= 3 * 8 + 8 * 2);
+    json_decref(index);
+    weights_close(w);
+}
+
+/* ---- runs without a recording */
+
+static void a_callback_that_says_stop_ends_the_run(void **state)
+{
+    struct err e;
+
+    (void)state;
+    for (int sampler = 0; sampler < SAMPLER_COUNT; sampler++) {
+        struct schedule s = web_schedule((enum sampler_id)sampler, SCHEDULER_AUTOMATIC, 8);
+        struct run run = {.stop_after = 3};
+        char words[32];
+
+        snprintf(words, sizeof words, "%d of 8", s.mids || sampler == SAMPLER_PNDM ? 2 : 3);
+        assert_int_equal(render(&run, &s, false, &e), ERR_CANCELLED);
+        assert_int_equal(run.calls, 3);
+        assert_non_null(strstr(e.text, words));
+        schedule_done(&s);
+    }
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ddim_follows_every_recorded_run),
-        cmocka_unit_test(euler_follows_every_recorded_run),
-        cmocka_unit_test(euler_karras_follows_every_recorded_run),
-        cmocka_unit_test(euler_a_follows_every_recorded_run_and_draws_in_order),
-        cmocka_unit_test(dpmpp_2m_follows_every_recorded_run),
-        cmocka_unit_test(dpmpp_2m_is_karras_by_default_and_follows_every_recorded_run),
+        cmocka_unit_test(every_recorded_run_of_diffusers_is_followed),
+        cmocka_unit_test(every_recorded_schedule_of_the_web_ui_is_equal),
+        cmocka_unit_test(every_recorded_run_of_the_web_ui_is_followed),
         cmocka_unit_test(a_callback_that_says_stop_ends_the_run),
     };
 
+    if (argc == 3) {
+        folder = argv[1];
+        seed = strtoull(argv[2], NULL, 10);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

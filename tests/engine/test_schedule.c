@@ -16,9 +16,6 @@
     ", \"num_train_timesteps\": 1000, \"set_alpha_to_one\": false, \"skip_prk_steps\": true, "     \
     "\"steps_offset\": 1, \"trained_betas\": null, \"clip_sample\": false}"
 
-static const enum sampler_id samplers[] = {SAMPLER_DDIM, SAMPLER_EULER, SAMPLER_EULER_A,
-                                           SAMPLER_DPMPP_2M};
-
 static struct schedule_config *parse(const char *json)
 {
     struct schedule_config *c;
@@ -207,32 +204,227 @@ static void lambda_min_clipped_drops_the_noisiest_steps_and_minus_infinity_none(
     schedule_done(&s);
 }
 
+/* Entries that a sampler lists for so many steps. */
+static int entries(const struct schedule *s, enum sampler_id sampler, int steps)
+{
+    if (s->mids)
+        return 2 * steps - 1;
+    return sampler == SAMPLER_PNDM && steps > 1 ? steps + 1 : steps;
+}
+
 static void trailing_spacing_has_exactly_the_steps_asked_for(void **state)
 {
     const char *json = "{" BETAS ", \"timestep_spacing\": \"trailing\"}";
 
     (void)state;
-    for (size_t i = 0; i < sizeof samplers / sizeof *samplers; i++) {
-        struct schedule s = schedule_of(json, samplers[i], SCHEDULER_AUTOMATIC, 61);
-        assert_int_equal(s.n, 61); /* numpy's arange has 62 there, the last at -1 */
-        assert_true(s.timesteps[0] == 999 && s.timesteps[60] >= 0);
+    for (int i = 0; i < SAMPLER_COUNT; i++) {
+        enum sampler_id sampler = (enum sampler_id)i;
+        struct schedule s;
+
+        if (sampler == SAMPLER_LCM || sampler == SAMPLER_TCD)
+            continue; /* no more than 50 */
+        s = schedule_of(json, sampler, SCHEDULER_UNIFORM, 61);
+        /* numpy's arange has 62 there, the last at -1 */
+        assert_int_equal(s.n_steps, 61);
+        assert_int_equal(s.n, entries(&s, sampler, 61));
+        assert_true(s.timesteps[0] == 999 && s.timesteps[s.n - 1] >= 0);
         schedule_done(&s);
     }
 }
 
 static void sigmas_descend_for_every_sampler_and_any_number_of_steps(void **state)
 {
-    static const int steps[] = {1, 2, 3, 20, 50, 150, 999};
+    static const int steps[] = {1, 2, 3, 20, 50, 150, 998};
 
     (void)state;
-    for (size_t j = 0; j < sizeof samplers / sizeof *samplers; j++)
+    for (int i = 0; i < SAMPLER_COUNT; i++)
         for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
-            struct schedule s = schedule_of(SD15, samplers[j], SCHEDULER_AUTOMATIC, steps[k]);
-            assert_int_equal(s.n, steps[k]);
-            for (int i = 0; i < s.n; i++)
-                assert_true(s.sigmas[i + 1] < s.sigmas[i]);
+            enum sampler_id sampler = (enum sampler_id)i;
+            struct schedule s;
+
+            if ((sampler == SAMPLER_LCM || sampler == SAMPLER_TCD) && steps[k] > 50)
+                continue;
+            s = schedule_of(SD15, sampler, SCHEDULER_AUTOMATIC, steps[k]);
+            assert_int_equal(s.n, entries(&s, sampler, steps[k]));
+            assert_int_equal(schedule_count(&s, 0), 1);
+            assert_int_equal(schedule_count(&s, s.n - 1), steps[k]);
+            /* between two calls an ancestral step may go below its end; lists repeat others */
+            for (int j = 0; j < s.n; j++)
+                assert_true(s.sigmas[j + 1] < s.sigmas[j] || (s.n > steps[k] && j % 2 == 1));
             schedule_done(&s);
         }
+}
+
+/* Every scheduler goes with every sampler that steps by sigmas, and no other. */
+static void schedulers_of_the_web_ui_go_with_every_sampler_over_sigmas(void **state)
+{
+    struct schedule_config *c = parse(SD15);
+    struct err e;
+
+    (void)state;
+    for (int i = 0; i < SAMPLER_COUNT; i++)
+        for (int k = SCHEDULER_KARRAS; k < SCHEDULER_COUNT; k++) {
+            struct schedule_options o = {
+                .sampler = (enum sampler_id)i, .scheduler = (enum scheduler_id)k, .steps = 9};
+            bool alphas = i == SAMPLER_DDIM || i == SAMPLER_DDPM || i == SAMPLER_PNDM ||
+                          i == SAMPLER_LCM || i == SAMPLER_TCD;
+            struct schedule s;
+
+            assert_int_equal(schedule_init(&s, c, &o, &e), alphas ? ERR_INPUT : 0);
+            if (!alphas) {
+                assert_int_equal(s.n_steps, 9);
+                assert_int_equal(s.n, s.mids ? 17 + (k == SCHEDULER_KL_OPTIMAL) : 9);
+            }
+            schedule_done(&s);
+        }
+    schedule_config_free(c);
+}
+
+static void align_your_steps_has_a_table_of_its_own_for_sdxl(void **state)
+{
+    struct schedule_options o = {
+        .sampler = SAMPLER_EULER, .scheduler = SCHEDULER_ALIGN_YOUR_STEPS, .steps = 11};
+    struct schedule_config *c = parse(SD15);
+    struct schedule sd, xl;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(schedule_init(&sd, c, &o, &e), 0);
+    o.xl = true;
+    assert_int_equal(schedule_init(&xl, c, &o, &e), 0);
+    assert_float_equal(sd.sigmas[1], 6.475, 1e-6);
+    assert_float_equal(xl.sigmas[1], 6.315, 1e-6);
+    assert_float_equal(xl.sigmas[10], 0.029, 1e-8);
+    schedule_done(&sd);
+    schedule_done(&xl);
+    schedule_config_free(c);
+}
+
+/* ---- picture to picture */
+
+static struct schedule from_picture(enum sampler_id sampler, int steps, double strength)
+{
+    struct schedule_options o = {
+        .sampler = sampler, .scheduler = SCHEDULER_UNIFORM, .steps = steps, .strength = strength};
+    struct schedule_config *c = parse(SD15);
+    struct schedule s;
+    struct err e;
+
+    if (schedule_init(&s, c, &o, &e) != 0)
+        fail_msg("%s", e.text);
+    schedule_config_free(c);
+    return s;
+}
+
+static void a_strength_runs_the_last_whole_part_of_the_steps(void **state)
+{
+    static const struct {
+        enum sampler_id sampler;
+        int steps;
+        double strength;
+        int first;
+    } cases[] = {{SAMPLER_EULER, 8, 0.75, 2}, {SAMPLER_EULER, 8, 0.3, 6},
+                 {SAMPLER_EULER, 8, 1, 0},    {SAMPLER_EULER, 10, 0.29, 8},
+                 {SAMPLER_HEUN, 8, 0.75, 4},  {SAMPLER_DPM2_A, 8, 0.3, 12},
+                 {SAMPLER_PNDM, 8, 0.5, 4}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct schedule s = from_picture(cases[i].sampler, cases[i].steps, cases[i].strength);
+        assert_int_equal(s.first, cases[i].first);
+        schedule_done(&s);
+    }
+}
+
+static void noise_is_added_as_the_samplers_latent_has_it(void **state)
+{
+    const float clean[2] = {1, -2}, noise[2] = {0.5f, 3};
+    struct schedule euler = from_picture(SAMPLER_EULER, 8, 0.75);
+    struct schedule ddim = from_picture(SAMPLER_DDIM, 8, 0.75);
+    struct schedule dpm = from_picture(SAMPLER_DPMPP_2M, 8, 0.75);
+    float sigma = euler.sigmas[2], a = ddim.alphas_cumprod[(int)ddim.timesteps[2]], x[2];
+
+    (void)state;
+    schedule_add_noise(&euler, 2, x, clean, noise, 2);
+    assert_float_equal(x[1], -2 + 3 * sigma, 1e-5);
+    schedule_add_noise(&ddim, 2, x, clean, noise, 2);
+    assert_float_equal(x[1], -2 * sqrtf(a) + 3 * sqrtf(1 - a), 1e-6);
+    sigma = dpm.sigmas[2];
+    schedule_add_noise(&dpm, 2, x, clean, noise, 2);
+    assert_float_equal(x[1], (-2 + 3 * sigma) / sqrtf(sigma * sigma + 1), 1e-6);
+    schedule_add_noise(&euler, 8, x, clean, noise, 2);
+    assert_memory_equal(x, clean, sizeof x);
+    schedule_done(&euler);
+    schedule_done(&ddim);
+    schedule_done(&dpm);
+}
+
+static void assert_options_refused(struct schedule_options o, const char *words)
+{
+    struct schedule_config *c = parse(SD15);
+    struct schedule s;
+    struct err e;
+
+    assert_int_equal(schedule_init(&s, c, &o, &e), ERR_INPUT);
+    if (!strstr(e.text, words))
+        fail_msg("'%s' does not say '%s'", e.text, words);
+    assert_null(s.timesteps);
+    schedule_config_free(c);
+}
+
+static void options_that_a_sampler_does_not_have_are_refused(void **state)
+{
+    static const struct {
+        struct schedule_options o;
+        const char *words;
+    } cases[] = {
+        {{.sampler = SAMPLER_EULER, .steps = 9, .eta = {true, 0.5}}, "euler has no eta"},
+        {{.sampler = SAMPLER_DDPM, .steps = 9, .eta = {true, 1}}, "ddpm has no eta"},
+        {{.sampler = SAMPLER_DDIM, .steps = 9, .eta = {true, 1.5}}, "eta is 1.5"},
+        {{.sampler = SAMPLER_TCD, .steps = 9, .eta = {true, -0.1}}, "eta is -0.1"},
+        {{.sampler = SAMPLER_EULER, .steps = 9, .s_noise = {true, 1.1}}, "no s_noise"},
+        {{.sampler = SAMPLER_EULER_A, .steps = 9, .s_noise = {true, 101}}, "s_noise is 101"},
+        {{.sampler = SAMPLER_EULER, .steps = 9, .strength = 1.1}, "denoising_strength is 1.1"},
+        {{.sampler = SAMPLER_EULER, .steps = 9, .strength = 0.1}, "leaves no step"},
+        {{.sampler = SAMPLER_LCM, .steps = 51}, "original_inference_steps"},
+        {{.sampler = SAMPLER_DPM2_A, .steps = 2, .zero_snr = true}, "use more steps"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_options_refused(cases[i].o, cases[i].words);
+}
+
+static void eta_0_and_s_noise_1_are_what_a_sampler_without_noise_does(void **state)
+{
+    struct schedule_options o = {
+        .sampler = SAMPLER_EULER, .steps = 9, .eta = {true, 0}, .s_noise = {true, 1}};
+    struct schedule_config *c = parse(SD15);
+    struct schedule s;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(schedule_init(&s, c, &o, &e), 0);
+    schedule_done(&s);
+    schedule_config_free(c);
+}
+
+static void zero_snr_is_forced_on_whatever_the_class_has(void **state)
+{
+    struct schedule_options o = {.sampler = SAMPLER_HEUN, .steps = 9, .zero_snr = true};
+    struct schedule_config *c = parse("{" BETAS ", \"rescale_betas_zero_snr\": true}");
+    struct schedule forced, named;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(schedule_init(&forced, c, &o, &e), 0);
+    o.zero_snr = false; /* the class lacks the file's key */
+    assert_int_equal(schedule_init(&named, c, &o, &e), 0);
+    assert_float_equal(forced.sigmas[0], 4096, 0.01);
+    assert_float_equal(named.sigmas[0], 14.6146, 1e-4);
+    schedule_done(&forced);
+    schedule_done(&named);
+    schedule_config_free(c);
 }
 
 static void settings_of_other_classes_are_ignored(void **state)
@@ -267,8 +459,17 @@ static void what_is_not_honoured_is_refused_by_name(void **state)
         {"{\"interpolation_type\": \"log_linear\"}", SAMPLER_EULER, "'interpolation_type'"},
         {"{\"timestep_type\": \"continuous\"}", SAMPLER_EULER, "'timestep_type'"},
         {"{\"final_sigmas_type\": \"one\"}", SAMPLER_EULER, "'final_sigmas_type' is \"one\""},
-        {"{\"use_exponential_sigmas\": true}", SAMPLER_EULER, "'use_exponential_sigmas'"},
-        {"{\"use_beta_sigmas\": true}", SAMPLER_EULER, "'use_beta_sigmas'"},
+        {"{\"use_karras_sigmas\": true, \"use_beta_sigmas\": true}", SAMPLER_EULER,
+         "'use_beta_sigmas'"},
+        {"{\"skip_prk_steps\": false}", SAMPLER_PNDM, "'skip_prk_steps' is false"},
+        {"{\"variance_type\": \"learned\"}", SAMPLER_DDPM, "'variance_type'"},
+        {"{\"predict_x0\": false}", SAMPLER_UNIPC, "'predict_x0' is false"},
+        {"{\"disable_corrector\": [0]}", SAMPLER_UNIPC, "'disable_corrector' is [0]"},
+        {"{\"lower_order_final\": false}", SAMPLER_UNIPC, "'lower_order_final' is false"},
+        {"{\"solver_p\": {}}", SAMPLER_UNIPC, "'solver_p'"},
+        {"{\"solver_order\": 4}", SAMPLER_DEIS, "'solver_order'"},
+        {"{\"prediction_type\": \"sample\"}", SAMPLER_DPM2, "'prediction_type'"},
+        {"{\"prediction_type\": \"sample\"}", SAMPLER_PNDM, "'prediction_type'"},
         {"{\"use_lu_lambdas\": true}", SAMPLER_DPMPP_2M, "'use_lu_lambdas'"},
         {"{\"use_flow_sigmas\": true}", SAMPLER_DPMPP_2M, "'use_flow_sigmas'"},
         {"{\"algorithm_type\": \"sde-dpmsolver++\"}", SAMPLER_DPMPP_2M, "sde-dpmsolver++"},
@@ -339,6 +540,13 @@ int main(void)
         cmocka_unit_test(lambda_min_clipped_drops_the_noisiest_steps_and_minus_infinity_none),
         cmocka_unit_test(trailing_spacing_has_exactly_the_steps_asked_for),
         cmocka_unit_test(sigmas_descend_for_every_sampler_and_any_number_of_steps),
+        cmocka_unit_test(schedulers_of_the_web_ui_go_with_every_sampler_over_sigmas),
+        cmocka_unit_test(align_your_steps_has_a_table_of_its_own_for_sdxl),
+        cmocka_unit_test(a_strength_runs_the_last_whole_part_of_the_steps),
+        cmocka_unit_test(noise_is_added_as_the_samplers_latent_has_it),
+        cmocka_unit_test(options_that_a_sampler_does_not_have_are_refused),
+        cmocka_unit_test(eta_0_and_s_noise_1_are_what_a_sampler_without_noise_does),
+        cmocka_unit_test(zero_snr_is_forced_on_whatever_the_class_has),
         cmocka_unit_test(settings_of_other_classes_are_ignored),
         cmocka_unit_test(what_is_not_honoured_is_refused_by_name),
         cmocka_unit_test(renders_that_diffusers_refuses_or_spoils_are_refused),

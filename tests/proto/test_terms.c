@@ -39,13 +39,72 @@ static void what_is_not_in_the_table_has_no_id_and_no_name(void **state)
     assert_string_equal(precision_name(PRECISION_COUNT), "?");
 }
 
-static void automatic_is_karras_for_dpmpp_2m_alone(void **state)
+static void assert_label(const char *text, int sampler, int scheduler)
+{
+    enum sampler_id got = SAMPLER_COUNT;
+    int with = -2;
+
+    if (sampler_from_label(text, &got, &with) != (sampler < 0 ? -1 : 0))
+        fail_msg("'%s'", text);
+    if (sampler >= 0 && ((int)got != sampler || with != scheduler))
+        fail_msg("'%s' is %s with %d", text, sampler_name(got), with);
+}
+
+static void samplers_are_found_by_every_name_that_others_have_for_them(void **state)
 {
     (void)state;
     for (int i = 0; i < SAMPLER_COUNT; i++) {
+        assert_label(sampler_name((enum sampler_id)i), i, -1);
+        assert_label(sampler_label((enum sampler_id)i), i, -1);
+    }
+    assert_label("Euler a", SAMPLER_EULER_A, -1);
+    assert_label("euler A karras", SAMPLER_EULER_A, SCHEDULER_KARRAS);
+    assert_label("Euler Automatic", SAMPLER_EULER, SCHEDULER_AUTOMATIC);
+    assert_label("DPM2 a Karras", SAMPLER_DPM2_A, SCHEDULER_KARRAS);
+    assert_label("DPM++ 2M Karras", SAMPLER_DPMPP_2M, SCHEDULER_KARRAS);
+    assert_label("dpm++ 2m sde exponential", SAMPLER_DPMPP_2M_SDE, SCHEDULER_EXPONENTIAL);
+    assert_label("DPM++ 2M SGM Uniform", SAMPLER_DPMPP_2M, SCHEDULER_SGM_UNIFORM);
+    assert_label("DPM++ 3M SDE Align Your Steps", SAMPLER_DPMPP_3M_SDE, SCHEDULER_ALIGN_YOUR_STEPS);
+    assert_label("PLMS", SAMPLER_PNDM, -1);
+    assert_label("k_dpm_2_a", SAMPLER_DPM2_A, -1);
+    assert_label("eulerancestraldiscretescheduler", SAMPLER_EULER_A, -1);
+}
+
+static void what_names_another_sampler_is_not_taken_for_one_of_ours(void **state)
+{
+    static const char *const others[] = {
+        "",           "Euler ", "Euler b", "Restart", "Karras", "DPM++ 2M SDE Heun", "DPM adaptive",
+        "Eulerkarras"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_label(others[i], -1, -1);
+}
+
+static void schedulers_are_found_by_label(void **state)
+{
+    (void)state;
+    assert_int_equal(term_from_label(TERM_SCHEDULER, "SGM Uniform"), SCHEDULER_SGM_UNIFORM);
+    assert_int_equal(term_from_label(TERM_SCHEDULER, "kl optimal"), SCHEDULER_KL_OPTIMAL);
+    assert_int_equal(term_from_label(TERM_SCHEDULER, "kl_optimal"), SCHEDULER_KL_OPTIMAL);
+    assert_int_equal(term_from_label(TERM_SCHEDULER, "turbo"), -1);
+}
+
+static void automatic_is_what_the_web_ui_takes_for_a_sampler(void **state)
+{
+    static const enum sampler_id karras[] = {SAMPLER_DPM2, SAMPLER_DPM2_A, SAMPLER_DPMPP_2S_A,
+                                             SAMPLER_DPMPP_2M, SAMPLER_DPMPP_SDE};
+    enum scheduler_id want[SAMPLER_COUNT];
+
+    (void)state;
+    for (int i = 0; i < SAMPLER_COUNT; i++)
+        want[i] = SCHEDULER_UNIFORM;
+    for (size_t i = 0; i < sizeof karras / sizeof *karras; i++)
+        want[karras[i]] = SCHEDULER_KARRAS;
+    want[SAMPLER_DPMPP_2M_SDE] = want[SAMPLER_DPMPP_3M_SDE] = SCHEDULER_EXPONENTIAL;
+    for (int i = 0; i < SAMPLER_COUNT; i++) {
         enum sampler_id id = (enum sampler_id)i;
-        assert_int_equal(scheduler_resolve(id, SCHEDULER_AUTOMATIC),
-                         id == SAMPLER_DPMPP_2M ? SCHEDULER_KARRAS : SCHEDULER_UNIFORM);
+        assert_int_equal(scheduler_resolve(id, SCHEDULER_AUTOMATIC), want[i]);
         assert_int_equal(scheduler_resolve(id, SCHEDULER_UNIFORM), SCHEDULER_UNIFORM);
         assert_int_equal(scheduler_resolve(id, SCHEDULER_KARRAS), SCHEDULER_KARRAS);
     }
@@ -57,7 +116,10 @@ int main(void)
         cmocka_unit_test(every_name_reads_back),
         cmocka_unit_test(labels_are_automatic1111s),
         cmocka_unit_test(what_is_not_in_the_table_has_no_id_and_no_name),
-        cmocka_unit_test(automatic_is_karras_for_dpmpp_2m_alone),
+        cmocka_unit_test(samplers_are_found_by_every_name_that_others_have_for_them),
+        cmocka_unit_test(what_names_another_sampler_is_not_taken_for_one_of_ours),
+        cmocka_unit_test(schedulers_are_found_by_label),
+        cmocka_unit_test(automatic_is_what_the_web_ui_takes_for_a_sampler),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
