@@ -45,54 +45,164 @@ static void put(struct buf *b, const char *key, const char *value)
         buf_puts(b, value);
 }
 
-static void put_settings(struct buf *b, const struct task *t, const char *model_name,
-                         const char *model_hash, const char *version)
+static void put_whole(struct buf *b, const char *key, int64_t n)
 {
-    struct buf cfg = {0};
-    char text[64];
+    char text[32];
 
-    snprintf(text, sizeof text, "%d", t->steps);
-    put(b, "Steps", text);
-    put(b, "Sampler", sampler_label(t->sampler));
-    put(b, "Schedule type", scheduler_label(t->scheduler));
-    buf_number(&cfg, t->cfg_scale);
-    b->failed = b->failed || cfg.failed;
-    put(b, "CFG scale", buf_text(&cfg));
-    buf_done(&cfg);
-    snprintf(text, sizeof text, "%" PRId64, t->seed);
-    put(b, "Seed", text);
-    snprintf(text, sizeof text, "%dx%d", t->width, t->height);
-    put(b, "Size", text);
-    snprintf(text, sizeof text, "%.*s", HASH_DIGITS, model_hash);
-    put(b, "Model hash", text);
-    put(b, "Model", model_name);
-    put(b, "RNG", "CPU");
-    put(b, "Version", version);
+    snprintf(text, sizeof text, "%" PRId64, n);
+    put(b, key, text);
 }
 
-/* White space as Python's str.strip() sees it. */
-static bool is_space(uint32_t code)
-{
-    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 ||
-           code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
-}
-
-void parameters_text(const struct task *t, const char *model_name, const char *model_hash,
-                     const char *version, struct buf *ret_text)
+static void put_real(struct buf *b, const char *key, double x)
 {
     struct buf text = {0};
-    size_t start = 0, n;
-    uint32_t code;
+
+    buf_number(&text, x);
+    put(b, key, buf_text(&text));
+    b->failed = b->failed || text.failed;
+    buf_done(&text);
+}
+
+static void put_size(struct buf *b, const char *key, int64_t width, int64_t height)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "%" PRId64 "x%" PRId64, width, height);
+    put(b, key, text);
+}
+
+static void put_hash(struct buf *b, const char *key, const char *hash)
+{
+    char text[HASH_DIGITS + 1];
+
+    snprintf(text, sizeof text, "%.*s", HASH_DIGITS, hash);
+    put(b, key, text);
+}
+
+static bool has_text(const char *text)
+{
+    return text && *text;
+}
+
+/* Automatic is told as what it comes to, where that is a scheduler of its own. */
+static const char *schedule_type(const struct task *t)
+{
+    enum scheduler_id resolved = scheduler_resolve(t->sampler, t->scheduler);
+
+    return scheduler_label(resolved == SCHEDULER_UNIFORM ? t->scheduler : resolved);
+}
+
+/* --- the line's parts, in its order --- */
+
+static void put_basics(struct buf *b, const struct task *t, const struct parameters_source *source)
+{
+    bool outpaint = t->outpaint_left || t->outpaint_right || t->outpaint_top || t->outpaint_bottom;
+    int64_t width = t->width, height = t->height;
+
+    if (outpaint)
+        task_size(t, &width, &height);
+    put_whole(b, "Steps", t->steps);
+    put(b, "Sampler", sampler_label(t->sampler));
+    put(b, "Schedule type", schedule_type(t));
+    put_real(b, "CFG scale", t->cfg_scale);
+    put_whole(b, "Seed", t->seed);
+    put_size(b, "Size", width, height);
+    put_hash(b, "Model hash", source->model_hash);
+    put(b, "Model", source->model_name);
+    if (source->vae_hash)
+        put_hash(b, "VAE hash", source->vae_hash);
+    if (source->vae_name)
+        put(b, "VAE", source->vae_name);
+}
+
+static void put_noise(struct buf *b, const struct task *t)
+{
+    if (t->subseed_strength > 0) {
+        put_whole(b, "Variation seed", t->subseed);
+        put_real(b, "Variation seed strength", t->subseed_strength);
+    }
+    if (t->seed_resize_from_w > 0 && t->seed_resize_from_h > 0)
+        put_size(b, "Seed resize from", t->seed_resize_from_w, t->seed_resize_from_h);
+    if (has_text(t->init_image) || task_is_hires(t))
+        put_real(b, "Denoising strength", t->denoising_strength);
+    if (t->clip_skip > 1)
+        put_whole(b, "Clip skip", t->clip_skip);
+    put(b, "RNG", term_label(TERM_RNG, (int)t->rng));
+    if (t->guidance_rescale > 0)
+        put_real(b, "CFG Rescale", t->guidance_rescale);
+}
+
+static void put_hires(struct buf *b, const struct task *t)
+{
+    if (!task_is_hires(t))
+        return;
+    if (t->hr_resize_x > 0 || t->hr_resize_y > 0)
+        put_size(b, "Hires resize", t->hr_resize_x, t->hr_resize_y);
+    else
+        put_real(b, "Hires upscale", t->hr_scale);
+    if (t->hr_second_pass_steps > 0)
+        put_whole(b, "Hires steps", t->hr_second_pass_steps);
+    put(b, "Hires upscaler", term_label(TERM_UPSCALER, (int)t->hr_upscaler));
+}
+
+static void put_inpaint(struct buf *b, const struct task *t)
+{
+    if (!has_text(t->mask))
+        return;
+    if (t->inpainting_mask_invert)
+        put(b, "Mask mode", "Inpaint not masked");
+    if (t->mask_blur > 0)
+        put_real(b, "Mask blur", t->mask_blur);
+    if (t->inpaint_full_res) {
+        put(b, "Inpaint area", "Only masked");
+        put_whole(b, "Masked area padding", t->inpaint_full_res_padding);
+    }
+    if (t->inpainting_fill != FILL_ORIGINAL)
+        put(b, "Masked content", term_label(TERM_FILL, (int)t->inpainting_fill));
+}
+
+static void put_text(struct buf *b, const struct task *t, const struct parameters_source *source)
+{
+    bool weighted = strpbrk(t->prompt, "([") || strpbrk(t->negative_prompt, "([");
+
+    if (has_text(source->lora_hashes))
+        put(b, "Lora hashes", source->lora_hashes);
+    if (has_text(source->ti_hashes))
+        put(b, "TI hashes", source->ti_hashes);
+    if (t->emphasis != EMPHASIS_ORIGINAL && weighted)
+        put(b, "Emphasis", term_label(TERM_EMPHASIS, (int)t->emphasis));
+}
+
+static void put_sampling(struct buf *b, const struct task *t)
+{
+    bool ddim = t->sampler == SAMPLER_DDIM;
+
+    if (t->rescale_betas_zero_snr)
+        put(b, "Noise Schedule", "Zero Terminal SNR");
+    if (t->eta.set && t->eta.value != (ddim ? 0 : 1))
+        put_real(b, ddim ? "Eta DDIM" : "Eta", t->eta.value);
+    if (t->s_noise.set && t->s_noise.value != 1)
+        put_real(b, "Sigma noise", t->s_noise.value);
+}
+
+void parameters_text(const struct task *t, const struct parameters_source *source,
+                     struct buf *ret_text)
+{
+    struct buf text = {0};
+    size_t start;
 
     buf_puts(&text, t->prompt);
     if (t->negative_prompt[0])
         buf_printf(&text, "\nNegative prompt: %s", t->negative_prompt);
     buf_putc(&text, '\n');
-    put_settings(&text, t, model_name, model_hash, version);
-    while (start < text.size && (n = utf8_next(text.data + start, text.size - start, &code)) > 0 &&
-           is_space(code))
-        start += n;
+    put_basics(&text, t, source);
+    put_noise(&text, t);
+    put_hires(&text, t);
+    put_inpaint(&text, t);
+    put_text(&text, t, source);
+    put_sampling(&text, t);
+    put(&text, "Version", source->version);
+    start = utf8_blank(buf_text(&text), text.size);
     if (text.failed)
         ret_text->failed = true;
     else

@@ -63,6 +63,36 @@ size_t utf8_cut(const char *text, size_t size, size_t max_size)
     return max_size;
 }
 
+static bool is_space(uint32_t code)
+{
+    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 ||
+           code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
+           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+}
+
+size_t utf8_blank(const char *text, size_t size)
+{
+    size_t start = 0, n;
+    uint32_t code;
+
+    while (start < size && (n = utf8_next(text + start, size - start, &code)) > 0 && is_space(code))
+        start += n;
+    return start;
+}
+
+size_t utf8_without_blank_end(const char *text, size_t size)
+{
+    size_t at = 0, end = 0, n;
+    uint32_t code;
+
+    while (at < size && (n = utf8_next(text + at, size - at, &code)) > 0) {
+        at += n;
+        if (!is_space(code))
+            end = at;
+    }
+    return end;
+}
+
 /* Latin Extended-A: capitals and small letters in turn, with shifts of parity between. */
 static uint32_t fold_latin_a(uint32_t code)
 {

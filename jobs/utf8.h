@@ -22,6 +22,11 @@ bool utf8_valid(const char *text);
 /* The largest size <= max_size at which text can be cut without splitting a character. */
 size_t utf8_cut(const char *text, size_t size, size_t max_size);
 
+/* Bytes of white space, as Python's str.strip() sees it, at the start of text; and the bytes that
+ * are left of it without the white space at its end. */
+size_t utf8_blank(const char *text, size_t size);
+size_t utf8_without_blank_end(const char *text, size_t size);
+
 /*
  * The lower-case form of a letter with two cases, in Latin, Greek, Cyrillic and Armenian; any other
  * code point unchanged. Serves to see which file names a case-insensitive file system takes for

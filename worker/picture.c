@@ -75,12 +75,20 @@ out:
 static int encode(const struct task *t, const struct picture_model *model,
                   const struct image *image, struct buf *ret_png, struct err *e)
 {
+    struct parameters_source source;
     struct buf parameters = {0}, litho = {0};
     char *name = NULL;
     int rc;
 
     TRY(model_name(model->path, &name, e));
-    parameters_text(t, name, model->hash, "Lithograph " LITHO_VERSION, &parameters);
+    source = (struct parameters_source){.model_name = name,
+                                        .model_hash = model->hash,
+                                        .vae_name = model->vae_name,
+                                        .vae_hash = model->vae_hash,
+                                        .lora_hashes = model->lora_hashes,
+                                        .ti_hashes = model->ti_hashes,
+                                        .version = "Lithograph " LITHO_VERSION};
+    parameters_text(t, &source, &parameters);
     TRY(buf_check(&parameters, e));
     TRY(litho_text(t, model, name, &litho, e));
     {

@@ -31,6 +31,8 @@ struct picture_model {
     const struct model_file *assets; /* [n_assets]: what else decided the pixels, by name */
     size_t n_assets;
     const char *hash; /* SHA-256 of the U-Net's weights, hex */
+    /* As struct parameters_source has them; may be NULL. */
+    const char *vae_name, *vae_hash, *lora_hashes, *ti_hashes;
     const char *device_class;
     enum precision precision; /* that it computed in, whatever the task asked for */
 };

@@ -33,11 +33,18 @@ static struct task make(const char *prompt, const char *negative)
                          .seed = 1};
 }
 
+static struct parameters_source source(const char *model)
+{
+    return (struct parameters_source){
+        .model_name = model, .model_hash = hash, .version = "Lithograph 0.1.0"};
+}
+
 static void assert_text(struct task t, const char *model, const char *expected)
 {
+    const struct parameters_source from = source(model);
     struct buf text = {0};
 
-    parameters_text(&t, model, hash, "Lithograph 0.1.0", &text);
+    parameters_text(&t, &from, &text);
     assert_string_equal(buf_text(&text), expected);
     buf_done(&text);
 }
@@ -84,19 +91,133 @@ static void values_are_quoted_only_where_a_reader_would_split(void **state)
 static void numbers_and_labels_are_the_web_uis(void **state)
 {
     struct task t = make("x", "");
-    struct buf text = {0};
 
     (void)state;
     t.cfg_scale = 7.5;
     t.seed = TASK_SEED_MAX;
     t.sampler = SAMPLER_EULER_A;
     t.scheduler = SCHEDULER_AUTOMATIC;
-    parameters_text(&t, "m", hash, "v", &text);
-    assert_string_equal(buf_text(&text),
-                        "x\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, "
-                        "Seed: 9007199254740991, Size: 128x192, Model hash: 0123456789, Model: m, "
-                        "RNG: CPU, Version: v");
+    assert_text(t, "m",
+                "x\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, "
+                "Seed: 9007199254740991, Size: 128x192, Model hash: 0123456789, Model: m, "
+                "RNG: CPU, Version: Lithograph 0.1.0");
+}
+
+/* The line after Model, without Version. */
+static void assert_rest(struct task t, const struct parameters_source *from, const char *expected)
+{
+    struct buf text = {0};
+    const char *at, *end;
+
+    parameters_text(&t, from, &text);
+    at = strstr(buf_text(&text), ", Model: m");
+    end = strstr(buf_text(&text), ", Version: ");
+    assert_non_null(at);
+    assert_non_null(end);
+    at += strlen(", Model: m");
+    text.data[end - text.data] = 0;
+    assert_string_equal(*at ? at + 2 : at, expected);
     buf_done(&text);
+}
+
+static void what_automatic_comes_to_is_told(void **state)
+{
+    struct task t = make("x", "");
+
+    (void)state;
+    t.scheduler = SCHEDULER_AUTOMATIC;
+    assert_text(t, "m", "x\n" SETTINGS("Model: m")); /* DPM++ 2M: Karras */
+}
+
+static void variations_and_another_vae_stand_before_the_noise(void **state)
+{
+    struct parameters_source from = source("m");
+    struct task t = make("x", "");
+
+    (void)state;
+    from.vae_name = "mse.safetensors";
+    from.vae_hash = hash;
+    t.subseed = 7;
+    t.seed_resize_from_w = 64;
+    t.seed_resize_from_h = 96;
+    t.clip_skip = 2;
+    t.rng = RNG_NV;
+    assert_rest(t, &from,
+                "VAE hash: 0123456789, VAE: mse.safetensors, Seed resize from: 64x96, Clip skip: "
+                "2, RNG: NV");
+    t.subseed_strength = 0.25;
+    assert_rest(t, &from,
+                "VAE hash: 0123456789, VAE: mse.safetensors, Variation seed: 7, Variation seed "
+                "strength: 0.25, Seed resize from: 64x96, Clip skip: 2, RNG: NV");
+}
+
+static void strength_is_told_where_it_decides(void **state)
+{
+    struct parameters_source from = source("m");
+    struct task t = make("x", "");
+
+    (void)state;
+    t.denoising_strength = 0.75;
+    assert_rest(t, &from, "RNG: CPU");
+    t.init_image = (char *)"/a.png";
+    assert_rest(t, &from, "Denoising strength: 0.75, RNG: CPU");
+    t.init_image = NULL;
+    t.hr_scale = 1.5;
+    assert_rest(t, &from,
+                "Denoising strength: 0.75, RNG: CPU, Hires upscale: 1.5, Hires upscaler: Latent");
+    t.hr_resize_x = 512;
+    t.hr_second_pass_steps = 8;
+    t.hr_upscaler = UPSCALER_LATENT_NEAREST;
+    assert_rest(t, &from,
+                "Denoising strength: 0.75, RNG: CPU, Hires resize: 512x0, Hires steps: 8, Hires "
+                "upscaler: Latent (nearest)");
+}
+
+static void inpainting_tells_what_differs(void **state)
+{
+    struct parameters_source from = source("m");
+    struct task t = make("x", "");
+
+    (void)state;
+    t.denoising_strength = 1;
+    t.init_image = t.mask = (char *)"/a.png";
+    t.mask_blur = 4;
+    assert_rest(t, &from, "Denoising strength: 1, RNG: CPU, Mask blur: 4");
+    t.inpainting_mask_invert = t.inpaint_full_res = true;
+    t.inpaint_full_res_padding = 32;
+    t.inpainting_fill = FILL_LATENT_NOISE;
+    assert_rest(t, &from,
+                "Denoising strength: 1, RNG: CPU, Mask mode: Inpaint not masked, Mask blur: 4, "
+                "Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise");
+}
+
+static void text_and_sampling_come_last(void **state)
+{
+    struct parameters_source from = source("m");
+    struct task t = make("x", "");
+
+    (void)state;
+    from.lora_hashes = "fur: 0123456789ab, ink: ba9876543210";
+    from.ti_hashes = "bad: 00112233aabb";
+    t.emphasis = EMPHASIS_NO_NORM;
+    t.eta = (struct task_number){true, 0.5};
+    t.s_noise = (struct task_number){true, 1.01};
+    t.rescale_betas_zero_snr = true;
+    t.guidance_rescale = 0.7;
+    assert_rest(t, &from,
+                "RNG: CPU, CFG Rescale: 0.7, Lora hashes: \"fur: 0123456789ab, ink: "
+                "ba9876543210\", TI hashes: \"bad: 00112233aabb\", Noise Schedule: Zero Terminal "
+                "SNR, Eta: 0.5, Sigma noise: 1.01");
+    t.negative_prompt = (char *)"(blurry)";
+    t.sampler = SAMPLER_DDIM;
+    from.lora_hashes = from.ti_hashes = NULL;
+    assert_rest(t, &from,
+                "RNG: CPU, CFG Rescale: 0.7, Emphasis: No norm, Noise Schedule: Zero Terminal SNR, "
+                "Eta DDIM: 0.5, Sigma noise: 1.01");
+    t = make("x", "");
+    t.eta = (struct task_number){true, 1};
+    t.s_noise = (struct task_number){true, 1};
+    assert_rest(t, &from, "RNG: CPU");
 }
 
 /* --- the reader --- */
@@ -197,11 +318,12 @@ static void read_back(const char *text, struct buf *ret_prompt, struct buf *ret_
 
 static void assert_round_trip(const char *prompt, const char *negative, const char *model)
 {
+    const struct parameters_source from = source(model);
     struct task t = make(prompt, negative);
     struct buf text = {0}, got_prompt = {0}, got_negative = {0};
     json_t *pairs;
 
-    parameters_text(&t, model, hash, "Lithograph 0.1.0", &text);
+    parameters_text(&t, &from, &text);
     read_back(buf_text(&text), &got_prompt, &got_negative, &pairs);
     assert_string_equal(buf_text(&got_prompt), prompt);
     assert_string_equal(buf_text(&got_negative), negative);
@@ -237,6 +359,11 @@ int main(void)
         cmocka_unit_test(an_empty_prompt_leaves_no_empty_line),
         cmocka_unit_test(values_are_quoted_only_where_a_reader_would_split),
         cmocka_unit_test(numbers_and_labels_are_the_web_uis),
+        cmocka_unit_test(what_automatic_comes_to_is_told),
+        cmocka_unit_test(variations_and_another_vae_stand_before_the_noise),
+        cmocka_unit_test(strength_is_told_where_it_decides),
+        cmocka_unit_test(inpainting_tells_what_differs),
+        cmocka_unit_test(text_and_sampling_come_last),
         cmocka_unit_test(the_web_uis_reader_gets_every_value_back),
     };
 
