@@ -28,11 +28,10 @@ struct engine;
 enum backend { BACKEND_CPU, BACKEND_REF };
 
 struct engine_options {
-    const char *model; /* diffusers folder, or a single-file checkpoint (.safetensors) */
-    const char
-        *config;     /* folder whose JSON files describe a single-file checkpoint, or the name of a
-                        family ("sdxl-turbo"); NULL: the published configuration of its family */
-    const char *vae; /* diffusers folder or file of another VAE; NULL: the model's own */
+    const char *model;  /* diffusers folder, or a single-file checkpoint (.safetensors) */
+    const char *config; /* folder whose JSON files describe a single-file checkpoint; NULL: the
+                           published configuration of its family */
+    const char *vae;    /* diffusers folder or file of another VAE; NULL: the model's own */
     /* Where prompts' <lora:name:weight> and embeddings are found as NAME.safetensors: folders, the
      * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */
     const char *const *lora_folders, *const *embedding_folders;
@@ -43,8 +42,8 @@ struct engine_options {
 };
 
 /*
- * Opens a checkpoint (checkpoint.h says which). All files are read and checked: a missing file or
- * tensor, a wrong shape, a config value the engine cannot honour is an error that names it
+ * Opens a diffusers StableDiffusionPipeline folder. All files are read and checked: a missing file
+ * or tensor, a wrong shape, a config value the engine cannot honour is an error that names it
  * (ERR_MISSING, ERR_INPUT). ERR_OOM: the weights do not fit the budget.
  */
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e);
@@ -62,8 +61,7 @@ const char *engine_probe_class(enum backend backend, enum precision precision);
 
 /* SHA-256 of every file of the model that decides pixels, computed at the first call and kept. */
 struct model_file {
-    const char
-        *path; /* relative to the model folder: "unet/config.json"; as checkpoint_file's name */
+    const char *path; /* relative to the model folder: "unet/config.json" */
     char sha256[HASH_HEX_SIZE];
 };
 int engine_files(struct engine *g, const struct model_file **ret_files, size_t *ret_n,
@@ -81,6 +79,8 @@ struct picture_in {
     const uint8_t *pixels; /* RGB [height, width, 3]; of a mask: grey [height, width] */
 };
 
+#define RENDER_SIDE_MAX 16384 /* pixels, of every picture here */
+
 /* What is repainted of the initial picture. */
 struct inpaint {
     struct picture_in mask; /* of the initial picture's size; white is repainted */
@@ -91,12 +91,16 @@ struct inpaint {
     int full_res_padding; /* pixels around it, of the initial picture */
 };
 
-/* A second pass at a larger size. */
+#define HIRES_SCALE_MAX 16
+
+/* A second pass at a larger size; of text to picture alone. */
 struct hires {
-    double scale;      /* 1..16; 0 with width and height 0: no second pass */
-    int width, height; /* of the final picture, pixels; 0: width or height times scale */
+    double scale;      /* 1..HIRES_SCALE_MAX; 0 with width and height 0: no second pass */
+    int width, height; /* of the final picture, pixels, multiples of 8, instead of scale; one of
+                          them 0: by the first picture's ratio */
     enum upscaler upscaler;
-    int steps; /* of the second pass; 0: as many as the first */
+    int steps; /* of the second pass' schedule, of which denoising_strength says how many run; 0: as
+                  many as the first */
 };
 
 /* Zero is every field's default, where 0 is not a value that it could have. */
@@ -135,7 +139,10 @@ struct render {
         *cancel; /* when it becomes true the render ends with ERR_CANCELLED; may be NULL */
 };
 
-/* Pixels of the picture that the render makes, with outpainting and the second pass. */
+/*
+ * Pixels of the picture that the render makes: with outpainting and the second pass; with
+ * inpaint.full_res those of the initial picture.
+ */
 void render_size(const struct render *r, int *ret_width, int *ret_height);
 
 /* Bytes that the render will take at its peak, weights included. ERR_INPUT for what cannot be
@@ -157,7 +164,7 @@ size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LO
 struct image {
     int width, height; /* pixels */
     uint8_t *pixels;   /* [height, width, 3] RGB; owned */
-    bool black;        /* every number is 0 */
+    bool black;        /* every number that was decoded is 0 */
 };
 void image_done(struct image *image);
 
