@@ -45,10 +45,10 @@ bool loader_has(const struct loader *ld, const char *format, ...)
     return copy.rc == 0 && weights_find(ld->weights, name, &t);
 }
 
-/* Counts the tensor's float32 size against the budget. */
-static void account(struct loader *ld, const struct tensor *t)
+/* Counts memory against the budget. */
+static void account(struct loader *ld, uint64_t bytes)
 {
-    ld->bytes += (uint64_t)tensor_count(t) * sizeof(float);
+    ld->bytes += bytes;
     if (ld->rc == 0 && ld->budget_bytes != 0 && ld->bytes > ld->budget_bytes)
         ld->rc =
             err_set(ld->e, ERR_OOM, "'%s': the weights alone take more than the budget of %.1f MiB",
@@ -58,11 +58,8 @@ static void account(struct loader *ld, const struct tensor *t)
 static void get(struct loader *ld, const char *name, int rank, const int64_t *shape,
                 struct tensor *ret_t)
 {
-    if (ld->rc != 0)
-        return;
-    ld->rc = weights_get(ld->weights, name, rank, shape, ret_t, ld->e);
     if (ld->rc == 0)
-        account(ld, ret_t);
+        ld->rc = weights_get(ld->weights, name, rank, shape, ret_t, ld->e);
 }
 
 /* weight and bias tensors of a layer whose name is given without ending. */
@@ -126,6 +123,7 @@ struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, b
 {
     int64_t shape[4] = {out, in, 1, 1};
     struct tensor w = {0}, b = {0};
+    uint64_t before = ld->ops->weight_bytes;
     struct linear_layer *l;
     struct pair name;
     va_list args;
@@ -149,6 +147,7 @@ struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, b
         return NULL;
     *l = (struct linear_layer){.in = in, .out = out};
     ld->rc = ld->ops->linear_new(ld->ops, &w, bias ? &b : NULL, &l->base, ld->e);
+    account(ld, ld->ops->weight_bytes - before);
     list_layer(ld, &name, l, NULL);
     if (ld->rc == 0)
         return l;
@@ -161,6 +160,7 @@ struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int k
 {
     int64_t shape[4] = {out, in, kernel, kernel};
     struct tensor w = {0}, b = {0};
+    uint64_t before = ld->ops->weight_bytes;
     struct conv_layer *c;
     struct pair name;
     va_list args;
@@ -179,6 +179,7 @@ struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int k
         return NULL;
     *c = (struct conv_layer){.in = in, .out = out, .kernel = kernel};
     ld->rc = ld->ops->conv_new(ld->ops, &w, &b, &c->base, ld->e);
+    account(ld, ld->ops->weight_bytes - before);
     list_layer(ld, &name, NULL, c);
     if (ld->rc == 0)
         return c;
@@ -246,7 +247,11 @@ void *loader_items(struct loader *ld, size_t n_items, size_t item_size)
     if (items == NULL)
         ld->rc = err_set(ld->e, ERR_OOM, "'%s': no memory for %zu numbers",
                          weights_path(ld->weights), n_items);
-    return items;
+    account(ld, n_items * item_size);
+    if (ld->rc == 0)
+        return items;
+    free(items);
+    return NULL;
 }
 
 int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,

@@ -48,7 +48,7 @@ struct loader {
     const struct weights *weights;
     const char *prefix;        /* put before every name; NULL: none */
     struct layer_list *layers; /* gets every layer that is loaded; NULL: nobody asks */
-    uint64_t bytes;            /* float32 bytes of what was loaded so far */
+    uint64_t bytes;            /* that what was loaded so far takes, as the backend holds it */
     uint64_t budget_bytes;     /* ERR_OOM when bytes pass it; 0: no limit */
     struct err *e;
     int rc;

@@ -35,7 +35,8 @@ struct ops {
     const char *device_class; /* "ref", "cpu", "cpu-amx": what the bytes depend on */
     enum precision precision; /* of products: PRECISION_F32 or PRECISION_BF16 */
     bool planning;
-    struct arena *arena; /* scratch of the ops; set by the caller before the first op */
+    uint64_t weight_bytes; /* that all layers now alive take, with padding */
+    struct arena *arena;   /* scratch of the ops; set by the caller before the first op */
 
     void (*free)(struct ops *o);
 

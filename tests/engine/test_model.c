@@ -80,7 +80,7 @@ static void config_values_that_are_not_implemented_are_refused(void **state)
         {"unet/config.json", "act_fn", "\"mish\""},
         {"unet/config.json", "resnet_time_scale_shift", "\"scale_shift\""},
         {"unet/config.json", "class_embed_type", "\"timestep\""},
-        {"unet/config.json", "addition_embed_type", "\"text_time\""},
+        {"unet/config.json", "addition_embed_type", "\"text_image\""},
         {"unet/config.json", "dual_cross_attention", "true"},
         {"unet/config.json", "center_input_sample", "true"},
         {"unet/config.json", "only_cross_attention", "[false, true, false, false]"},

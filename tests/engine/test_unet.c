@@ -259,6 +259,34 @@ static void sample_does_not_depend_on_its_batch_mate_or_the_threads(void **state
     check_independence("sdxl", 16 * 24 * 4);
 }
 
+static void weights_are_counted_as_the_backend_holds_them(void **state)
+{
+    (void)state;
+    for (int b = 0; b < N_BACKENDS; b++) {
+        struct ops *o = backend_open(b);
+        struct part p = golden_part("sd1", "unet");
+        uint64_t bytes = 1000, numbers = 0;
+        struct unet *u = NULL;
+
+        for (size_t i = 0; i < weights_count(p.weights); i++) {
+            struct tensor t;
+
+            assert_true(weights_find(p.weights, weights_name(p.weights, i), &t));
+            numbers += (uint64_t)tensor_count(&t);
+        }
+        assert_int_equal(unet_open(&p.source, o, 4 * numbers, &bytes, &u, NULL), ERR_OOM);
+        assert_int_equal(bytes, 1000);
+        assert_int_equal(o->weight_bytes, 0);
+        assert_ok(unet_open(&p.source, o, 0, &bytes, &u, e));
+        part_close(&p);
+        assert_true(bytes - 1000 > o->weight_bytes); /* norms, which are not the backend's */
+        assert_in_range(bytes - 1000, 4 * numbers, 4 * numbers + 4 * numbers / 10);
+        unet_close(u);
+        assert_int_equal(o->weight_bytes, 0);
+        o->free(o);
+    }
+}
+
 /*
  * Of a large picture, in maps of the first level's size and width (64 numbers a pixel): about 4 are
  * kept on the way down, 1 is the map of the way up, 7 are in self-attention (the stream, its norm,
@@ -292,6 +320,7 @@ int main(void)
         cmocka_unit_test(sdxl_with_size_conditioning_equals_diffusers),
         cmocka_unit_test(oracle_backend_equals_diffusers),
         cmocka_unit_test(sample_does_not_depend_on_its_batch_mate_or_the_threads),
+        cmocka_unit_test(weights_are_counted_as_the_backend_holds_them),
         cmocka_unit_test(memory_of_a_large_picture_is_twelve_maps),
     };
 

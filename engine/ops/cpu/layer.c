@@ -7,10 +7,21 @@
 
 #define LARGE_PAGE (2u << 20)
 
+static size_t unit_of(size_t n_bytes)
+{
+    return n_bytes < 2 * LARGE_PAGE ? 64 : LARGE_PAGE;
+}
+
+size_t layer_memory_size(size_t n_bytes)
+{
+    size_t unit = unit_of(n_bytes);
+
+    return (n_bytes + unit - 1) / unit * unit;
+}
+
 void *layer_memory(size_t n_bytes)
 {
-    size_t unit = n_bytes < 2 * LARGE_PAGE ? 64 : LARGE_PAGE;
-    size_t size = (n_bytes + unit - 1) / unit * unit;
+    size_t unit = unit_of(n_bytes), size = layer_memory_size(n_bytes);
     void *memory = aligned_alloc(unit, size);
 
 #if defined(MADV_HUGEPAGE)
@@ -29,8 +40,9 @@ static float *zero_floats(int64_t n)
     return floats;
 }
 
-static void layer_done(struct linear *l)
+static void layer_done(struct ops *o, struct linear *l)
 {
+    o->weight_bytes -= l->bytes;
     free(l->w);
     free(l->bf16);
     free(l->bias);
@@ -80,11 +92,12 @@ static int pack_bf16(struct linear *l, const struct tensor *w, int64_t panel)
 #define pack_bf16 pack_f32 /* never called */
 #endif
 
-static int layer_init(const struct cpu *cpu, struct linear *l, const struct tensor *w,
+static int layer_init(struct cpu *cpu, struct linear *l, const struct tensor *w,
                       const struct tensor *bias, struct err *e)
 {
     int failed = 0, threads;
     int64_t taps;
+    size_t size;
 
     l->out = w->shape[0];
     l->in = w->shape[1];
@@ -92,11 +105,13 @@ static int layer_init(const struct cpu *cpu, struct linear *l, const struct tens
     l->kw = w->rank == 4 ? w->shape[3] : 1;
     l->panels = (l->out + PANEL - 1) / PANEL;
     taps = l->kh * l->kw;
+    size = cpu->bf16 ? (size_t)(l->panels * ((l->in + STEP - 1) / STEP) * taps) * PANEL_STEP *
+                           sizeof *l->bf16
+                     : (size_t)(l->panels * taps * l->in * PANEL) * sizeof *l->w;
     if (cpu->bf16)
-        l->bf16 = layer_memory((size_t)(l->panels * ((l->in + STEP - 1) / STEP) * taps) *
-                               PANEL_STEP * sizeof *l->bf16);
+        l->bf16 = layer_memory(size);
     else
-        l->w = layer_memory((size_t)(l->panels * taps * l->in * PANEL) * sizeof *l->w);
+        l->w = layer_memory(size);
     l->bias = zero_floats(l->panels * PANEL);
     l->zeros = zero_floats(l->in);
     if ((!l->w && !l->bf16) || !l->bias || !l->zeros)
@@ -112,14 +127,16 @@ static int layer_init(const struct cpu *cpu, struct linear *l, const struct tens
         return err_set(e, failed, "no memory for a layer's weights");
     if (bias)
         tensor_to_f32(bias, l->bias);
+    l->bytes = layer_memory_size(size) + layer_memory_size((size_t)l->in * sizeof *l->zeros) +
+               layer_memory_size((size_t)(l->panels * PANEL) * sizeof *l->bias);
+    cpu->ops.weight_bytes += l->bytes;
     return 0;
 }
 
 void cpu_linear_free(struct ops *o, struct linear *l)
 {
-    (void)o;
     if (l)
-        layer_done(l);
+        layer_done(o, l);
     free(l);
 }
 
@@ -133,7 +150,7 @@ int cpu_linear_new(struct ops *o, const struct tensor *w, const struct tensor *b
     l = calloc(1, sizeof *l);
     if (!l)
         TRY(err_set(e, ERR_OOM, "no memory for a layer"));
-    TRY(layer_init((const struct cpu *)o, l, w, bias, e));
+    TRY(layer_init((struct cpu *)o, l, w, bias, e));
     *ret_l = l;
     l = NULL;
 out:
@@ -143,9 +160,8 @@ out:
 
 void cpu_conv_free(struct ops *o, struct conv *c)
 {
-    (void)o;
     if (c)
-        layer_done(&c->layer);
+        layer_done(o, &c->layer);
     free(c);
 }
 
@@ -159,7 +175,7 @@ int cpu_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bia
     c = calloc(1, sizeof *c);
     if (!c)
         TRY(err_set(e, ERR_OOM, "no memory for a layer"));
-    TRY(layer_init((const struct cpu *)o, &c->layer, w, bias, e));
+    TRY(layer_init((struct cpu *)o, &c->layer, w, bias, e));
     *ret_c = c;
     c = NULL;
 out:

@@ -17,6 +17,7 @@ struct linear {
     uint16_t *bf16; /* [panels][in / STEP, rounded up][kh * kw][PANEL_STEP], see bf16.h */
     float *bias;    /* [panels * PANEL], zeros where there is none */
     float *zeros;   /* [in], what lies outside of a picture */
+    size_t bytes;   /* of all of these; counted in the backend's weight_bytes */
 };
 
 /* Both are the same thing; ops.h tells them apart for the networks' sake. */
@@ -35,6 +36,7 @@ struct product {
 
 /* 64-byte aligned, or NULL. On large pages where the system has them. Not zeroed; free(3). */
 void *layer_memory(size_t n_bytes);
+size_t layer_memory_size(size_t n_bytes); /* what is taken for it */
 
 /* f32_layer.c */
 void f32_product(const struct cpu *cpu, const struct product *p);

@@ -15,6 +15,7 @@ struct linear {
     float *w;    /* [in, out], owned with all behind it */
     float *bias; /* [out], zeros if there was none */
     double *sum; /* [out], one row of results */
+    size_t bytes;
 };
 
 struct conv {
@@ -22,6 +23,7 @@ struct conv {
     float *w;    /* [kh, kw, in, out] */
     float *bias; /* [out] */
     double *sum; /* [out] */
+    size_t bytes;
 };
 
 double ref_activate(double x, enum activation act)
@@ -63,11 +65,18 @@ out:
     return rc;
 }
 
+/* Of what load() gave; counted in the backend's weight_bytes. */
+static size_t load_size(const struct tensor *w)
+{
+    return (size_t)tensor_count(w) * sizeof(float) +
+           (size_t)w->shape[0] * (sizeof(float) + sizeof(double));
+}
+
 static void ref_linear_free(struct ops *o, struct linear *l)
 {
-    (void)o;
     if (!l)
         return;
+    o->weight_bytes -= l->bytes;
     free(l->w);
     free(l->bias);
     free(l->sum);
@@ -87,6 +96,7 @@ static int ref_linear_new(struct ops *o, const struct tensor *w, const struct te
     l->out = w->shape[0];
     l->in = w->shape[1];
     TRY(load(w, bias, &l->w, &l->bias, &l->sum, e));
+    o->weight_bytes += l->bytes = load_size(w);
     *ret_l = l;
     l = NULL;
 out:
@@ -96,9 +106,9 @@ out:
 
 static void ref_conv_free(struct ops *o, struct conv *c)
 {
-    (void)o;
     if (!c)
         return;
+    o->weight_bytes -= c->bytes;
     free(c->w);
     free(c->bias);
     free(c->sum);
@@ -120,6 +130,7 @@ static int ref_conv_new(struct ops *o, const struct tensor *w, const struct tens
     c->kh = w->shape[2];
     c->kw = w->shape[3];
     TRY(load(w, bias, &c->w, &c->bias, &c->sum, e));
+    o->weight_bytes += c->bytes = load_size(w);
     *ret_c = c;
     c = NULL;
 out:
