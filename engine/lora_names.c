@@ -97,13 +97,14 @@ static void cut_prefix(char *text, const char *prefix)
 /* lora_A.NAME.weight as lora_A.weight: PEFT's name of the adapter says nothing here. */
 static void cut_adapter_name(char *name)
 {
-    char *at = strstr(name, ".lora_A."), *end = name + strlen(name) - strlen("weight");
+    char *at = strstr(name, ".lora_A."), *end;
 
     if (at == NULL)
         at = strstr(name, ".lora_B.");
     if (at == NULL || !ends_with(name, ".weight"))
         return;
     at += strlen(".lora_A.");
+    end = name + strlen(name) - strlen("weight");
     if (at < end)
         cut(at, (size_t)(end - at));
 }

@@ -35,7 +35,8 @@ static inline void st_add_floats(struct st_file *f, const char *name, const floa
 {
     struct tensor t = {.data = values, .dtype = DTYPE_F32, .rank = rank};
 
-    memcpy(t.shape, shape, (size_t)rank * sizeof *shape);
+    if (rank > 0)
+        memcpy(t.shape, shape, (size_t)rank * sizeof *shape);
     st_add(f, name, &t);
 }
 
@@ -57,7 +58,7 @@ static inline void st_save(struct st_file *f, const char *path)
     size = strlen(text);
     buf_append(&all, &size, sizeof size);
     buf_append(&all, text, size);
-    buf_append(&all, f->data.data, f->data.size);
+    buf_append(&all, buf_text(&f->data), f->data.size);
     assert_ok(buf_check(&all, e));
     write_file(path, all.data, all.size);
     free(text);

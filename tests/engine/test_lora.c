@@ -605,6 +605,54 @@ static void failure_leaves_the_model_without_any(void **state)
     subject_close(&s);
 }
 
+static void write_conv_in(const char *folder, float down_value, float up_value)
+{
+    static float down[4 * 9], up[32];
+    char path[FOLDER_SIZE + 32];
+    struct st_file f;
+
+    down[35] = down_value;
+    up[31] = up_value;
+    st_begin(&f);
+    st_add_floats(&f, "unet.conv_in.lora_A.weight", down, 4, (int64_t[]){1, 4, 3, 3});
+    st_add_floats(&f, "unet.conv_in.lora_B.weight", up, 4, (int64_t[]){32, 1, 1, 1});
+    snprintf(path, sizeof path, "%s/x.safetensors", folder);
+    st_save(&f, path);
+}
+
+static void numbers_that_are_not_finite_are_refused(void **state)
+{
+    static const struct {
+        float down, up;
+        double weight;
+        const char *said;
+    } cases[] = {
+        {NAN, 1, 1, "unet.conv_in.lora_A.weight"},
+        {1, INFINITY, 1, "unet.conv_in.lora_B.weight"},
+        {1, 1e30f, 1e30, "unet.conv_in.lora_B.weight"}, /* finite before it is weighted */
+        {1, 1, 1, NULL},
+    };
+    char folder[FOLDER_SIZE];
+    const char *const folders[] = {folder, NULL};
+    struct subject s;
+
+    (void)state;
+    lora_folder(folder, "finite");
+    subject_open(&s, 1, "sd1", "lora-result", folders);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct lora_use use = {"x", cases[i].weight, cases[i].weight};
+        struct err why = {0};
+
+        write_conv_in(folder, cases[i].down, cases[i].up);
+        assert_int_equal(model_loras(s.model, &use, 1, &why), cases[i].said ? ERR_INPUT : 0);
+        if (cases[i].said != NULL)
+            assert_non_null(strstr(why.text, cases[i].said));
+        take_off(&s);
+    }
+    subject_close(&s);
+    lora_folder_remove(folder);
+}
+
 static void lists_that_cannot_be_meant_are_refused(void **state)
 {
     const struct lora_use twice[2] = {{"lora", 0.8, 0.8}, {"lora", 0.1, 0}};
@@ -639,6 +687,7 @@ int main(void)
         cmocka_unit_test(bytes_count_against_the_budget_while_they_are_there),
         cmocka_unit_test(file_that_changed_on_disk_is_read_again),
         cmocka_unit_test(failure_leaves_the_model_without_any),
+        cmocka_unit_test(numbers_that_are_not_finite_are_refused),
         cmocka_unit_test(lists_that_cannot_be_meant_are_refused),
     };
 
