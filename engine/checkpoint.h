@@ -2,8 +2,18 @@
  * One model on disk, whatever its layout: parts to open networks from, tokenizers, the scheduler's
  * configuration, and the files that decide pixels. It loads nothing: struct model does.
  *
- * Layouts: a diffusers folder of a Stable Diffusion or Stable Diffusion XL pipeline, text to
- * picture, image to image or inpainting.
+ * Layouts:
+ * - a diffusers folder of a Stable Diffusion or Stable Diffusion XL pipeline, text to picture,
+ * image to image or inpainting; weights as one file, shards with an index, or a variant (part.h);
+ * - one .safetensors file with the names of the original checkpoints (latent-diffusion for SD 1 and
+ *   2, generative-models for SDXL). What its shapes do not tell follows the published configuration
+ *   of its family (family.h), or a configuration that is named. Tensors that are not asked for
+ *   (model_ema., alphas_cumprod, position_ids, logit_scale, ...) are left alone; one that is
+ * missing is an error that names it as the file would. Another VAE may take the place of the
+ * model's own: a folder, or a file in original or diffusers' names, whose groups and scaling are
+ * then as those of the model's own.
+ *
+ * Pickles (.ckpt, .pt, .bin) are refused, by their bytes too.
  *
  * Read-only after open: any thread.
  *
@@ -30,7 +40,10 @@ enum checkpoint_part {
 };
 
 struct checkpoint_options {
-    const char *model; /* folder */
+    const char *model;  /* folder or file */
+    const char *config; /* of a file: a diffusers folder whose JSON files (and tokenizers, if it has
+                           them) decide, or the name of a family; NULL: the file's own family */
+    const char *vae; /* folder (of a VAE, or a pipeline with one) or file; NULL: the model's own */
 };
 
 /*
@@ -63,7 +76,8 @@ int checkpoint_schedule(const struct checkpoint *c, struct schedule_config **ret
 
 /* A file whose bytes decide pixels. */
 struct checkpoint_file {
-    char *name;    /* relative to the model's folder: "unet/config.json" */
+    char *name;    /* relative to the model's folder: "unet/config.json"; of a model in one file its
+                      own;    what config and vae brought begins with "config:" and "vae:" */
     char *path;    /* where it is */
     bool denoiser; /* holds weights of the U-Net */
 };

@@ -32,10 +32,17 @@ static const struct part_folder {
     [CHECKPOINT_VAE] = {"vae", "AutoencoderKL", "diffusion_pytorch_model.safetensors"},
 };
 
+const char *checkpoint_part_name(enum checkpoint_part part)
+{
+    return folders[part].name;
+}
+
 static bool has_part(const struct checkpoint *c, int part)
 {
     return part != CHECKPOINT_TEXT_2 || c->kind.xl;
 }
+
+/* ---- model_index.json */
 
 static void read_class(struct checkpoint *c, struct config *index)
 {
@@ -88,54 +95,58 @@ out:
     return rc;
 }
 
-static int open_index(struct checkpoint *c, struct err *e)
+int checkpoint_read_index(struct checkpoint *c, const char *folder, const char *as, struct err *e)
 {
     char path[PATH_MAX];
     json_t *root = NULL;
     int rc = 0;
 
-    TRY(layer_path(path, c->path, "model_index.json", e));
+    TRY(layer_path(path, folder, "model_index.json", e));
     TRY(json_read_file(path, &root, e));
     TRY(read_index(c, path, root, e));
-    TRY(checkpoint_add_file(c, c->path, "model_index.json", false, e));
+    TRY(checkpoint_add_file(c, as, folder, "model_index.json", false, e));
 out:
     json_decref(root);
     return rc;
 }
 
-/* NAME/FILE, if the folder has it or must have it. */
-static int add_file(struct checkpoint *c, const char *name, const char *file, bool needed,
-                    bool denoiser, struct err *e)
+/* ---- files */
+
+int checkpoint_add_part_file(struct checkpoint *c, const char *as, const char *folder,
+                             const char *name, const char *file, bool needed, bool denoiser,
+                             struct err *e)
 {
     char relative[PATH_MAX], path[PATH_MAX];
     int rc = 0;
 
     TRY(layer_path(relative, name, file, e));
-    TRY(layer_path(path, c->path, relative, e));
+    TRY(layer_path(path, folder, relative, e));
     if (needed || access(path, F_OK) == 0)
-        TRY(checkpoint_add_file(c, c->path, relative, denoiser, e));
+        TRY(checkpoint_add_file(c, as, folder, relative, denoiser, e));
 out:
     return rc;
 }
 
-/* The files of a part's weights: one, or an index and its shards. */
-static int add_weights(struct checkpoint *c, const char *name, const struct weights *w,
-                       bool denoiser, struct err *e)
+int checkpoint_add_weights(struct checkpoint *c, const char *as, const char *folder,
+                           const char *name, const struct weights *w, bool denoiser, struct err *e)
 {
     const char *index = weights_path(w), *file;
     int rc = 0;
 
     for (size_t i = 0; i < weights_files(w); i++) {
         file = weights_file_path(w, i);
-        TRY(add_file(c, name, strrchr(file, '/') + 1, true, denoiser, e));
+        TRY(checkpoint_add_part_file(c, as, folder, name, strrchr(file, '/') + 1, true, denoiser,
+                                     e));
         if (index != NULL && strcmp(file, index) == 0)
             index = NULL;
     }
     if (index != NULL)
-        TRY(add_file(c, name, strrchr(index, '/') + 1, true, false, e));
+        TRY(checkpoint_add_part_file(c, as, folder, name, strrchr(index, '/') + 1, true, false, e));
 out:
     return rc;
 }
+
+/* ---- parts */
 
 static int open_part(struct checkpoint *c, int part, struct err *e)
 {
@@ -145,47 +156,72 @@ static int open_part(struct checkpoint *c, int part, struct err *e)
 
     TRY(layer_path(path, c->path, f->name, e));
     TRY(part_open(&c->parts[part], path, f->file, e));
-    TRY(add_file(c, f->name, "config.json", true, false, e));
-    TRY(add_weights(c, f->name, c->parts[part].weights, part == CHECKPOINT_UNET, e));
+    TRY(checkpoint_add_part_file(c, "", c->path, f->name, "config.json", true, false, e));
+    TRY(checkpoint_add_weights(c, "", c->path, f->name, c->parts[part].weights,
+                               part == CHECKPOINT_UNET, e));
 out:
     return rc;
 }
 
-static int open_tokenizer(struct checkpoint *c, int i, struct err *e)
+int checkpoint_use_tokenizer(struct checkpoint *c, int i, const char *folder, const char *as,
+                             struct err *e)
 {
     static const char *const files[] = {"added_tokens.json",       "merges.txt",
                                         "special_tokens_map.json", "tokenizer.json",
                                         "tokenizer_config.json",   "vocab.json"};
     const char *name = i == 0 ? "tokenizer" : "tokenizer_2";
-    char path[PATH_MAX];
     int rc = 0;
 
-    TRY(layer_path(path, c->path, name, e));
-    c->tokenizers[i] = strdup(path);
+    c->tokenizers[i] = checkpoint_text("%s/%s", folder, name);
     if (c->tokenizers[i] == NULL)
         TRY(err_set(e, ERR_OOM, "model '%s': no memory", c->path));
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
-        TRY(add_file(c, name, files[k], false, false, e));
+        TRY(checkpoint_add_part_file(c, as, folder, name, files[k], false, false, e));
 out:
     return rc;
 }
 
-int checkpoint_open_folder(struct checkpoint *c, struct err *e)
+int checkpoint_use_schedule(struct checkpoint *c, const char *folder, const char *as, struct err *e)
+{
+    static const char name[] = "scheduler/scheduler_config.json";
+
+    c->schedule = checkpoint_text("%s/%s", folder, name);
+    if (c->schedule == NULL)
+        return err_set(e, ERR_OOM, "model '%s': no memory", c->path);
+    return checkpoint_add_file(c, as, folder, name, false, e);
+}
+
+/* What another VAE in one file is like, but for its shapes; a model without its own has none. */
+static int read_vae_base(struct checkpoint *c, struct err *e)
 {
     char path[PATH_MAX];
     int rc = 0;
 
-    TRY(open_index(c, e));
-    TRY(layer_path(path, c->path, "scheduler/scheduler_config.json", e));
-    c->schedule = strdup(path);
-    if (c->schedule == NULL)
-        TRY(err_set(e, ERR_OOM, "model '%s': no memory", c->path));
-    TRY(add_file(c, "scheduler", "scheduler_config.json", true, false, e));
+    TRY(layer_path(path, c->path, "vae/config.json", e));
+    if (access(path, F_OK) == 0)
+        TRY(json_read_file(path, &c->vae_base, e));
+out:
+    return rc;
+}
+
+int checkpoint_open_folder(struct checkpoint *c, const struct checkpoint_options *o, struct err *e)
+{
+    int rc = 0;
+
+    if (o->config != NULL)
+        TRY(err_set(e, ERR_INPUT,
+                    "model '%s' is a folder, whose own configuration decides: config is for "
+                    "checkpoints in one file",
+                    c->path));
+    TRY(checkpoint_read_index(c, c->path, "", e));
+    TRY(checkpoint_use_schedule(c, c->path, "", e));
     for (int i = 0; i < (c->kind.xl ? 2 : 1); i++)
-        TRY(open_tokenizer(c, i, e));
+        TRY(checkpoint_use_tokenizer(c, i, c->path, "", e));
     for (int i = 0; i < CHECKPOINT_PARTS; i++)
-        if (has_part(c, i))
+        if (has_part(c, i) && (i != CHECKPOINT_VAE || o->vae == NULL))
             TRY(open_part(c, i, e));
+    if (o->vae != NULL)
+        TRY(read_vae_base(c, e));
 out:
     return rc;
 }

@@ -28,7 +28,8 @@ static int backend_new(enum backend backend, int threads, enum precision precisi
 
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e)
 {
-    const struct checkpoint_options source = {.model = o->model};
+    const struct checkpoint_options source = {
+        .model = o->model, .config = o->config, .vae = o->vae};
     struct engine *g = calloc(1, sizeof *g);
     int rc = 0;
 

@@ -28,10 +28,11 @@ struct engine;
 enum backend { BACKEND_CPU, BACKEND_REF };
 
 struct engine_options {
-    const char *model;  /* diffusers folder, or a single-file checkpoint (.safetensors) */
-    const char *config; /* folder whose JSON files describe a single-file checkpoint; NULL: the
-                           published configuration of its family */
-    const char *vae;    /* diffusers folder or file of another VAE; NULL: the model's own */
+    const char *model; /* diffusers folder, or a single-file checkpoint (.safetensors) */
+    const char
+        *config;     /* folder whose JSON files describe a single-file checkpoint, or the name of a
+                        family ("sdxl-turbo"); NULL: the published configuration of its family */
+    const char *vae; /* diffusers folder or file of another VAE; NULL: the model's own */
     /* Where prompts' <lora:name:weight> and embeddings are found as NAME.safetensors: folders, the
      * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */
     const char *const *lora_folders, *const *embedding_folders;
@@ -42,8 +43,8 @@ struct engine_options {
 };
 
 /*
- * Opens a diffusers StableDiffusionPipeline folder. All files are read and checked: a missing file
- * or tensor, a wrong shape, a config value the engine cannot honour is an error that names it
+ * Opens a checkpoint (checkpoint.h says which). All files are read and checked: a missing file or
+ * tensor, a wrong shape, a config value the engine cannot honour is an error that names it
  * (ERR_MISSING, ERR_INPUT). ERR_OOM: the weights do not fit the budget.
  */
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e);
@@ -61,7 +62,8 @@ const char *engine_probe_class(enum backend backend, enum precision precision);
 
 /* SHA-256 of every file of the model that decides pixels, computed at the first call and kept. */
 struct model_file {
-    const char *path; /* relative to the model folder: "unet/config.json" */
+    const char
+        *path; /* relative to the model folder: "unet/config.json"; as checkpoint_file's name */
     char sha256[HASH_HEX_SIZE];
 };
 int engine_files(struct engine *g, const struct model_file **ret_files, size_t *ret_n,

@@ -28,6 +28,13 @@ struct tokenizer;
  * what is wrong in it: a merge or a special token outside the vocabulary, a missing letter.
  */
 int tokenizer_open(const char *folder, struct tokenizer **ret_t, struct err *e);
+
+/*
+ * CLIP's own tables and length of 77, for checkpoints that carry no tokenizer. pad: what fills a
+ * chunk: "<|endoftext|>", or "!" (id 0) as OpenCLIP's text encoders have it. ERR_INPUT: pad is no
+ * token.
+ */
+int tokenizer_open_published(const char *pad, struct tokenizer **ret_t, struct err *e);
 void tokenizer_free(struct tokenizer *t);
 
 int tokenizer_max_length(const struct tokenizer *t); /* 77 */

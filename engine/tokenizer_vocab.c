@@ -1,5 +1,6 @@
 #include "engine/tokenizer_vocab.h"
 
+#include "engine/data.h"
 #include "engine/prompt/unicode.h"
 #include "proto/json.h"
 
@@ -10,6 +11,7 @@
 #define SPECIALS_MAX    1024
 #define ID_MAX          (1 << 24)
 #define LENGTH_MAX      4096 /* tokens of one chunk */
+#define CLIP_LENGTH     77
 
 /* Everything that is only needed while opening. */
 struct reading {
@@ -58,14 +60,12 @@ out:
 /* ---- merges */
 
 /* merges.txt: "#version" first, then one "a b" per line. */
-static int read_merges_text(struct reading *r)
+static int parse_merges(struct reading *r, const char *text)
 {
-    struct buf text = {0};
-    int rc = 0, number = 0;
+    int number = 0;
 
-    TRY(buf_read_file(&text, r->path, MERGES_FILE_MAX, r->e));
     r->merges = json_array();
-    for (char *line = text.data, *end; line && *line; line = end) {
+    for (const char *line = text, *end; *line; line = end) {
         size_t size = strcspn(line, "\n");
         end = line + size + (line[size] == '\n');
         number++;
@@ -74,10 +74,20 @@ static int read_merges_text(struct reading *r)
         if (size == 0 || (number == 1 && strncmp(line, "#version", 8) == 0))
             continue;
         if (json_array_append_new(r->merges, json_stringn(line, size)) != 0)
-            TRY(err_set(r->e, ERR_INPUT, "%s:%d: not UTF-8", r->path, number));
+            return err_set(r->e, ERR_INPUT, "%s:%d: not UTF-8", r->path, number);
     }
-    if (text.data && strlen(text.data) != text.size)
+    return 0;
+}
+
+static int read_merges_text(struct reading *r)
+{
+    struct buf text = {0};
+    int rc = 0;
+
+    TRY(buf_read_file(&text, r->path, MERGES_FILE_MAX, r->e));
+    if (strlen(buf_text(&text)) != text.size)
         TRY(err_set(r->e, ERR_INPUT, "%s: holds a NUL byte", r->path));
+    TRY(parse_merges(r, buf_text(&text)));
 out:
     buf_done(&text);
     return rc;
@@ -416,6 +426,19 @@ static int read_lists(struct reading *r)
     return 0;
 }
 
+static int read_four(struct reading *r)
+{
+    int32_t unknown;
+    int rc = 0;
+
+    TRY(read_named(r, "bos_token", "<|startoftext|>", &r->t->bos));
+    TRY(read_named(r, "eos_token", "<|endoftext|>", &r->t->eos));
+    TRY(read_named(r, "unk_token", "<|endoftext|>", &unknown));
+    TRY(read_named(r, "pad_token", "<|endoftext|>", &r->t->pad));
+out:
+    return rc;
+}
+
 /*
  * As transformers: tokenizer_config.json decides if it lists added_tokens_decoder, else
  * special_tokens_map.json goes before it (SD 2.1's two files differ in pad_token).
@@ -424,12 +447,8 @@ static int read_specials(struct reading *r)
 {
     json_t *map = NULL, *added = NULL,
            *decoder = json_object_get(r->config, "added_tokens_decoder");
-    int32_t unknown;
     int rc = 0;
 
-    r->t->specials = calloc(SPECIALS_MAX, sizeof *r->t->specials);
-    if (!r->t->specials)
-        return err_set(r->e, ERR_OOM, "no memory for special tokens");
     TRY(read_object(r, "added_tokens.json", &added));
     if (!json_is_object(decoder))
         TRY(read_added(r, added));
@@ -439,10 +458,7 @@ static int read_specials(struct reading *r)
         TRY(set_path(r, "tokenizer_config.json"));
         TRY(read_added(r, decoder));
     }
-    TRY(read_named(r, "bos_token", "<|startoftext|>", &r->t->bos));
-    TRY(read_named(r, "eos_token", "<|endoftext|>", &r->t->eos));
-    TRY(read_named(r, "unk_token", "<|endoftext|>", &unknown));
-    TRY(read_named(r, "pad_token", "<|endoftext|>", &r->t->pad));
+    TRY(read_four(r));
     TRY(read_lists(r));
 out:
     json_decref(map);
@@ -460,12 +476,26 @@ static int read_config(struct reading *r)
     if (read_object(r, "tokenizer_config.json", &r->config) != 0)
         return r->e ? r->e->code : ERR_INPUT;
     class = json_get_string_or(&j, r->config, "tokenizer_class", "CLIPTokenizer");
-    r->t->max_length = (int)json_get_int_or(&j, r->config, "model_max_length", 3, LENGTH_MAX, 77);
+    r->t->max_length =
+        (int)json_get_int_or(&j, r->config, "model_max_length", 3, LENGTH_MAX, CLIP_LENGTH);
     if (j.rc == 0 && strncmp(class, "CLIPTokenizer", 13) != 0)
         return err_set(r->e, ERR_INPUT,
                        "%s: 'tokenizer_class' is %.80s; only CLIPTokenizer is supported", r->path,
                        class);
     return j.rc;
+}
+
+/* The tables of a vocabulary and merges that are there. */
+static int init_tables(struct reading *r)
+{
+    int rc = 0;
+
+    TRY(check_vocab(r));
+    TRY(init_letters(r));
+    TRY(set_path(r, "merges.txt"));
+    TRY(init_merges(r));
+out:
+    return rc;
 }
 
 static int read_vocab(struct reading *r)
@@ -483,33 +513,66 @@ static int read_vocab(struct reading *r)
         else
             TRY(vocab_from_merges(r));
     }
-    TRY(check_vocab(r));
-    TRY(init_letters(r));
-    TRY(set_path(r, "merges.txt"));
-    TRY(init_merges(r));
+    TRY(init_tables(r));
 out:
     return rc;
+}
+
+static int reading_init(struct reading *r, struct err *e)
+{
+    r->e = e;
+    r->t = calloc(1, sizeof *r->t);
+    if (r->t)
+        r->t->specials = calloc(SPECIALS_MAX, sizeof *r->t->specials);
+    if (r->t && r->t->specials)
+        return 0;
+    return err_set(e, ERR_OOM, "no memory for a tokenizer");
+}
+
+/* Hands the tokenizer over if all went well. */
+static void reading_done(struct reading *r, int rc, struct tokenizer **ret_t)
+{
+    if (rc == 0)
+        *ret_t = r->t;
+    else
+        tokenizer_free(r->t);
+    json_decref(r->vocab);
+    json_decref(r->merges);
+    json_decref(r->config);
 }
 
 int tokenizer_open(const char *folder, struct tokenizer **ret_t, struct err *e)
 {
     struct err unseen;
-    struct reading r = {.folder = folder, .e = e ? e : &unseen};
+    struct reading r = {.folder = folder};
     int rc = 0;
 
-    r.t = calloc(1, sizeof *r.t);
-    if (!r.t)
-        return err_set(e, ERR_OOM, "no memory for a tokenizer");
+    TRY(reading_init(&r, e ? e : &unseen));
     TRY(read_config(&r));
     TRY(read_vocab(&r));
     TRY(read_specials(&r));
-    *ret_t = r.t;
-    r.t = NULL;
 out:
-    tokenizer_free(r.t);
-    json_decref(r.vocab);
-    json_decref(r.merges);
-    json_decref(r.config);
+    reading_done(&r, rc, ret_t);
+    return rc;
+}
+
+int tokenizer_open_published(const char *pad, struct tokenizer **ret_t, struct err *e)
+{
+    struct err unseen;
+    struct reading r = {.folder = "CLIP's published tokenizer"};
+    int rc = 0;
+
+    TRY(reading_init(&r, e ? e : &unseen));
+    r.t->max_length = CLIP_LENGTH;
+    TRY(set_path(&r, "merges.txt"));
+    TRY(parse_merges(&r, data_clip_merges));
+    TRY(vocab_from_merges(&r));
+    TRY(init_tables(&r));
+    r.config = json_pack("{s:s}", "pad_token", pad);
+    r.tokens = r.config;
+    TRY(read_four(&r));
+out:
+    reading_done(&r, rc, ret_t);
     return rc;
 }
 

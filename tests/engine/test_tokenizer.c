@@ -12,7 +12,7 @@
 
 #define MERGES "#version: 0.2\nh e\nhe y</w>\n"
 
-static struct tokenizer *clip; /* of tests/golden/tokens: merges.txt alone */
+static struct tokenizer *clip; /* of the published merges alone */
 static char folder[] = "/tmp/test_tokenizer_XXXXXX";
 
 static int open_clip(void **state)
@@ -20,7 +20,7 @@ static int open_clip(void **state)
     struct err e;
 
     (void)state;
-    if (!mkdtemp(folder) || tokenizer_open(GOLDEN_DIR "/tokens", &clip, &e) != 0)
+    if (!mkdtemp(folder) || tokenizer_open(SOURCE_DIR "/engine/data/clip", &clip, &e) != 0)
         return -1;
     return 0;
 }
@@ -100,11 +100,10 @@ static void assert_ids(const struct tokenizer *t, const char *text, size_t size,
     free(ids);
 }
 
-static void all_157_recorded_strings_give_transformers_ids(void **state)
+static void check_recorded_strings(const struct tokenizer *t)
 {
     json_t *cases = json_load_file(GOLDEN_DIR "/tokens/clip.json", JSON_ALLOW_NUL, NULL);
 
-    (void)state;
     assert_int_equal(json_array_size(cases), 157);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *item = json_array_get(cases, i), *ids = json_object_get(item, "ids");
@@ -114,10 +113,40 @@ static void all_157_recorded_strings_give_transformers_ids(void **state)
         assert_true(json_array_size(ids) <= 256);
         for (size_t k = 0; k < json_array_size(ids); k++)
             want[k] = (int32_t)json_integer_value(json_array_get(ids, k));
-        assert_ids(clip, json_string_value(text), json_string_length(text), want,
+        assert_ids(t, json_string_value(text), json_string_length(text), want,
                    json_array_size(ids));
     }
     json_decref(cases);
+}
+
+static void all_157_recorded_strings_give_transformers_ids(void **state)
+{
+    (void)state;
+    check_recorded_strings(clip);
+}
+
+static void the_published_tokenizer_is_built_in(void **state)
+{
+    struct tokenizer *t = NULL;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(tokenizer_open_published("<|endoftext|>", &t, &e), 0);
+    check_recorded_strings(t);
+    assert_int_equal(tokenizer_bos(t), 49406);
+    assert_int_equal(tokenizer_eos(t), 49407);
+    assert_int_equal(tokenizer_pad(t), 49407);
+    assert_int_equal(tokenizer_vocab_size(t), 49408);
+    assert_int_equal(tokenizer_max_length(t), 77);
+    tokenizer_free(t);
+    assert_int_equal(tokenizer_open_published("!", &t, &e), 0);
+    assert_int_equal(tokenizer_pad(t), 0);
+    /* a special token, so that one in the text is found before words are: as transformers */
+    assert_ids(t, "fox!", 4, (int32_t[]){3240, 0}, 2);
+    tokenizer_free(t);
+    t = NULL;
+    assert_int_equal(tokenizer_open_published("no token", &t, &e), ERR_INPUT);
+    assert_null(t);
 }
 
 /* The recorded rows of one model: its tokenizer folder, padded and cut. */
@@ -394,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_157_recorded_strings_give_transformers_ids),
+        cmocka_unit_test(the_published_tokenizer_is_built_in),
         cmocka_unit_test(the_models_recorded_rows_come_out),
         cmocka_unit_test(the_vocabulary_follows_from_the_merges),
         cmocka_unit_test(rows_are_padded_to_the_length),

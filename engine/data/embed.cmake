@@ -1,0 +1,21 @@
+# cmake -DFOLDER=engine/data -DOUT=engine_data.c -P embed.cmake: the published data as C strings.
+function(as_string file ret)
+  file(READ ${file} text)
+  string(REPLACE "\\" "\\\\" text "${text}")
+  string(REPLACE "\"" "\\\"" text "${text}")
+  string(REPLACE "?" "\\?" text "${text}") # no trigraphs
+  string(REPLACE "\n" "\\n\"\n    \"" text "${text}")
+  set(${ret} "\"${text}\"" PARENT_SCOPE)
+endfunction()
+
+file(GLOB files ${FOLDER}/families/*.json)
+list(SORT files)
+file(WRITE ${OUT} "/* Made from engine/data by embed.cmake. */\n#include \"engine/data.h\"\n\n")
+file(APPEND ${OUT} "const struct data_family data_families[] = {\n")
+foreach(file ${files})
+  get_filename_component(name ${file} NAME_WE)
+  as_string(${file} text)
+  file(APPEND ${OUT} "    {\"${name}\", ${text}},\n")
+endforeach()
+as_string(${FOLDER}/clip/merges.txt text)
+file(APPEND ${OUT} "    {0, 0}};\n\nconst char data_clip_merges[] =\n    ${text};\n")
