@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include "engine/hires.h"
 #include "engine/lora.h"
 #include "engine/pipeline.h"
 
@@ -155,23 +156,20 @@ out:
     return rc;
 }
 
-static int hires_side(int side, double scale)
-{
-    int scaled = (int)(side * scale);
-
-    return scaled - scaled % 8;
-}
-
 void render_size(const struct render *r, int *ret_width, int *ret_height)
 {
-    const struct hires *h = &r->hires;
-    bool second = h->scale > 0 || (h->width > 0 && h->height > 0);
-    bool given = h->width > 0 && h->height > 0;
-    int width = r->width + r->outpaint_left + r->outpaint_right;
-    int height = r->height + r->outpaint_top + r->outpaint_bottom;
+    struct hires_size second;
 
-    *ret_width = !second ? width : given ? h->width : hires_side(width, h->scale);
-    *ret_height = !second ? height : given ? h->height : hires_side(height, h->scale);
+    *ret_width = r->width + r->outpaint_left + r->outpaint_right;
+    *ret_height = r->height + r->outpaint_top + r->outpaint_bottom;
+    if (hires_size(r, &second)) {
+        *ret_width = second.width;
+        *ret_height = second.height;
+    }
+    if (r->init.pixels != NULL && r->inpaint.full_res) {
+        *ret_width = r->init.width;
+        *ret_height = r->init.height;
+    }
 }
 
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
@@ -209,7 +207,7 @@ int engine_render(struct engine *g, const struct render *r, struct image *ret_im
         arena_done(&g->arena);
         TRY(arena_init(&g->arena, bytes, e));
     }
-    TRY(pipeline_run(g->model, &g->prompts, &g->arena, r, ret_image, e));
+    TRY(pipeline_run(g->model, &g->prompts, &g->arena, r, NULL, ret_image, e));
 out:
     return rc;
 }

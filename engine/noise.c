@@ -37,13 +37,14 @@ static void draw(struct noise *z, float *ret_values, size_t n)
         torch_rng_normal(&z->torch, ret_values, n);
 }
 
-/* The first n numbers of a seed. */
+/* The n numbers that a picture of that seed and size starts with. */
 static void draw_fresh(const struct noise_options *o, int64_t seed, float *ret_values, size_t n)
 {
     struct noise z = {.options = *o};
 
     start_stream(&z, seed);
-    draw(&z, ret_values, n);
+    for (int i = 0; i <= o->before; i++)
+        draw(&z, ret_values, n);
 }
 
 void noise_init(struct noise *z, const struct noise_options *o)

@@ -14,7 +14,9 @@
  * Seed resize: the noise of another picture size is drawn, and laid centred over the start of this
  * size, cropped where it is larger.
  *
- * Neither moves the stream: later draws are what would follow the plain start latent.
+ * Neither moves the stream: later draws are what would follow the plain start latent. Where others
+ * are drawn before the start (an encoder's), the other seed and the other size leave out as many:
+ * each gives what its own picture starts with.
  *
  *     noise_init(&z, &(struct noise_options){.seed = 7, .channels = 4, .h = 64, .w = 64});
  *     noise_first(&z, start, scratch);  // scratch: [noise_scratch_floats(&options)]
@@ -30,6 +32,7 @@ struct noise_options {
     enum rng_kind rng;
     int64_t seed, subseed;
     double subseed_strength;    /* 0..1; 0: no variation */
+    int before;                 /* latents drawn from the stream before the start: noise_next */
     int64_t channels, h, w;     /* of the latent */
     int64_t resize_h, resize_w; /* of the latent whose noise is laid in; either 0: none */
 };
@@ -45,7 +48,7 @@ void noise_init(struct noise *z, const struct noise_options *o);
 /* Numbers of scratch that noise_first needs; may be 0. */
 size_t noise_scratch_floats(const struct noise_options *o);
 
-/* The start latent, [channels, h, w]. To be called once, before noise_next. */
+/* The start latent, [channels, h, w]. To be called once, after `before` calls of noise_next. */
 void noise_first(struct noise *z, float *ret_values, float *scratch);
 
 /* The next [channels, h, w] standard normal numbers of the seed's stream. */

@@ -44,4 +44,15 @@ int vae_decode(const struct vae *v, float *y, const float *z, const struct exten
 int vae_encode(const struct vae *v, float *y, const float *x, const struct extent *s,
                struct err *e);
 
+/*
+ * The same in tiles of tile_px pixels a side, a multiple of 4 * factor (else ERR_INPUT), which
+ * overlap by a quarter and are blended: scratch grows with the tile, not with the picture. Equal to
+ * diffusers' AutoencoderKL with tiling enabled; not to the untiled result, since norms and
+ * attention see one tile. What is no larger than a tile is coded whole.
+ */
+int vae_decode_tiled(const struct vae *v, float *y, const float *z, const struct extent *s,
+                     int tile_px, struct err *e);
+int vae_encode_tiled(const struct vae *v, float *y, const float *x, const struct extent *s,
+                     int tile_px, struct err *e);
+
 #endif

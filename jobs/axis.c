@@ -464,7 +464,7 @@ bool axes_fixed(const struct axes *axes, const char *name, size_t name_size, enu
     memcpy(text, name, name_size);
     text[name_size] = 0;
     p = param_from_name(text);
-    if (p < 0 || axes_find_param(axes, (enum param)p, &axis, &column))
+    if (p < 0 || p == PARAM_STYLES || axes_find_param(axes, (enum param)p, &axis, &column))
         return false;
     if ((p == PARAM_WIDTH || p == PARAM_HEIGHT) &&
         axes_find_param(axes, PARAM_SIZE, &axis, &column))

@@ -328,6 +328,8 @@ int draft_value(struct draft *dr, int param, const char *text, struct place at, 
     if (param >= 0 && param_is_number((enum param)param) &&
         !(param_kind((enum param)param) == PARAM_KIND_MAYBE && !*text))
         return number_value(dr, param, text, at, ret_value, e);
+    if (param == PARAM_STYLES)
+        return draft_select_styles(dr, text, at, ret_value, e);
     if (param < 0 && strlen(text) > TASK_PROMPT_MAX) {
         diagnose(dr->d, at, "a value of more than %d bytes", TASK_PROMPT_MAX);
         return 0;
@@ -344,6 +346,8 @@ void draft_done(struct draft *dr)
     }
     json_decref(dr->fixed);
     json_decref(dr->exclude);
+    json_decref(dr->known_styles);
+    json_decref(dr->styles);
     json_decref(dr->sheet);
     pool_done(&dr->pool);
 }

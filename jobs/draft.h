@@ -49,8 +49,11 @@ struct draft {
     struct draft_axis axes[JOB_AXES_MAX];
     size_t n_axes;
     struct combine combine;
-    uint64_t span;   /* product of the factors' lengths; 0 if an axis is broken */
-    json_t *exclude; /* owned */
+    uint64_t span;        /* product of the factors' lengths; 0 if an axis is broken */
+    json_t *exclude;      /* owned */
+    json_t *known_styles; /* of styles_file: name to [prompt, negative prompt]; owned */
+    json_t *styles;       /* those that are used, as a bundle has them; owned */
+    bool has_styles_file, styles_broken;
     const char *path;
     struct node *path_node; /* NULL: the default path */
     json_t *sheet;          /* owned */
@@ -92,6 +95,24 @@ int draft_note_label(struct draft *dr, struct draft_axis *axis, const char *labe
 
 /* If any label of the axis named a scheduler, that becomes a column of its own. */
 int draft_split_labels(struct draft *dr, struct draft_axis *axis, struct err *e);
+
+/* Files that a manifest names: a list, a CSV file of an axis, AUTOMATIC1111's styles. */
+enum draft_file { DRAFT_LIST, DRAFT_CSV, DRAFT_STYLES };
+
+/* Reads the file at a path; *ret_table NULL after a mistake. */
+int draft_read_table(struct draft *dr, const struct node *path, enum draft_file kind,
+                     struct table **ret_table, struct err *e);
+
+/* `styles_file`. Before the axes. */
+int draft_styles_file(struct draft *dr, struct err *e);
+
+/* Names of styles with commas between; *ret_value is how the bundle names this selection, NULL
+ * after a mistake. */
+int draft_select_styles(struct draft *dr, const char *text, struct place at, json_t **ret_value,
+                        struct err *e);
+
+/* `styles` for all tasks. After draft_fixed. */
+int draft_styles(struct draft *dr, struct err *e);
 
 /* `axes`, and the files that they name. */
 int draft_axes(struct draft *dr, struct err *e);

@@ -2,13 +2,9 @@
 
 #include "jobs/axis.h"
 #include "jobs/numbers.h"
-#include "jobs/suggest.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <string.h>
-
-#define FILES_MAX 1000 /* of a folder, that a suggestion looks through */
 
 /* A value as it is written: in the manifest, or in a list or CSV file (node is then NULL). */
 struct written {
@@ -257,95 +253,11 @@ static int add_written(struct draft *dr, struct draft_axis *axis, const struct w
 
 /* --- files --- */
 
-/* The name under which messages speak of a file that the manifest names: beside the manifest. */
-static const char *shown_name(struct draft *dr, const struct node *path)
-{
-    const char *slash = strrchr(dr->file, '/');
-    struct buf name = {0};
-    const char *copy;
-
-    if (slash && path->at.line != 0 && path->text[0] != '/')
-        buf_append(&name, dr->file, (size_t)(slash - dr->file) + 1);
-    buf_puts(&name, path->text);
-    copy = name.failed ? NULL : pool_text(&dr->pool, name.data, name.size);
-    buf_done(&name);
-    return copy;
-}
-
-/* ", did you mean 'grounds.txt'?" from the folder in which a file is missing. */
-static void suggest_file(const char *full, struct buf *ret_hint)
-{
-    const char *slash = strrchr(full, '/');
-    struct buf folder = {0};
-    struct dirent *entry;
-    char best[SUGGEST_WORD_MAX + 1] = "";
-    DIR *dir;
-
-    buf_append(&folder, full, (size_t)(slash - full) + 1);
-    dir = opendir(buf_text(&folder));
-    for (int n = 0; dir && n < FILES_MAX && (entry = readdir(dir)); n++) {
-        const char *names[] = {best, entry->d_name};
-        const char *near = suggest_nearest(slash + 1, names + !*best, *best ? 2 : 1);
-
-        if (near == entry->d_name && strlen(near) < sizeof best)
-            snprintf(best, sizeof best, "%s", near);
-    }
-    if (dir)
-        closedir(dir);
-    buf_done(&folder);
-    if (*best)
-        buf_printf(ret_hint, ", did you mean '%s'?", best);
-}
-
-static void tell_unreadable(struct draft *dr, const struct node *path, const char *full,
-                            const struct err *cause)
-{
-    struct buf hint = {0};
-
-    if (cause->code == ERR_MISSING)
-        suggest_file(full, &hint);
-    diagnose(dr->d, path->at, "cannot read the file: %s%s", cause->text, buf_text(&hint));
-    buf_done(&hint);
-}
-
-/* Reads {file: path} or {csv: path}; *ret_table NULL after a mistake. */
-static int read_table(struct draft *dr, const struct node *path, bool csv, struct table **ret_table,
-                      struct err *e)
-{
-    const char *name, *full;
-    struct buf text = {0};
-    struct err cause;
-    int rc = 0;
-
-    *ret_table = NULL;
-    if (path->type != NODE_SCALAR || !*path->text) {
-        diagnose(dr->d, path->at, "the path of a file is expected here");
-        return 0;
-    }
-    name = shown_name(dr, path);
-    full = draft_absolute(dr, draft_base(dr, path->at), path->text);
-    if (!name || !full)
-        return no_memory(e);
-    if (buf_read_file(&text, full, MANIFEST_FILE_MAX, &cause) != 0)
-        tell_unreadable(dr, path, full, &cause);
-    else if (csv)
-        TRY(table_read_csv(&dr->pool, name, buf_text(&text), text.size, dr->d, ret_table, e));
-    else
-        TRY(table_read_list(&dr->pool, name, buf_text(&text), text.size, dr->d, ret_table, e));
-    if (*ret_table && (*ret_table)->n_rows == 0) {
-        diagnose(dr->d, path->at, "the file '%s' holds no values", name);
-        *ret_table = NULL;
-    }
-out:
-    buf_done(&text);
-    return rc;
-}
-
 static int add_list_file(struct draft *dr, struct draft_axis *axis, const struct node *path,
                          struct err *e)
 {
     struct table *table;
-    int rc = read_table(dr, path, false, &table, e);
+    int rc = draft_read_table(dr, path, DRAFT_LIST, &table, e);
 
     for (size_t i = 0; rc == 0 && table && i < table->n_rows; i++) {
         const struct cell *cell = table_cell(table, i, 0);
@@ -401,7 +313,7 @@ static int add_csv(struct draft *dr, struct draft_axis *axis, const struct node 
     int rc;
 
     axis->n_columns = 0;
-    TRY(read_table(dr, path, true, &table, e));
+    TRY(draft_read_table(dr, path, DRAFT_CSV, &table, e));
     if (!table)
         goto out;
     for (size_t c = 0; c < table->n_columns; c++) {

@@ -5,6 +5,7 @@
 #include "jobs/exclude.h"
 #include "jobs/param.h"
 #include "jobs/path.h"
+#include "jobs/style.h"
 #include "jobs/variables.h"
 
 #include <ctype.h>
@@ -19,6 +20,8 @@ struct job {
     char hash[HASH_HEX_SIZE];
     char *name;        /* owned */
     struct task fixed; /* parameters that no column sets; prompts with their variables */
+    struct styles styles;
+    const struct style_set *fixed_styles; /* of every task, unless a column selects them; or NULL */
     struct axes axes;
     struct exclude exclude;
     struct path path;
@@ -54,8 +57,8 @@ static int check_keys(const json_t *object, const char *what, const char *const 
 static int read_document(const void *bundle, size_t size, struct job *job, json_t **ret_root,
                          struct err *e)
 {
-    static const char *const keys[] = {"litho",   "job",     "fixed", "axes",
-                                       "combine", "exclude", "output"};
+    static const char *const keys[] = {"litho",   "job",     "fixed",  "axes",
+                                       "combine", "exclude", "output", "styles"};
     struct buf canonical = {0};
     json_t *root = NULL;
     int rc;
@@ -129,40 +132,98 @@ static int read_fixed_param(const json_t *fixed, enum param p, struct job *job, 
     return 0;
 }
 
+static int find_styles(const struct job *job, const char *selection,
+                       const struct style_set **ret_set, struct err *e)
+{
+    *ret_set = styles_find(&job->styles, selection);
+    return *ret_set ? 0
+                    : err_set(e, ERR_INPUT, "styles: there is no selection '%.100s'", selection);
+}
+
+/* Every selection that a task can have is there. */
+static int read_styles(const json_t *fixed, struct job *job, struct err *e)
+{
+    const json_t *value = json_object_get(fixed, "styles");
+    const struct style_set *set;
+    size_t axis, column;
+    int rc = 0;
+
+    if (!axes_find_param(&job->axes, PARAM_STYLES, &axis, &column)) {
+        if (!value)
+            return 0;
+        return find_styles(job, json_is_string(value) ? json_string_value(value) : "",
+                           &job->fixed_styles, e);
+    }
+    if (value)
+        return err_set(e, ERR_INPUT, "fixed: an axis sets 'styles' already");
+    for (uint64_t at = 0; at < job->axes.items[axis].length && rc == 0; at++) {
+        const struct axis *a = &job->axes.items[axis];
+
+        rc = find_styles(job, a->cells[at * a->n_columns + column], &set, e);
+    }
+    return rc;
+}
+
 static int read_fixed(const json_t *fixed, struct job *job, struct err *e)
 {
-    const char *names[PARAM_FIELDS];
+    const char *names[PARAM_FIELDS + 1] = {[PARAM_FIELDS] = "styles"};
     int rc;
 
     for (int p = 0; p < PARAM_FIELDS; p++)
         names[p] = param_name((enum param)p);
-    TRY(check_keys(fixed, "fixed", names, PARAM_FIELDS, e));
+    TRY(check_keys(fixed, "fixed", names, PARAM_FIELDS + 1, e));
     for (int p = 0; p < PARAM_FIELDS; p++)
         TRY(read_fixed_param(fixed, (enum param)p, job, e));
+    TRY(read_styles(fixed, job, e));
 out:
     return rc;
 }
 
 /* --- checks that need several parts --- */
 
+/* The styles of a task. NULL: none. */
+static const struct style_set *styles_at(const struct job *job, uint64_t index)
+{
+    size_t axis, column;
+    const struct axis *a;
+
+    if (!axes_find_param(&job->axes, PARAM_STYLES, &axis, &column))
+        return job->fixed_styles;
+    a = &job->axes.items[axis];
+    return styles_find(&job->styles,
+                       a->cells[axes_at(&job->axes, axis, index) * a->n_columns + column]);
+}
+
+/* A prompt with its longest values, and with any of the styles. */
+static int check_length(const struct job *job, enum param p, size_t size, struct err *e)
+{
+    for (size_t i = 0; i < job->styles.n; i++)
+        if (style_longest(&job->styles.sets[i], p == PARAM_NEGATIVE_PROMPT, size) > TASK_PROMPT_MAX)
+            return err_set(e, ERR_INPUT,
+                           "%s: could become more than %d bytes long with styles '%.80s'",
+                           param_name(p), TASK_PROMPT_MAX, job->styles.sets[i].selection);
+    return 0;
+}
+
 static int check_prompt(const struct job *job, enum param p, struct err *e)
 {
     const char *fixed = p == PARAM_PROMPT ? job->fixed.prompt : job->fixed.negative_prompt;
-    size_t axis, column;
+    size_t axis, column, size = 0, longest = 0;
     int rc = 0;
 
     if (!axes_find_param(&job->axes, p, &axis, &column))
-        return variables_check(param_name(p), fixed, &job->axes, &job->fixed, e);
-    for (uint64_t at = 0; at < job->axes.items[axis].length && rc == 0; at++) {
+        rc = variables_check(param_name(p), fixed, &job->axes, &job->fixed, &longest, e);
+    for (uint64_t at = 0; fixed == NULL && at < job->axes.items[axis].length && rc == 0; at++) {
         struct buf text = {0};
 
         axis_text(&job->axes.items[axis], column, at, &text);
         rc = buf_check(&text, e);
         if (rc == 0)
-            rc = variables_check(param_name(p), buf_text(&text), &job->axes, &job->fixed, e);
+            rc = variables_check(param_name(p), buf_text(&text), &job->axes, &job->fixed, &size, e);
+        longest = size > longest ? size : longest;
         buf_done(&text);
     }
-    return rc;
+    return rc ? rc : check_length(job, p, longest, e);
 }
 
 static int read_exclude(const json_t *list, struct job *job, struct err *e)
@@ -295,6 +356,7 @@ static int load(const void *bundle, size_t size, struct job *job, struct err *e)
     TRY(read_document(bundle, size, job, &root, e));
     TRY(read_name(json_object_get(root, "job"), job, e));
     TRY(axes_read(json_object_get(root, "axes"), json_object_get(root, "combine"), &job->axes, e));
+    TRY(styles_read(json_object_get(root, "styles"), &job->styles, e));
     TRY(read_fixed(json_object_get(root, "fixed"), job, e));
     TRY(check_prompt(job, PARAM_PROMPT, e));
     TRY(check_prompt(job, PARAM_NEGATIVE_PROMPT, e));
@@ -331,6 +393,7 @@ void job_free(struct job *job)
     path_done(&job->path);
     axes_done(&job->axes);
     task_done(&job->fixed);
+    styles_done(&job->styles);
     free(job->models);
     free(job->name);
     free(job->bundle);
@@ -401,14 +464,20 @@ static int apply_axis(const struct job *job, size_t number, uint64_t index, stru
     return rc;
 }
 
-/* Replaces a prompt with its variables by its text at an index. */
-static int expand(const struct job *job, char **prompt, uint64_t index, struct err *e)
+/* Replaces a prompt by its text at an index: variables put in, then styles. */
+static int expand(const struct job *job, char **prompt, bool negative, uint64_t index,
+                  struct err *e)
 {
-    struct buf text = {0};
+    const struct style_set *set = styles_at(job, index);
+    struct buf text = {0}, styled = {0};
     char *expanded;
 
     variables_expand(*prompt, &job->axes, &job->fixed, index, &text);
-    expanded = buf_detach(&text);
+    styled.failed = text.failed;
+    if (set)
+        style_apply(set, negative, buf_text(&text), &styled);
+    expanded = buf_detach(set ? &styled : &text);
+    buf_done(&text);
     if (!expanded)
         return err_set(e, ERR_OOM, "out of memory for a prompt");
     free(*prompt);
@@ -426,8 +495,8 @@ int job_task(const struct job *job, uint64_t index, struct task *ret_task, struc
     TRY(task_copy(&job->fixed, &t, e));
     for (size_t a = 0; a < job->axes.n; a++)
         TRY(apply_axis(job, a, index, &t, e));
-    TRY(expand(job, &t.prompt, index, e));
-    TRY(expand(job, &t.negative_prompt, index, e));
+    TRY(expand(job, &t.prompt, false, index, e));
+    TRY(expand(job, &t.negative_prompt, true, index, e));
     *ret_task = t;
     t = (struct task){0};
 out:

@@ -94,8 +94,8 @@ out:
 
 static void check_top(struct draft *dr)
 {
-    static const char *const own[] = {"litho",   "job",     "defaults", "axes",
-                                      "combine", "exclude", "output",   "outpaint"};
+    static const char *const own[] = {"litho",   "job",    "defaults", "axes",       "combine",
+                                      "exclude", "output", "outpaint", "styles_file"};
     const char *keys[sizeof own / sizeof *own + PARAM_COUNT];
     const struct node *version = node_get(dr->root, "litho");
     size_t n = 0;
@@ -166,9 +166,11 @@ static int read_parts(struct draft *dr, struct err *e)
     TRY(draft_short(dr, e));
     check_top(dr);
     TRY(read_job(dr, e));
+    TRY(draft_styles_file(dr, e));
     TRY(draft_axes(dr, e));
     TRY(draft_combine(dr, e));
     TRY(draft_fixed(dr, e));
+    TRY(draft_styles(dr, e));
     TRY(draft_exclude(dr, e));
     TRY(draft_output(dr, e));
     TRY(draft_prompts(dr, e));
@@ -205,7 +207,7 @@ static json_t *combine_json(const struct combine *combine)
 /* NULL when out of memory: json_pack refuses a NULL part. */
 static json_t *bundle_json(const struct draft *dr)
 {
-    json_t *axes = json_array();
+    json_t *axes = json_array(), *bundle;
 
     for (size_t a = 0; a < dr->n_axes; a++)
         json_array_append_new(axes, axis_json(&dr->axes[a]));
@@ -213,9 +215,15 @@ static json_t *bundle_json(const struct draft *dr)
         json_decref(axes);
         return NULL;
     }
-    return json_pack("{s:i, s:s, s:O, s:o, s:o, s:O, s:{s:s, s:O}}", "litho", 1, "job", dr->job,
-                     "fixed", dr->fixed, "axes", axes, "combine", combine_json(&dr->combine),
-                     "exclude", dr->exclude, "output", "path", dr->path, "sheet", dr->sheet);
+    bundle = json_pack("{s:i, s:s, s:O, s:o, s:o, s:O, s:{s:s, s:O}}", "litho", 1, "job", dr->job,
+                       "fixed", dr->fixed, "axes", axes, "combine", combine_json(&dr->combine),
+                       "exclude", dr->exclude, "output", "path", dr->path, "sheet", dr->sheet);
+    if (bundle && json_object_size(dr->styles) > 0 &&
+        json_object_set(bundle, "styles", dr->styles) != 0) {
+        json_decref(bundle);
+        return NULL;
+    }
+    return bundle;
 }
 
 /* --- seeds --- */

@@ -15,6 +15,7 @@ struct reader {
     size_t n_row;
     size_t n_cells;
     bool full;
+    bool loose; /* table_read_loose_csv */
 };
 
 const struct cell *table_cell(const struct table *table, size_t row, size_t column)
@@ -68,7 +69,13 @@ static int end_row(struct reader *r, struct err *e)
 {
     struct table *t = r->table;
     struct place at = {t->file, r->row[0].line, 1};
+    int rc;
 
+    while (r->loose && r->n_row < t->n_columns)
+        if ((rc = add_cell(r, "", at, e)) != 0)
+            return rc;
+    if (r->loose)
+        r->n_row = t->n_columns;
     if (r->n_row != t->n_columns) {
         diagnose(r->d, at, "this row has %zu value%s, but the first row names %zu column%s",
                  r->n_row, r->n_row == 1 ? "" : "s", t->n_columns, t->n_columns == 1 ? "" : "s");
@@ -101,7 +108,7 @@ static int take_bare(struct reader *r, char separator, struct err *e)
         r->p++;
     for (stop = r->p; stop > start && is_blank(stop[-1]);)
         stop--;
-    if (separator && memchr(start, '"', (size_t)(stop - start)))
+    if (separator && !r->loose && memchr(start, '"', (size_t)(stop - start)))
         diagnose(r->d, at,
                  "a quote inside a value that is not quoted: write \"...\", quotes twice");
     return add_cell(r, pool_text(r->pool, start, (size_t)(stop - start)), at, e);
@@ -128,6 +135,8 @@ static int take_quoted(struct reader *r, struct err *e)
         diagnose(r->d, at, "the quote that starts here is never closed");
     else
         r->p++;
+    while (r->loose && r->p < r->end && *r->p != ',' && *r->p != '\n' && *r->p != '\r')
+        buf_putc(&text, *r->p++);
     TRY(buf_check(&text, e));
     TRY(add_cell(r, pool_text(r->pool, buf_text(&text), text.size), at, e));
     while (r->p < r->end && is_blank(*r->p))
@@ -210,8 +219,8 @@ out:
     return rc;
 }
 
-int table_read_csv(struct pool *pool, const char *file, const char *text, size_t size,
-                   struct diagnostics *d, struct table **ret_table, struct err *e)
+static int read_csv(struct pool *pool, const char *file, const char *text, size_t size, bool loose,
+                    struct diagnostics *d, struct table **ret_table, struct err *e)
 {
     size_t errors = d->n_errors;
     struct reader r;
@@ -220,6 +229,7 @@ int table_read_csv(struct pool *pool, const char *file, const char *text, size_t
 
     *ret_table = NULL;
     TRY(start(&r, pool, file, text, size, d, e));
+    r.loose = loose;
     while (r.p < r.end && blank)
         TRY(take_record(&r, &blank, e));
     if (blank && d->n_errors == errors)
@@ -237,4 +247,16 @@ int table_read_csv(struct pool *pool, const char *file, const char *text, size_t
         *ret_table = r.table;
 out:
     return rc;
+}
+
+int table_read_csv(struct pool *pool, const char *file, const char *text, size_t size,
+                   struct diagnostics *d, struct table **ret_table, struct err *e)
+{
+    return read_csv(pool, file, text, size, false, d, ret_table, e);
+}
+
+int table_read_loose_csv(struct pool *pool, const char *file, const char *text, size_t size,
+                         struct diagnostics *d, struct table **ret_table, struct err *e)
+{
+    return read_csv(pool, file, text, size, true, d, ret_table, e);
 }

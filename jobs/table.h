@@ -37,6 +37,11 @@ int table_read_list(struct pool *pool, const char *file, const char *text, size_
 int table_read_csv(struct pool *pool, const char *file, const char *text, size_t size,
                    struct diagnostics *d, struct table **ret_table, struct err *e);
 
+/* table_read_csv, as Python's csv module reads: what is missing at the end of a row is empty, what
+ * is too much is left out, quotes inside a value are part of it. */
+int table_read_loose_csv(struct pool *pool, const char *file, const char *text, size_t size,
+                         struct diagnostics *d, struct table **ret_table, struct err *e);
+
 const struct cell *table_cell(const struct table *table, size_t row, size_t column);
 struct place table_place(const struct table *table, const struct cell *cell);
 

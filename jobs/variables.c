@@ -65,7 +65,7 @@ out:
 }
 
 int variables_check(const char *where, const char *text, const struct axes *axes,
-                    const struct task *fixed, struct err *e)
+                    const struct task *fixed, size_t *ret_size, struct err *e)
 {
     const char *rest = text;
     size_t total = 0, size;
@@ -86,6 +86,7 @@ int variables_check(const char *where, const char *text, const struct axes *axes
                            "%s: could become more than %d bytes long with its variables", where,
                            TASK_PROMPT_MAX);
     }
+    *ret_size = total;
     return 0;
 }
 

@@ -11,11 +11,12 @@
 /*
  * Every ${name} is closed and known, and no combination makes more than TASK_PROMPT_MAX bytes.
  * ERR_INPUT names the variable and what could be meant.
- *   where   named in errors: "prompt"
- *   fixed   the parameters that no column sets
+ *   where     named in errors: "prompt"
+ *   fixed     the parameters that no column sets
+ *   ret_size  bytes of the longest text that it can become
  */
 int variables_check(const char *where, const char *text, const struct axes *axes,
-                    const struct task *fixed, struct err *e);
+                    const struct task *fixed, size_t *ret_size, struct err *e);
 
 /* Appends the prompt of an index. The text has passed variables_check. */
 void variables_expand(const char *text, const struct axes *axes, const struct task *fixed,

@@ -224,7 +224,7 @@ static int bench_picture(struct bench *b, double per_picture_flops, struct err *
         start = seconds();
         TRY(pipeline_plan(b->model, &b->render, &bytes, e));
         TRY(arena_init(&arena, bytes, e));
-        rc = pipeline_run(b->model, &prompts, &arena, &b->render, &image, e);
+        rc = pipeline_run(b->model, &prompts, &arena, &b->render, NULL, &image, e);
         samples[i] = seconds() - start;
         image_done(&image);
         prompts_done(&prompts);

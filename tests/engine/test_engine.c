@@ -49,95 +49,6 @@ static bool same_pixels(const struct image *a, const struct image *b)
            memcmp(a->pixels, b->pixels, (size_t)a->width * (size_t)a->height * 3) == 0;
 }
 
-static struct render recorded_render(const json_t *c)
-{
-    const char *sampler = json_string_value(json_object_get(c, "sampler"));
-    bool karras = strcmp(sampler, "dpmpp_2m_karras") == 0;
-    struct render r = {.prompt = json_string_value(json_object_get(c, "prompt")),
-                       .negative_prompt = json_string_value(json_object_get(c, "negative_prompt")),
-                       .steps = (int)json_integer_value(json_object_get(c, "steps")),
-                       .width = (int)json_integer_value(json_object_get(c, "width")),
-                       .height = (int)json_integer_value(json_object_get(c, "height")),
-                       .cfg_scale = json_number_value(json_object_get(c, "cfg_scale")),
-                       .seed = json_integer_value(json_object_get(c, "seed"))};
-    int id = sampler_from_name(karras ? "dpmpp_2m" : sampler);
-
-    assert_true(id >= 0);
-    r.sampler = (enum sampler_id)id;
-    r.scheduler = karras ? SCHEDULER_KARRAS : SCHEDULER_UNIFORM;
-    return r;
-}
-
-/* No number off by more than one level, fewer than one in a thousand off at all. */
-static void assert_near_png(const struct image *image, const char *path)
-{
-    struct buf file = {0};
-    uint8_t *want;
-    int width, height, off = 0, n;
-
-    read_file(path, &file);
-    assert_ok(png_decode(file.data, file.size, &want, &width, &height, e));
-    assert_int_equal(width, image->width);
-    assert_int_equal(height, image->height);
-    n = width * height * 3;
-    for (int i = 0; i < n; i++) {
-        int difference = abs(image->pixels[i] - want[i]);
-
-        assert_in_range(difference, 0, 1);
-        off += difference;
-    }
-    print_message("%s: %d of %d off by one\n", strrchr(path, '/') + 1, off, n);
-    assert_true(off * 1000 < n);
-    free(want);
-    buf_done(&file);
-}
-
-/* The recorded cases of a model: all on cpu; on ref, which is slow, those of one name. */
-static void check_pictures(const char *model, const char *ref_case)
-{
-    char path[FOLDER_SIZE];
-    json_t *cases = NULL;
-    const json_t *c;
-    size_t i;
-
-    snprintf(path, sizeof path, GOLDEN_DIR "/images/%s/cases.json", model);
-    assert_ok(json_read_file(path, &cases, e));
-    assert_int_equal(json_array_size(cases), 5);
-    for (int b = 0; b < 2; b++) {
-        struct engine *g;
-
-        snprintf(path, sizeof path, GOLDEN_DIR "/models/%s", model);
-        g = engine_of(path, b == 0 ? BACKEND_CPU : BACKEND_REF, 2);
-        json_array_foreach(cases, i, c)
-        {
-            const char *name = json_string_value(json_object_get(c, "name"));
-            struct render r = recorded_render(c);
-            struct image image;
-
-            if (b == 1 && strcmp(name, ref_case) != 0)
-                continue;
-            image = render_of(g, &r);
-            snprintf(path, sizeof path, GOLDEN_DIR "/images/%s/%s.png", model, name);
-            assert_near_png(&image, path);
-            image_done(&image);
-        }
-        engine_close(g);
-    }
-    json_decref(cases);
-}
-
-static void pictures_of_sd1_equal_diffusers(void **state)
-{
-    (void)state;
-    check_pictures("sd1", "txt2img-euler_a");
-}
-
-static void pictures_of_sd2_equal_diffusers(void **state)
-{
-    (void)state;
-    check_pictures("sd2", "txt2img-no-guidance");
-}
-
 static void threads_do_not_change_a_bit(void **state)
 {
     static const int threads[] = {1, 2, 4};
@@ -490,8 +401,6 @@ static void shipped_model_draws_on_the_named_ground(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_of_sd1_equal_diffusers),
-        cmocka_unit_test(pictures_of_sd2_equal_diffusers),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(what_was_rendered_before_does_not_change_a_bit),
         cmocka_unit_test(seed_prompt_and_negative_prompt_change_the_picture),

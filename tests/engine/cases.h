@@ -1,0 +1,195 @@
+/*
+ * Recorded pipelines: a case of images/MODEL/cases.json as a render, and its picture and final
+ * latent compared with what was recorded.
+ */
+#ifndef TESTS_ENGINE_CASES_H
+#define TESTS_ENGINE_CASES_H
+
+#include "engine/pipeline.h"
+#include "proto/png.h"
+#include "tests/engine/folders.h"
+
+/* A picture file's pixels; grey (its first channel) of a mask. Caller frees pixels. */
+static inline struct picture_in read_png(const char *path, bool grey)
+{
+    struct picture_in p = {0};
+    struct buf file = {0};
+    uint8_t *pixels;
+
+    read_file(path, &file);
+    assert_ok(png_decode(file.data, file.size, &pixels, &p.width, &p.height, e));
+    for (int i = 0; i < p.width * p.height && grey; i++)
+        pixels[i] = pixels[3 * i];
+    p.pixels = pixels;
+    buf_done(&file);
+    return p;
+}
+
+static inline const char *case_text(const json_t *c, const char *key)
+{
+    return json_string_value(json_object_get(c, key));
+}
+
+static inline double case_number(const json_t *c, const char *key)
+{
+    return json_number_value(json_object_get(c, key));
+}
+
+/* Strings stay the case's; init and mask are read from the folder and to be freed. */
+static inline struct render case_render(const char *folder, const json_t *c)
+{
+    const char *name = case_text(c, "sampler"), *karras = strstr(name, "_karras");
+    struct render r = {.prompt = case_text(c, "prompt"),
+                       .negative_prompt = case_text(c, "negative_prompt"),
+                       .steps = (int)case_number(c, "steps"),
+                       .width = (int)case_number(c, "width"),
+                       .height = (int)case_number(c, "height"),
+                       .cfg_scale = case_number(c, "cfg_scale"),
+                       .clip_skip = (int)case_number(c, "clip_skip"),
+                       .denoising_strength = case_number(c, "denoising_strength"),
+                       .seed = (int64_t)case_number(c, "seed")};
+    char sampler[64], path[2 * FOLDER_SIZE];
+    int id;
+
+    snprintf(sampler, sizeof sampler, "%.*s", (int)(karras ? karras - name : 60), name);
+    id = sampler_from_name(sampler);
+    assert_true(id >= 0);
+    r.sampler = (enum sampler_id)id;
+    r.scheduler = karras ? SCHEDULER_KARRAS : SCHEDULER_UNIFORM;
+    if (case_text(c, "init_image") != NULL) {
+        snprintf(path, sizeof path, "%s/%s", folder, case_text(c, "init_image"));
+        r.init = read_png(path, false);
+        r.width = r.init.width;
+        r.height = r.init.height;
+    }
+    if (case_text(c, "mask_image") != NULL) {
+        snprintf(path, sizeof path, "%s/%s", folder, case_text(c, "mask_image"));
+        r.inpaint.mask = read_png(path, true);
+    }
+    return r;
+}
+
+static inline void case_done(struct render *r)
+{
+    free((void *)(uintptr_t)r->init.pixels);
+    free((void *)(uintptr_t)r->inpaint.mask.pixels);
+}
+
+/* No number off by more than one level, fewer than one in a thousand off at all. */
+static inline void assert_near_png(const struct image *image, const char *path)
+{
+    struct picture_in want = read_png(path, false);
+    int off = 0, n = want.width * want.height * 3;
+
+    assert_int_equal(want.width, image->width);
+    assert_int_equal(want.height, image->height);
+    for (int i = 0; i < n; i++) {
+        int difference = abs(image->pixels[i] - want.pixels[i]);
+
+        if (difference > 1)
+            fail_msg("%s: number %d is %d, not %d", path, i, image->pixels[i], want.pixels[i]);
+        off += difference;
+    }
+    if (off * 1000 >= n)
+        fail_msg("%s: %d of %d off by one", path, off, n);
+    free((void *)(uintptr_t)want.pixels);
+}
+
+/* Plans, takes exactly that memory, renders. ret_latent: [channels, h, w]; may be NULL. */
+static inline struct image render_planned(struct model *m, const struct render *r,
+                                          float *ret_latent)
+{
+    struct prompts prompts = {0};
+    struct image image = {0};
+    struct arena arena;
+    size_t bytes;
+
+    assert_ok(pipeline_plan(m, r, &bytes, e));
+    assert_ok(arena_init(&arena, bytes, e));
+    assert_ok(pipeline_run(m, &prompts, &arena, r, ret_latent, &image, e));
+    assert_int_equal(arena.used, 0);
+    assert_int_equal(arena.peak, bytes);
+    arena_done(&arena);
+    prompts_done(&prompts);
+    return image;
+}
+
+/* The relative error of a latent [n] to FOLDER/NAME.safetensors. */
+static inline double latent_error(const char *folder, const char *name, const float *latent)
+{
+    struct weights *w = NULL;
+    char path[2 * FOLDER_SIZE];
+    struct tensor t;
+    double error;
+    float *want;
+
+    snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
+    assert_ok(weights_open(path, &w, e));
+    want = golden_floats(w, "latent", &t);
+    error = relative_l2(latent, want, (size_t)tensor_count(&t));
+    free(want);
+    weights_close(w);
+    return error;
+}
+
+/* Renders a case, and holds picture and (if recorded) latent to what was recorded. */
+static inline void check_case(struct model *m, const char *folder, const json_t *c)
+{
+    bool recorded = strcmp(case_text(c, "kind"), "prompt") != 0;
+    struct render r = case_render(folder, c);
+    const char *name = case_text(c, "name");
+    int64_t n = 4 * (int64_t)(r.width / 8) * (r.height / 8);
+    char path[2 * FOLDER_SIZE];
+    struct image image;
+    float *latent = malloc((size_t)n * sizeof *latent);
+
+    assert_non_null(latent);
+    image = render_planned(m, &r, latent);
+    if (recorded) {
+        double error = latent_error(folder, name, latent);
+
+        print_message("%s %s %s: %.2e\n", strrchr(folder, '/') + 1, name, m->ops->name, error);
+        assert_true(error < NET_TOLERANCE);
+    }
+    snprintf(path, sizeof path, "%s/%s.png", folder, name);
+    assert_near_png(&image, path);
+    image_done(&image);
+    free(latent);
+    case_done(&r);
+}
+
+/*
+ * All cases of images/FOLDER on MODEL and the cpu backend; on ref, which is slow, the one of that
+ * name (NULL: none).
+ */
+static inline void check_cases(const char *model, const char *images, const char *ref_case,
+                               size_t least)
+{
+    char folder[FOLDER_SIZE], path[2 * FOLDER_SIZE];
+    json_t *cases = NULL;
+    const json_t *c;
+    size_t i;
+
+    snprintf(folder, sizeof folder, GOLDEN_DIR "/images/%s", images);
+    snprintf(path, sizeof path, "%s/cases.json", folder);
+    assert_ok(json_read_file(path, &cases, e));
+    assert_true(json_array_size(cases) >= least);
+    snprintf(path, sizeof path, GOLDEN_DIR "/models/%s", model);
+    for (int b = ref_case != NULL ? 0 : 1; b < N_BACKENDS; b++) {
+        struct ops *o = backend_open(b);
+        struct model *m = NULL;
+
+        assert_ok(model_open(path, o, 0, &m, e));
+        json_array_foreach(cases, i, c)
+        {
+            if (json_object_get(c, "clip_skip") == NULL &&
+                (b != 0 || strcmp(case_text(c, "name"), ref_case) == 0))
+                check_case(m, folder, c);
+        }
+        model_close(m);
+        o->free(o);
+    }
+    json_decref(cases);
+}
+
+#endif

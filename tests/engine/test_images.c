@@ -1,0 +1,32 @@
+/* Whole pipelines equal diffusers: the final latent, which shows what 8 bits hide, and the picture.
+ */
+#include "tests/engine/cases.h"
+
+static void pictures_of_sd1_equal_diffusers(void **state)
+{
+    (void)state;
+    check_cases("sd1", "sd1", "inpaint-ddim-0.6", 20);
+}
+
+static void pictures_of_sd2_equal_diffusers(void **state)
+{
+    (void)state;
+    check_cases("sd2", "sd2", "img2img-euler-0.3", 20);
+}
+
+static void pictures_of_nine_channels_equal_diffusers(void **state)
+{
+    (void)state;
+    check_cases("inpaint", "inpaint", "inpaint-ddim-0.6", 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pictures_of_sd1_equal_diffusers),
+        cmocka_unit_test(pictures_of_sd2_equal_diffusers),
+        cmocka_unit_test(pictures_of_nine_channels_equal_diffusers),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
