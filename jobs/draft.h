@@ -132,6 +132,10 @@ int draft_exclude(struct draft *dr, struct err *e);
 /* `output`: path and sheet. */
 int draft_output(struct draft *dr, struct err *e);
 
+/* What is wrong in the prompts of a job that the draft has become: the first task's, and each value
+ * that can change them by itself. */
+int draft_grammar(struct draft *dr, const struct job *job, struct err *e);
+
 void draft_done(struct draft *dr);
 
 #endif

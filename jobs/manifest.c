@@ -359,12 +359,13 @@ static int check_job(struct draft *dr, const struct buf *bundle, struct err *e)
     struct err cause;
     int rc = job_load(buf_text(bundle), bundle->size, &job, &cause);
 
-    job_free(job);
     if (rc != 0 && rc != ERR_INPUT && rc != ERR_ARG)
         return err_set(e, rc, "%s", cause.text);
     if (rc != 0)
         diagnose(dr->d, blamed(dr, cause.text), "%s", cause.text);
-    return 0;
+    rc = job ? draft_grammar(dr, job, e) : 0;
+    job_free(job);
+    return rc;
 }
 
 static int compile(struct draft *dr, const struct manifest_options *o, struct buf *ret_bundle,
