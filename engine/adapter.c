@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#define COLUMNS 16 /* backends pad rows of packed weights to as many numbers */
-
 struct adapter {
     int64_t rank;
     struct linear *down; /* NULL in a convolution's */
@@ -78,15 +76,6 @@ int adapter_new_conv(struct ops *o, const struct conv_layer *c, const struct low
 out:
     adapter_free(o, a);
     return rc;
-}
-
-uint64_t adapter_bytes(int64_t in, int64_t out, int kernel, int64_t rank)
-{
-    uint64_t padded = (uint64_t)(rank + COLUMNS - 1) / COLUMNS * COLUMNS;
-    uint64_t rows = (uint64_t)(out + COLUMNS - 1) / COLUMNS * COLUMNS;
-
-    return sizeof(float) *
-           (padded * (uint64_t)in * (uint64_t)kernel * (uint64_t)kernel + rows * (uint64_t)rank);
 }
 
 /* y = layer(x) + up(down(x)), before any activation. */

@@ -34,9 +34,6 @@ int adapter_new_conv(struct ops *o, const struct conv_layer *c, const struct low
                      struct adapter **ret_a, struct err *e);
 void adapter_free(struct ops *o, struct adapter *a);
 
-/* Bytes that an adapter keeps; kernel is 1 for a linear layer. */
-uint64_t adapter_bytes(int64_t in, int64_t out, int kernel, int64_t rank);
-
 /* The layers' forward passes with their adapters; for layer.c. Arguments as ops.h has them. */
 int adapter_linear(struct ops *o, float *y, const float *x, const struct linear_layer *l, int64_t m,
                    enum activation act, const float *residual, struct err *e);

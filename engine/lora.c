@@ -29,6 +29,7 @@ struct loras {
     struct lora_active active[LORA_USES_MAX]; /* what is on the layers now */
     size_t n_active;
     uint64_t bytes;              /* of the adapters; counted in the model's weight_bytes */
+    uint64_t base_bytes;         /* what the backend's layers take without them */
     char text_id[HASH_HEX_SIZE]; /* "": the text encoders are as they were */
 };
 
@@ -58,6 +59,7 @@ static struct adapter **place(const struct named_layer *layer)
     return layer->conv != NULL ? &layer->conv->adapter : &layer->linear->adapter;
 }
 
+/* Also after a failure half way. */
 static void take_off(struct loras *l)
 {
     for (enum lora_part p = 0; p < LORA_PARTS; p++) {
@@ -250,11 +252,24 @@ static int stack_one(const struct lora_site *s, size_t i, int64_t at, float *dow
     return 0;
 }
 
-static int put_on_layer(struct loras *l, const struct lora_site *s, struct err *e)
+static int check_budget(const struct loras *l, struct err *e)
 {
-    float *down = malloc((size_t)(s->rank * s->in) * sizeof *down);
-    float *up = malloc((size_t)(s->rank * s->out) * sizeof *up);
-    float *part = malloc((size_t)(s->rank * s->out) * sizeof *part);
+    uint64_t loras = l->model->ops->weight_bytes - l->base_bytes, own = l->model->weight_bytes;
+    const double mib = 1048576;
+
+    if (l->budget_bytes == 0 || own + loras <= l->budget_bytes)
+        return 0;
+    return err_set(
+        e, ERR_OOM,
+        "the weights with LoRAs take %.1f MiB or more (the model's own %.1f); the budget "
+        "is %.1f MiB",
+        (double)(own + loras) / mib, (double)own / mib, (double)l->budget_bytes / mib);
+}
+
+/* All changes of a layer as one adapter. down: [rank * in], up and part: [rank * out]. */
+static int stack_on_layer(struct loras *l, const struct lora_site *s, float *down, float *up,
+                          float *part, struct err *e)
+{
     const struct low_rank numbers = {s->rank, down, up};
     struct ops *o = l->model->ops;
     int64_t at = 0;
@@ -271,17 +286,30 @@ static int put_on_layer(struct loras *l, const struct lora_site *s, struct err *
         TRY(adapter_new_conv(o, s->layer->conv, &numbers, place(s->layer), e));
     else
         TRY(adapter_new_linear(o, s->layer->linear, &numbers, place(s->layer), e));
+    TRY(check_budget(l, e));
 out:
+    return rc;
+}
+
+static int put_on_layer(struct loras *l, const struct lora_site *s, struct err *e)
+{
+    float *down, *up, *part;
+    int rc;
+
+    if (s->rank > ADAPTER_RANK_MAX)
+        return err_set(e, ERR_INPUT, "all LoRAs together give '%s' the rank %lld; the limit is %d",
+                       s->layer->name, (long long)s->rank, ADAPTER_RANK_MAX);
+    down = malloc((size_t)(s->rank * s->in) * sizeof *down);
+    up = malloc((size_t)(s->rank * s->out) * sizeof *up);
+    part = malloc((size_t)(s->rank * s->out) * sizeof *part);
+    rc = stack_on_layer(l, s, down, up, part, e);
     free(down);
     free(up);
     free(part);
     return rc;
 }
 
-/* Calls f for every layer that the set changes. */
-static int each_site(struct loras *l, const struct lora_active *set, size_t n,
-                     int (*f)(struct loras *l, const struct lora_site *s, struct err *e),
-                     struct err *e)
+static int put_on_layers(struct loras *l, const struct lora_active *set, size_t n, struct err *e)
 {
     int rc = 0;
 
@@ -290,31 +318,10 @@ static int each_site(struct loras *l, const struct lora_active *set, size_t n,
             struct lora_site s = site(l, set, n, p, i);
 
             if (s.rank > 0)
-                TRY(f(l, &s, e));
+                TRY(put_on_layer(l, &s, e));
         }
 out:
     return rc;
-}
-
-/* Counts the adapter against the budget, and the rank against its limit. */
-static int count_site(struct loras *l, const struct lora_site *s, struct err *e)
-{
-    const double mib = 1048576;
-    int kernel = s->layer->conv != NULL ? s->layer->conv->kernel : 1;
-    uint64_t all;
-
-    if (s->rank > ADAPTER_RANK_MAX)
-        return err_set(e, ERR_INPUT, "all LoRAs together give '%s' the rank %lld; the limit is %d",
-                       s->layer->name, (long long)s->rank, ADAPTER_RANK_MAX);
-    l->bytes += adapter_bytes(s->in / kernel / kernel, s->out, kernel, s->rank);
-    all = l->model->weight_bytes + l->bytes;
-    if (l->budget_bytes != 0 && all > l->budget_bytes)
-        return err_set(e, ERR_OOM,
-                       "the weights with LoRAs take more than %.1f MiB (the model's own %.1f); the "
-                       "budget is %.1f MiB",
-                       (double)all / mib, (double)l->model->weight_bytes / mib,
-                       (double)l->budget_bytes / mib);
-    return 0;
 }
 
 /* Of the files that change text encoders and their weights, in order. */
@@ -341,21 +348,18 @@ out:
 /* The set onto a model without any. */
 static int put_on(struct loras *l, const struct lora_active *set, size_t n, struct err *e)
 {
-    int rc = each_site(l, set, n, count_site, e);
+    struct ops *o = l->model->ops;
+    int rc;
 
-    if (rc != 0) {
-        l->bytes = 0; /* not yet counted in the model's */
-        return rc;
-    }
+    l->base_bytes = o->weight_bytes;
+    rc = put_on_layers(l, set, n, e);
+    l->bytes = o->weight_bytes - l->base_bytes;
     l->model->weight_bytes += l->bytes;
-    TRY(each_site(l, set, n, put_on_layer, e));
+    if (rc != 0)
+        return rc;
     memcpy(l->active, set, n * sizeof *set);
     l->n_active = n;
-    TRY(write_text_id(l, e));
-out:
-    if (rc != 0)
-        take_off(l);
-    return rc;
+    return write_text_id(l, e);
 }
 
 int model_loras(struct model *m, const struct lora_use *uses, size_t n, struct err *e)

@@ -1,6 +1,6 @@
 #include "engine/lora_names.h"
 
-#include "engine/sgm_names.h"
+#include "engine/ldm_names.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -240,21 +240,34 @@ static int add_alias(struct lora_index *x, const char *name, size_t layer, struc
     return 0;
 }
 
+/* What the original code calls the modules of this U-Net. */
+static struct ldm_unet_names original_names(const struct unet_config *c)
+{
+    struct ldm_unet_names n = {.prefix = "", .levels = c->levels};
+
+    memcpy(n.layers, c->layers, sizeof n.layers);
+    memcpy(n.up_attention, c->up_attention, sizeof n.up_attention);
+    return n;
+}
+
 int lora_index_init(struct lora_index *x, const struct layer_list *layers,
                     const struct unet_config *unet, struct err *e)
 {
-    char original[LORA_MODULE_SIZE];
+    struct ldm_unet_names names = {0};
+    struct weights_place original;
     int rc = 0;
 
     *x = (struct lora_index){.items = calloc(2 * layers->n + 1, sizeof *x->items)};
     if (x->items == NULL)
         return err_set(e, ERR_OOM, "no memory for the names of a model's layers");
+    if (unet != NULL)
+        names = original_names(unet);
     for (size_t i = 0; i < layers->n; i++) {
         const char *name = layers->items[i].name;
 
         TRY(add_alias(x, name, i, e));
-        if (unet != NULL && sgm_unet_name(unet, name, original, sizeof original))
-            TRY(add_alias(x, original, i, e));
+        if (unet != NULL && ldm_unet_place(&names, name, &original))
+            TRY(add_alias(x, original.name, i, e));
     }
     qsort(x->items, x->n, sizeof *x->items, by_module);
 out:

@@ -301,20 +301,12 @@ static void convolution_gains_one_of_the_same_kernel_stride_and_padding(void **s
     check_cases(cases, sizeof cases / sizeof *cases);
 }
 
-static void size_of_an_adapter_counts_padded_columns(void **state)
-{
-    (void)state;
-    assert_int_equal(adapter_bytes(320, 640, 1, 16), 4 * (16 * 320 + 640 * 16));
-    assert_int_equal(adapter_bytes(320, 4, 3, 5), 4 * (16 * 320 * 9 + 16 * 5));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_layer_gains_up_of_down_and_loses_it_without_trace),
         cmocka_unit_test(activation_and_residual_come_after_the_sum),
         cmocka_unit_test(convolution_gains_one_of_the_same_kernel_stride_and_padding),
-        cmocka_unit_test(size_of_an_adapter_counts_padded_columns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
