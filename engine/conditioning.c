@@ -1,6 +1,7 @@
 #include "engine/conditioning.h"
 
 #include "engine/chunks.h"
+#include "engine/lora.h"
 #include "engine/prompt/edit.h"
 
 #include <stdlib.h>
@@ -31,7 +32,6 @@ struct conditioning {
     bool guided;
     struct lora_use *loras; /* [n_loras], owned */
     size_t n_loras;
-    char *adapters; /* the LoRAs of the text encoders as a text, owned; NULL: none */
     struct embedding_uses uses;
     struct conditioning_embedding *embeddings; /* [uses.n], owned */
 };
@@ -190,24 +190,6 @@ out:
     return rc;
 }
 
-/* The LoRAs of the text encoders, spelt so that equal texts mean equal numbers. */
-static int spell_adapters(struct conditioning *c, struct err *e)
-{
-    struct buf b = {0};
-    int rc = 0;
-
-    for (size_t i = 0; i < c->n_loras; i++)
-        if (c->loras[i].te != 0)
-            buf_printf(&b, "%zu:%s:%a;", strlen(c->loras[i].name), c->loras[i].name,
-                       c->loras[i].te);
-    TRY(buf_check(&b, e));
-    if (b.size > 0)
-        c->adapters = buf_detach(&b);
-out:
-    buf_done(&b);
-    return rc;
-}
-
 static int read_positive(struct reader *r)
 {
     struct conditioning *c = r->c;
@@ -221,7 +203,6 @@ static int read_positive(struct reader *r)
     if (rc != 0)
         return fault_error(r, rc, &f);
     TRY(lora_uses(&s, &c->loras, &c->n_loras, r->e));
-    TRY(spell_adapters(c, r->e));
     for (size_t i = 0; i < s.n_parts; i++) {
         c->parts[i].weight = s.parts[i].weight;
         c->n_parts = i + 1;
@@ -320,7 +301,6 @@ void conditioning_free(struct conditioning *c)
     for (size_t i = 0; i < c->n_parts; i++)
         branch_done(&c->parts[i]);
     lora_uses_free(c->loras, c->n_loras);
-    free(c->adapters);
     embedding_uses_done(&c->uses);
     free(c->embeddings);
     free(c);
@@ -391,8 +371,9 @@ static int encode_chunk(const struct conditioning *c, struct prompts *cache, con
                         size_t i, struct clip_vector *vectors, float *ret_states, float *ret_pooled,
                         struct err *e)
 {
-    struct chunk_text chunk = {
-        .emphasis = c->emphasis, .clip_skip = c->clip_skip, .adapters = c->adapters};
+    struct chunk_text chunk = {.emphasis = c->emphasis,
+                               .clip_skip = c->clip_skip,
+                               .adapters = model_lora_text_id(c->model)};
 
     for (int which = 0; which < (c->model->clip2 != NULL ? 2 : 1); which++) {
         const struct chunks *chunks = &t->chunks[which];

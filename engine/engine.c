@@ -9,9 +9,11 @@ struct engine {
     uint64_t memory_bytes;
     struct ops *ops;
     struct model *model;
-    struct prompts prompts;
-    struct arena arena;       /* kept while renders need the same size */
-    struct model_file *files; /* owned; NULL: not yet computed */
+    struct pipeline pipeline;
+    struct embeddings *embeddings;
+    struct arena arena;                     /* kept while renders need the same size */
+    struct model_file *files;               /* owned; NULL: not yet computed */
+    struct embedding_info *embedding_infos; /* [n], owned */
     char model_hash[HASH_HEX_SIZE];
 };
 
@@ -44,6 +46,9 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
     checkpoint_unmap(g->checkpoint);
     TRY(model_lora_folders(g->model, o->lora_folders, g->memory_bytes, e));
+    TRY(embeddings_new(o->embedding_folders, &g->embeddings, e));
+    g->pipeline.model = g->model;
+    g->pipeline.embeddings = g->embeddings;
     *ret_engine = g;
     g = NULL;
 out:
@@ -55,7 +60,9 @@ void engine_close(struct engine *g)
 {
     if (g == NULL)
         return;
-    prompts_done(&g->prompts);
+    pipeline_done(&g->pipeline);
+    embeddings_free(g->embeddings);
+    free(g->embedding_infos);
     model_close(g->model);
     arena_done(&g->arena);
     if (g->ops != NULL)
@@ -175,7 +182,7 @@ void render_size(const struct render *r, int *ret_width, int *ret_height)
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
 {
     size_t bytes;
-    int rc = pipeline_plan(g->model, r, &bytes, e);
+    int rc = pipeline_plan(&g->pipeline, r, &bytes, e);
 
     if (rc == 0)
         *ret_bytes = g->model->weight_bytes + bytes;
@@ -201,13 +208,13 @@ int engine_render(struct engine *g, const struct render *r, struct image *ret_im
     size_t bytes;
     int rc = 0;
 
-    TRY(pipeline_plan(g->model, r, &bytes, e));
+    TRY(pipeline_plan(&g->pipeline, r, &bytes, e));
     TRY(check_budget(g, r, bytes, e));
     if (g->arena.base == NULL || g->arena.capacity != bytes) {
         arena_done(&g->arena);
         TRY(arena_init(&g->arena, bytes, e));
     }
-    TRY(pipeline_run(g->model, &g->prompts, &g->arena, r, NULL, ret_image, e));
+    TRY(pipeline_run(&g->pipeline, &g->arena, r, NULL, ret_image, e));
 out:
     return rc;
 }
@@ -215,6 +222,30 @@ out:
 size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LORAS_MAX])
 {
     return model_lora_infos(g->model, ret_loras);
+}
+
+int engine_embeddings(struct engine *g, const struct embedding_info **ret_infos, size_t *ret_n,
+                      struct err *e)
+{
+    const struct pipeline *p = &g->pipeline;
+    struct embedding_info *infos = calloc(p->n_used + 1, sizeof *infos);
+    int rc = 0;
+
+    if (infos == NULL)
+        return err_set(e, ERR_OOM, "no memory for the hashes of embeddings");
+    for (size_t i = 0; i < p->n_used; i++) {
+        infos[i].name = p->used[i].name;
+        infos[i].path = p->used[i].path;
+        TRY(hash_file(infos[i].path, infos[i].sha256, e));
+    }
+    free(g->embedding_infos);
+    g->embedding_infos = infos;
+    infos = NULL;
+    *ret_infos = g->embedding_infos;
+    *ret_n = p->n_used;
+out:
+    free(infos);
+    return rc;
 }
 
 void image_done(struct image *image)

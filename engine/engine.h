@@ -163,6 +163,19 @@ struct lora_info {
 /* Those of the last render or plan, sorted by name. Returns how many. */
 size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LORAS_MAX]);
 
+/* An embedding that a render used. */
+struct embedding_info {
+    const char *name, *path;
+    char sha256[HASH_HEX_SIZE]; /* of the file; AUTOMATIC1111 lists 12 digits under "TI hashes" */
+};
+
+/*
+ * Those of the last render or plan, in the prompts' order. Borrowed until the next render, plan or
+ * call. ERR_MISSING, ERR_IO: a file cannot be read any more.
+ */
+int engine_embeddings(struct engine *g, const struct embedding_info **ret_infos, size_t *ret_n,
+                      struct err *e);
+
 struct image {
     int width, height; /* pixels */
     uint8_t *pixels;   /* [height, width, 3] RGB; owned */

@@ -5,14 +5,11 @@
 #ifndef ENGINE_GUIDE_H
 #define ENGINE_GUIDE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "engine/conditioning.h"
 
 struct guide {
-    double scale;          /* cfg_scale */
-    double rescale;        /* guidance_rescale, 0..1; 0: none */
-    size_t n_parts;        /* texts joined by AND, from 1 */
-    const double *weights; /* [n_parts] */
+    double scale;   /* cfg_scale; 1 or less: 1 */
+    double rescale; /* guidance_rescale, 0..1; 0: none */
 };
 
 /*
@@ -24,6 +21,7 @@ struct guide {
  * that proportion: Lin et al. 2023 (arXiv:2305.08891), eq. 15 and 16; diffusers'
  * rescale_noise_cfg.
  */
-void guide(float *out, const float *outputs, int64_t size, const struct guide *g);
+void guide(float *out, const float *outputs, int64_t size, const struct guidance *parts,
+           const struct guide *g);
 
 #endif

@@ -19,13 +19,9 @@
 
 #include "engine/engine.h"
 #include "engine/model.h"
+#include "engine/prompt/check.h"
 
 #define LORA_USES_MAX ENGINE_LORAS_MAX /* at once */
-
-struct lora_use {
-    const char *name; /* of the file, without folder and ".safetensors"; borrowed */
-    double unet, te;  /* weights; 0: not there */
-};
 
 /*
  * Where LoRAs are found, once per model: folders, ended by NULL, which outlive the model; NULL:

@@ -4,30 +4,37 @@
 #include "engine/latent.h"
 #include "engine/pass_start.h"
 
-int pass_init(struct pass *p, struct model *m, const struct render *r, int width, int height,
-              double strength, int steps, struct err *e)
+int pass_init(struct pass *p, const struct pass_options *o, struct err *e)
 {
+    const struct render *r = o->render;
     struct schedule_options options = {.sampler = r->sampler,
                                        .scheduler = r->scheduler,
-                                       .steps = steps,
+                                       .steps = o->steps,
                                        .eta = r->eta,
                                        .s_noise = r->s_noise,
                                        .zero_snr = r->rescale_betas_zero_snr,
-                                       .xl = m->kind.xl,
-                                       .strength = strength};
-    int factor = vae_factor(m->vae);
+                                       .xl = o->model->kind.xl,
+                                       .strength = o->strength};
+    int factor = vae_factor(o->model->vae), rc = 0;
 
-    *p = (struct pass){
-        .model = m, .render = r, .width = width, .height = height, .strength = strength};
-    p->extent = (struct extent){1, height / factor, width / factor};
-    p->channels = vae_config(m->vae)->latent_channels;
+    *p = (struct pass){.model = o->model,
+                       .render = r,
+                       .width = o->width,
+                       .height = o->height,
+                       .strength = o->strength};
+    p->extent = (struct extent){1, o->height / factor, o->width / factor};
+    p->channels = vae_config(o->model->vae)->latent_channels;
     p->size = extent_pixels(&p->extent) * p->channels;
-    return schedule_init(&p->schedule, m->schedule, &options, e);
+    TRY(schedule_init(&p->schedule, o->model->schedule, &options, e));
+    TRY(texts_new(&p->texts, o->model, o->embeddings, r, o->steps, o->first_steps, e));
+out:
+    return rc;
 }
 
 void pass_done(struct pass *p)
 {
     schedule_done(&p->schedule);
+    texts_done(&p->texts);
 }
 
 /* Steps before entry `step` and with it, of those that the pass runs. */
@@ -80,20 +87,17 @@ static int denoise(void *user, const float *x, int call, int step, float timeste
 {
     struct pass *p = user;
     struct unet_text branches[TEXTS_BRANCHES_MAX];
-    double weights[TEXTS_BRANCHES_MAX];
-    int n = texts_at(&p->texts, call, branches, weights), rc = 0;
+    struct guidance parts;
+    int n = texts_at(&p->texts, call, branches, &parts), rc = 0;
     struct extent batch = {n, p->extent.h, p->extent.w};
-    struct guide g = {.scale = p->render->cfg_scale,
-                      .rescale = p->render->guidance_rescale,
-                      .n_parts = (size_t)n - 1,
-                      .weights = weights};
+    struct guide g = {.scale = p->render->cfg_scale, .rescale = p->render->guidance_rescale};
 
     TRY(pass_cancelled(p, e));
     for (int i = 0; i < n; i++)
         fill_input(p, p->in + i * input_size(p), x);
     TRY(unet_forward(p->model->unet, p->out, p->in, &batch, timestep, branches, e));
     if (p->texts.guided)
-        guide(out, p->out, p->size, &g);
+        guide(out, p->out, p->size, &parts, &g);
     else
         memcpy(out, p->out, (size_t)p->size * sizeof *out);
     if (!all_finite(out, p->size))
@@ -151,11 +155,11 @@ static int sample(struct pass *p, float *sampler, struct err *e)
 static int plan_calls(struct pass *p, struct err *e)
 {
     struct unet_text now[TEXTS_BRANCHES_MAX], last[TEXTS_BRANCHES_MAX];
-    double weights[TEXTS_BRANCHES_MAX];
+    struct guidance parts;
     int n_last = 0, rc = 0;
 
     for (int call = 0; call < p->schedule.n - p->schedule.first; call++) {
-        int n = texts_at(&p->texts, call, now, weights);
+        int n = texts_at(&p->texts, call, now, &parts);
         struct extent batch = {n, p->extent.h, p->extent.w};
         bool same = n == n_last;
 
@@ -181,7 +185,7 @@ int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prom
     TRY(scratch(o, p->size, &p->x, e));
     mark = arena_mark(o->arena);
     TRY(pass_begin(p, from, e));
-    TRY(texts_open(&p->texts, p->model, p->render, prompts, p->width, p->height, e));
+    TRY(texts_encode(&p->texts, p->model, prompts, p->width, p->height, e));
     TRY(reserve(p, e));
     TRY(scratch(o, (int64_t)n_sampler, &sampler, e));
     TRY(o->planning ? plan_calls(p, e) : sample(p, sampler, e));

@@ -15,7 +15,7 @@
  *
  * The engine's own file, in the backend's arena; works while planning.
  *
- *     TRY(pass_init(&p, m, &render, 512, 512, 0, e));
+ *     TRY(pass_init(&p, &(struct pass_options){.model = m, ...}, e));
  *     TRY(pass_run(&p, &(struct pass_start){0}, &prompts, e));
  *     ... p.x ...
  *     pass_done(&p);
@@ -57,12 +57,19 @@ struct pass {
     struct texts texts;
 };
 
-/*
- * width, height: pixels, multiples of the model's latent factor. strength: as schedule_options.
- * steps: of the whole schedule. ERR_INPUT for what the schedule refuses.
- */
-int pass_init(struct pass *p, struct model *m, const struct render *r, int width, int height,
-              double strength, int steps, struct err *e);
+/* All borrowed until pass_done(). */
+struct pass_options {
+    struct model *model;
+    struct embeddings *embeddings; /* NULL: none */
+    const struct render *render;
+    int width, height; /* pixels, multiples of the model's latent factor */
+    double strength;   /* as schedule_options */
+    int steps;         /* of the whole schedule */
+    int first_steps;   /* of the first pass' schedule, if this is the second; else 0 */
+};
+
+/* Schedule and prompts. ERR_INPUT for what either refuses. */
+int pass_init(struct pass *p, const struct pass_options *o, struct err *e);
 void pass_done(struct pass *p);
 
 /* Steps that it will run, as users count them. */

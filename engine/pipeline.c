@@ -2,11 +2,13 @@
 
 #include "engine/canvas.h"
 #include "engine/hires.h"
+#include "engine/lora.h"
 
 #include <math.h>
 
 /* One render under way. */
 struct run {
+    struct pipeline *pipeline;
     struct model *model;
     const struct render *render;
     struct prompts *prompts; /* NULL while planning */
@@ -100,8 +102,6 @@ static int check_render(const struct model *m, const struct render *r, struct er
 
     if (r->prompt == NULL)
         return err_set(e, ERR_ARG, "a render needs a prompt");
-    if (m->kind.xl)
-        return err_set(e, ERR_INPUT, "models of this kind are opened, but not rendered yet");
     TRY(check_numbers(r, e));
     if (asks_for_hires(r))
         TRY(check_hires(m, r, e));
@@ -112,26 +112,84 @@ out:
     return rc;
 }
 
-/* ---- the run */
+/* ---- what the prompt brings along */
 
-static int run_init(struct run *run, struct model *m, struct prompts *prompts,
-                    const struct render *r, struct err *e)
+static void forget_used(struct pipeline *p)
 {
-    double strength = r->init.pixels != NULL ? r->denoising_strength : 0;
-    struct canvas *c = &run->canvas;
+    for (size_t i = 0; i < p->n_used; i++) {
+        free(p->used[i].name);
+        free(p->used[i].path);
+    }
+    free(p->used);
+    p->used = NULL;
+    p->n_used = 0;
+}
+
+void pipeline_done(struct pipeline *p)
+{
+    forget_used(p);
+    prompts_done(&p->prompts);
+}
+
+/* The names and files of the embeddings that the prompts use. */
+static int note_used(struct pipeline *p, const struct conditioning *c, struct err *e)
+{
+    const struct conditioning_embedding *list;
+    size_t n;
+
+    forget_used(p);
+    list = conditioning_embeddings(c, &n);
+    p->used = calloc(n + 1, sizeof *p->used);
+    for (size_t i = 0; i < n && p->used != NULL; i++) {
+        p->used[i].name = strdup(list[i].name);
+        p->used[i].path = strdup(list[i].path);
+        p->n_used = i + 1;
+        if (p->used[i].name == NULL || p->used[i].path == NULL)
+            return err_set(e, ERR_OOM, "no memory for the list of embeddings");
+    }
+    return p->used != NULL ? 0 : err_set(e, ERR_OOM, "no memory for the list of embeddings");
+}
+
+static int apply_prompt(struct run *run, struct err *e)
+{
+    const struct conditioning *c = run->first.texts.conditioning;
+    const struct lora_use *loras;
+    size_t n;
     int rc = 0;
 
-    *run = (struct run){.model = m, .render = r, .prompts = prompts};
-    TRY(check_render(m, r, e));
-    TRY(canvas_open(c, m->ops->arena, r, e));
-    TRY(pass_init(&run->first, m, r, c->width, c->height, strength, r->steps, e));
+    TRY(note_used(run->pipeline, c, e));
+    loras = conditioning_loras(c, &n);
+    TRY(model_loras(run->model, loras, n, e));
+out:
+    return rc;
+}
+
+/* ---- the run */
+
+static int init_passes(struct run *run, struct err *e)
+{
+    const struct render *r = run->render;
+    struct pass_options o = {.model = run->model,
+                             .embeddings = run->pipeline->embeddings,
+                             .render = r,
+                             .width = run->canvas.width,
+                             .height = run->canvas.height,
+                             .strength = r->init.pixels != NULL ? r->denoising_strength : 0,
+                             .steps = r->steps};
+    int rc = 0;
+
+    TRY(pass_init(&run->first, &o, e));
     run->first.steps_total = pass_steps(&run->first);
     run->last = &run->first;
     run->has_second = hires_size(r, &run->hires);
     if (!run->has_second)
         goto out;
-    TRY(pass_init(&run->second, m, r, run->hires.width, run->hires.height, r->denoising_strength,
-                  r->hires.steps > 0 ? r->hires.steps : r->steps, e));
+    o.width = run->hires.width;
+    o.height = run->hires.height;
+    o.strength = r->denoising_strength;
+    o.first_steps = r->steps;
+    o.steps = r->hires.steps > 0 ? r->hires.steps : r->steps;
+    TRY(pass_init(&run->second, &o, e));
     run->second.steps_before = pass_steps(&run->first);
     run->second.steps_total = run->second.steps_before + pass_steps(&run->second);
     run->first.steps_total = run->second.steps_total;
@@ -140,10 +198,28 @@ out:
     return rc;
 }
 
+/* arena: the render's. */
+static int run_init(struct run *run, struct pipeline *p, struct arena *arena,
+                    const struct render *r, struct err *e)
+{
+    int rc = 0;
+
+    *run = (struct run){.pipeline = p, .model = p->model, .render = r};
+    run->model->ops->arena = arena;
+    TRY(check_render(run->model, r, e));
+    TRY(canvas_open(&run->canvas, arena, r, e));
+    TRY(init_passes(run, e));
+    TRY(apply_prompt(run, e));
+out:
+    return rc;
+}
+
 static void run_done(struct run *run)
 {
     pass_done(&run->first);
     pass_done(&run->second);
+    run->model->ops->planning = false;
+    run->model->ops->arena = NULL;
 }
 
 /* All passes: run->last->x becomes the final latent. */
@@ -189,24 +265,21 @@ out:
     return rc;
 }
 
-int pipeline_plan(struct model *m, const struct render *r, size_t *ret_bytes, struct err *e)
+int pipeline_plan(struct pipeline *p, const struct render *r, size_t *ret_bytes, struct err *e)
 {
     struct render quiet = *r;
-    struct run run = {0};
     struct arena plan;
+    struct run run;
     int rc = 0;
 
     quiet.cancel = NULL; /* a plan is short, and its answer should not depend on when it is asked */
     arena_plan(&plan);
-    m->ops->arena = &plan;
-    m->ops->planning = true;
-    TRY(run_init(&run, m, NULL, &quiet, e));
+    TRY(run_init(&run, p, &plan, &quiet, e));
+    p->model->ops->planning = true;
     TRY(make_latent(&run, e));
     TRY(make_picture(&run, NULL, e));
     *ret_bytes = plan.peak;
 out:
-    m->ops->planning = false;
-    m->ops->arena = NULL;
     run_done(&run);
     return rc;
 }
@@ -223,16 +296,16 @@ static int image_new(const struct render *r, struct image *ret_image, struct err
     return 0;
 }
 
-int pipeline_run(struct model *m, struct prompts *prompts, struct arena *arena,
-                 const struct render *r, float *ret_latent, struct image *ret_image, struct err *e)
+int pipeline_run(struct pipeline *p, struct arena *arena, const struct render *r, float *ret_latent,
+                 struct image *ret_image, struct err *e)
 {
     size_t mark = arena_mark(arena);
     struct image image = {0};
-    struct run run = {0};
+    struct run run;
     int rc = 0;
 
-    m->ops->arena = arena;
-    TRY(run_init(&run, m, prompts, r, e));
+    TRY(run_init(&run, p, arena, r, e));
+    run.prompts = &p->prompts;
     TRY(image_new(r, &image, e));
     TRY(make_latent(&run, e));
     if (ret_latent != NULL)
@@ -243,7 +316,6 @@ int pipeline_run(struct model *m, struct prompts *prompts, struct arena *arena,
     image.pixels = NULL;
 out:
     arena_release(arena, mark);
-    m->ops->arena = NULL;
     free(image.pixels);
     run_done(&run);
     return rc;

@@ -3,9 +3,11 @@
  *
  * Keys that the file lacks take the default of the sampler's diffusers class, as diffusers'
  * from_config does: so SD 1.5's file (no timestep_spacing) means leading for ddim and linspace for
- * euler. Keys that the file states stay when another sampler is named; keys that the sampler's
- * class does not have are ignored, as diffusers does. A scheduler named in the task (karras,
- * uniform, ...) overrides the file's use_karras_sigmas and its like, which count with `automatic`.
+ * euler. (But for ddim and ddpm a file of another class means no clipping, and no alpha of 1 at the
+ * end: those defaults are for pixels.) Keys that the file states stay when another sampler is
+ * named; keys that the sampler's class does not have are ignored, as diffusers does. A scheduler
+ * named in the task (karras, uniform, ...) overrides the file's use_karras_sigmas and its like,
+ * which count with `automatic`.
  *
  * Schedulers: uniform, karras, exponential and beta are those of the sampler's diffusers class
  * (euler_a, whose class has only the first, takes EulerDiscreteScheduler's). The others are the web

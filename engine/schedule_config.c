@@ -244,14 +244,29 @@ static void refuse_rest(struct json_reader *r, const json_t *root, enum sampler_
         refuse(r, root, "solver_p", "which this engine does not support");
 }
 
+/* A file that was written for another class has none of the keys that only this one knows. */
+static bool of_another_class(const json_t *root, const char *class_name)
+{
+    const char *name = json_string_value(json_object_get(root, "_class_name"));
+
+    return name != NULL && strcmp(name, class_name) != 0;
+}
+
+/*
+ * The classes of ddim and ddpm were made for pixels: by default they clip to -1..1 and end at alpha
+ * 1. Where a latent model's file is of another class (SDXL's is Euler's), the keys mean what Stable
+ * Diffusion's own files of these classes say.
+ */
 static void read_alpha(struct json_reader *r, const json_t *root, enum sampler_id sampler,
                        struct schedule_settings *s)
 {
     bool distilled = sampler == SAMPLER_LCM || sampler == SAMPLER_TCD;
+    bool pixels =
+        !of_another_class(root, sampler == SAMPLER_DDPM ? "DDPMScheduler" : "DDIMScheduler");
 
-    s->clip = json_get_bool_or(r, root, "clip_sample", !distilled);
+    s->clip = json_get_bool_or(r, root, "clip_sample", pixels && !distilled);
     s->clip_range = real_within(r, root, "clip_sample_range", 1e-6, 1e6, 1.0);
-    s->alpha_to_one = json_get_bool_or(r, root, "set_alpha_to_one", true);
+    s->alpha_to_one = json_get_bool_or(r, root, "set_alpha_to_one", pixels || distilled);
     if (sampler == SAMPLER_DDPM)
         s->variance =
             (enum ddpm_variance)choose(r, root, "variance_type", variances, "fixed_small");

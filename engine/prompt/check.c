@@ -4,6 +4,7 @@
 #include "engine/prompt/split.h"
 #include "engine/prompt/weighted.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,6 @@ int lora_uses(const struct split *s, struct lora_use **ret_loras, size_t *ret_n,
 void lora_uses_free(struct lora_use *loras, size_t n)
 {
     for (size_t i = 0; loras != NULL && i < n; i++)
-        free(loras[i].name);
+        free((char *)(uintptr_t)loras[i].name);
     free(loras);
 }

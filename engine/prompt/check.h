@@ -29,8 +29,8 @@ struct prompt_note {
 
 /* One LoRA of the prompt. */
 struct lora_use {
-    char *name;      /* file name without its ending; owned */
-    double te, unet; /* weights in the text encoder and the U-Net, summed where it is used again */
+    const char *name; /* file name without its ending; of lora_uses() owned */
+    double unet, te;  /* weights in the U-Net and the text encoders; 0: not there */
 };
 
 struct prompt_report {
@@ -45,7 +45,10 @@ int prompt_check(const char *prompt, const struct prompt_rules *rules, struct pr
                  struct err *e);
 void prompt_report_done(struct prompt_report *r);
 
-/* The LoRAs of a prompt that was split, one for each name, in order; caller frees. ERR_OOM. */
+/*
+ * The LoRAs of a prompt that was split, one for each name, in order, weights summed where one is
+ * used again; caller frees. ERR_OOM.
+ */
 struct split;
 int lora_uses(const struct split *s, struct lora_use **ret_loras, size_t *ret_n, struct err *e);
 void lora_uses_free(struct lora_use *loras, size_t n);

@@ -218,16 +218,16 @@ static int bench_picture(struct bench *b, double per_picture_flops, struct err *
     int rc = 0;
 
     for (int i = 0; i < n; i++) {
-        struct prompts prompts = {0};
+        struct pipeline p = {.model = b->model};
         struct image image = {0};
 
         start = seconds();
-        TRY(pipeline_plan(b->model, &b->render, &bytes, e));
+        TRY(pipeline_plan(&p, &b->render, &bytes, e));
         TRY(arena_init(&arena, bytes, e));
-        rc = pipeline_run(b->model, &prompts, &arena, &b->render, NULL, &image, e);
+        rc = pipeline_run(&p, &arena, &b->render, NULL, &image, e);
         samples[i] = seconds() - start;
         image_done(&image);
-        prompts_done(&prompts);
+        pipeline_done(&p);
         arena_done(&arena);
         TRY(rc);
     }

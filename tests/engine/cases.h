@@ -99,18 +99,18 @@ static inline void assert_near_png(const struct image *image, const char *path)
 static inline struct image render_planned(struct model *m, const struct render *r,
                                           float *ret_latent)
 {
-    struct prompts prompts = {0};
+    struct pipeline p = {.model = m};
     struct image image = {0};
     struct arena arena;
     size_t bytes;
 
-    assert_ok(pipeline_plan(m, r, &bytes, e));
+    assert_ok(pipeline_plan(&p, r, &bytes, e));
     assert_ok(arena_init(&arena, bytes, e));
-    assert_ok(pipeline_run(m, &prompts, &arena, r, ret_latent, &image, e));
+    assert_ok(pipeline_run(&p, &arena, r, ret_latent, &image, e));
     assert_int_equal(arena.used, 0);
     assert_int_equal(arena.peak, bytes);
     arena_done(&arena);
-    prompts_done(&prompts);
+    pipeline_done(&p);
     return image;
 }
 

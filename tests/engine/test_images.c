@@ -20,12 +20,26 @@ static void pictures_of_nine_channels_equal_diffusers(void **state)
     check_cases("inpaint", "inpaint", "inpaint-ddim-0.6", 3);
 }
 
+static void pictures_of_sdxl_equal_diffusers(void **state)
+{
+    (void)state;
+    check_cases("sdxl", "sdxl", "txt2img-no-guidance", 7);
+}
+
+static void pictures_of_the_web_uis_prompts_equal_it(void **state)
+{
+    (void)state;
+    check_cases("sd1", "a1111", NULL, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_of_sd1_equal_diffusers),
         cmocka_unit_test(pictures_of_sd2_equal_diffusers),
         cmocka_unit_test(pictures_of_nine_channels_equal_diffusers),
+        cmocka_unit_test(pictures_of_sdxl_equal_diffusers),
+        cmocka_unit_test(pictures_of_the_web_uis_prompts_equal_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

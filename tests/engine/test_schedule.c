@@ -100,6 +100,20 @@ static void an_empty_file_takes_each_classs_defaults(void **state)
     schedule_done(&s);
 }
 
+static void ddim_on_a_file_of_another_class_does_not_clip_latents(void **state)
+{
+    static const char xl[] = "{" BETAS ", \"_class_name\": \"EulerDiscreteScheduler\"}";
+    static const char own[] = "{" BETAS ", \"_class_name\": \"DDIMScheduler\"}";
+    struct schedule s = schedule_of(xl, SAMPLER_DDIM, SCHEDULER_UNIFORM, 2);
+
+    (void)state;
+    assert_true(!s.clip && s.final_alpha_cumprod == s.alphas_cumprod[0]);
+    schedule_done(&s);
+    s = schedule_of(own, SAMPLER_DDIM, SCHEDULER_UNIFORM, 2);
+    assert_true(s.clip && s.final_alpha_cumprod == 1);
+    schedule_done(&s);
+}
+
 static void karras_in_the_file_counts_for_automatic_and_yields_to_a_named_scheduler(void **state)
 {
     const char *json = "{" BETAS ", \"use_karras_sigmas\": true}";
@@ -530,6 +544,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_without_spacing_means_leading_for_ddim_and_linspace_for_euler),
         cmocka_unit_test(an_empty_file_takes_each_classs_defaults),
+        cmocka_unit_test(ddim_on_a_file_of_another_class_does_not_clip_latents),
         cmocka_unit_test(karras_in_the_file_counts_for_automatic_and_yields_to_a_named_scheduler),
         cmocka_unit_test(euler_a_takes_eulers_karras_sigmas),
         cmocka_unit_test(sigma_min_and_sigma_max_bound_karras_alone),
