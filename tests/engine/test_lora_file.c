@@ -395,6 +395,64 @@ static void hashes_are_of_the_file_and_of_what_is_behind_its_header(void **state
     lora_folder_remove(folder);
 }
 
+/* ---- damage */
+
+/* One of a file's bytes at random; more often a letter of the header for another of it. */
+static void damage(struct buf *file, uint64_t header, uint32_t *state)
+{
+    size_t at, from;
+
+    *state = *state * 1664525u + 1013904223u;
+    at = sizeof header + (*state >> 8) % header;
+    *state = *state * 1664525u + 1013904223u;
+    from = sizeof header + (*state >> 8) % header;
+    if (*state % 5 == 0)
+        file->data[(*state >> 8) % file->size] = (char)(*state >> 3);
+    else
+        file->data[at] = file->data[from];
+}
+
+static void damaged_file_is_read_or_refused_with_its_name(void **state)
+{
+    char folder[FOLDER_SIZE], path[FOLDER_SIZE + 32];
+    struct buf whole = {0}, file = {0};
+    uint32_t random = 7;
+    uint64_t header;
+    int refused = 0;
+    struct st_file st;
+
+    (void)state;
+    lora_folder(folder, "damage");
+    snprintf(path, sizeof path, "%s/x.safetensors", folder);
+    st_begin(&st);
+    add_good_linear(&st);
+    add_alpha(&st, LINEAR ".alpha", 1);
+    add(&st, "unet.conv_in.lora_A.weight", SHAPE(RANK, IN, 3, 3));
+    add(&st, "unet.conv_in.lora_B.weight", SHAPE(OUT, RANK, 1, 1));
+    st_save(&st, path);
+    read_file(path, &whole);
+    memcpy(&header, whole.data, sizeof header);
+    for (int i = 0; i < 1000; i++) {
+        struct lora_file *f = NULL;
+        struct err why = {0};
+
+        file.size = 0;
+        buf_append(&file, whole.data, whole.size);
+        for (int j = 0; j <= i % 3; j++)
+            damage(&file, header, &random);
+        write_file(path, file.data, file.size);
+        if (open_file(path, &f, &why) != 0) {
+            refused++;
+            assert_non_null(strstr(why.text, path));
+        }
+        lora_file_close(f);
+    }
+    assert_in_range(refused, 500, 999);
+    buf_done(&whole);
+    buf_done(&file);
+    lora_folder_remove(folder);
+}
+
 /* ---- names */
 
 static void touch(const char *folder, const char *file)
@@ -506,6 +564,7 @@ int main(void)
         cmocka_unit_test(names_of_any_length_are_read_within_bounds),
         cmocka_unit_test(same_numbers_under_two_names_count_once),
         cmocka_unit_test(hashes_are_of_the_file_and_of_what_is_behind_its_header),
+        cmocka_unit_test(damaged_file_is_read_or_refused_with_its_name),
         cmocka_unit_test(name_is_found_in_the_first_folder_that_has_it_or_below),
         cmocka_unit_test(name_cannot_leave_its_folders),
         cmocka_unit_test(pickle_is_refused_with_the_reason),
