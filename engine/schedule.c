@@ -135,7 +135,9 @@ static void second_call(const struct schedule *s, const struct draft *d, int i, 
     bool at_next = s->sampler == SAMPLER_HEUN && i + 1 < d->n;
     bool web = s->sampler == SAMPLER_DPMPP_2S_A || s->sampler == SAMPLER_DPMPP_SDE;
 
-    *ret_t = at_next ? (float)d->t[i + 1] : schedule_time_of_f32(s, mid);
+    *ret_t = at_next ? (float)d->t[i + 1]
+             : web   ? schedule_time_torch(s, mid)
+                     : schedule_time_numpy(s, mid);
     *ret_sigma = web ? mid : (float)d->sigma[i + 1];
 }
 
@@ -225,8 +227,8 @@ static int init_first(struct schedule *s, const struct schedule_settings *set,
 static int check_alphas(const struct schedule *s, const struct schedule_settings *set,
                         struct err *e)
 {
-    int first = (int)s->timesteps[0];
-    bool divides = s->prediction == PREDICTION_EPSILON || s->sampler == SAMPLER_PNDM;
+    int first = (int)s->timesteps[s->first];
+    bool divides = (s->prediction == PREDICTION_EPSILON && !s->clip) || s->sampler == SAMPLER_PNDM;
 
     if (first >= s->n_train)
         return err_set(e, ERR_INPUT,
@@ -245,7 +247,7 @@ static int check_alphas(const struct schedule *s, const struct schedule_settings
 /* A step whose second call would come at no noise: from far too high a sigma. */
 static int check_mids(const struct schedule *s, struct err *e)
 {
-    for (int i = 0; i < s->n / 2; i++)
+    for (int i = s->first / 2; i < s->n / 2; i++)
         if (!(s->mids[i] > 0))
             return err_set(e, ERR_INPUT,
                            "%d steps of %s fall from sigma %g to %g at once: use more steps",
@@ -334,12 +336,12 @@ int schedule_init(struct schedule *s, const struct schedule_config *c,
     TRY(init_noise(s, &set, o, e));
     TRY(init_alphas(s, &set, e));
     TRY(init_steps(s, &set, o, e));
-    if (s->by_alpha)
-        TRY(check_alphas(s, &set, e));
-    if (s->mids)
-        TRY(check_mids(s, e));
     TRY(check_order(s, &set, e));
     TRY(init_first(s, &set, o, e));
+    if (s->mids)
+        TRY(check_mids(s, e));
+    if (s->by_alpha)
+        TRY(check_alphas(s, &set, e));
     s->init_noise_sigma = init_noise_sigma(s, &set);
     s->euler_last = s->sigmas[s->n] == 0 ||
                     (!set.web && (set.euler_at_final || (set.lower_order_final && s->n < 15)));

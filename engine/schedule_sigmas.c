@@ -15,6 +15,27 @@ float exp_f32(float x)
     return (float)exp((double)x);
 }
 
+float log_numpy(float x)
+{
+    /* numpy's quotient of polynomials in the mantissa less 1 (loops_exponent_log) */
+    static const float over[] = {0, 1, 2.1126776f, 1.4800006f, 0.38088378f, 0.025899792f};
+    static const float under[] = {1, 2.6126776f, 2.453006f, 0.9864943f, 0.15464763f, 0.0058750953f};
+    int exponent;
+    float m = frexpf(x, &exponent) * 2, r, p = over[5], q = under[5];
+
+    exponent--;
+    if (m >= 1.41421356f) {
+        m *= 0.5f;
+        exponent++;
+    }
+    r = m - 1;
+    for (int k = 4; k >= 0; k--) {
+        p = fmaf(p, r, over[k]);
+        q = fmaf(q, r, under[k]);
+    }
+    return fmaf((float)exponent, 0.6931472f, p / q);
+}
+
 float schedule_sigma_at(const struct schedule *s, int i)
 {
     float a = s->alphas_cumprod[i];
@@ -36,14 +57,16 @@ double schedule_sigma_between(const struct schedule *s, double t)
     return ((double)schedule_sigma_at(s, i + 1) - low) * (t - i) + low;
 }
 
+typedef float (*log_function)(float);
+
 /* The training step below a sigma's log, of 0..n_train - 2; sigmas ascend over them. */
-static int step_below(const struct schedule *s, double log_sigma)
+static int step_below(const struct schedule *s, double log_sigma, log_function log_of)
 {
     int low = 0, high = s->n_train - 1;
 
     while (high - low > 1) {
         int middle = (low + high) / 2;
-        if (log_sigma >= (double)log_f32(schedule_sigma_at(s, middle)))
+        if (log_sigma >= (double)log_of(schedule_sigma_at(s, middle)))
             low = middle;
         else
             high = middle;
@@ -54,23 +77,33 @@ static int step_below(const struct schedule *s, double log_sigma)
 double schedule_time_of(const struct schedule *s, double sigma)
 {
     double log_sigma = log(fmax(sigma, 1e-10)), w;
-    int i = step_below(s, log_sigma);
-    float low = log_f32(schedule_sigma_at(s, i)), high = log_f32(schedule_sigma_at(s, i + 1));
+    int i = step_below(s, log_sigma, log_numpy);
+    float low = log_numpy(schedule_sigma_at(s, i)), high = log_numpy(schedule_sigma_at(s, i + 1));
 
     w = ((double)low - log_sigma) / (double)(low - high);
     w = fmin(fmax(w, 0), 1);
     return (1 - w) * i + w * (i + 1);
 }
 
-float schedule_time_of_f32(const struct schedule *s, float sigma)
+static float time_f32(const struct schedule *s, float sigma, log_function log_of)
 {
-    float log_sigma = log_f32(fmaxf(sigma, 1e-10f)), w;
-    int i = step_below(s, (double)log_sigma);
-    float low = log_f32(schedule_sigma_at(s, i)), high = log_f32(schedule_sigma_at(s, i + 1));
+    float log_sigma = log_of(fmaxf(sigma, 1e-10f)), w;
+    int i = step_below(s, (double)log_sigma, log_of);
+    float low = log_of(schedule_sigma_at(s, i)), high = log_of(schedule_sigma_at(s, i + 1));
 
     w = (low - log_sigma) / (low - high);
     w = fminf(fmaxf(w, 0), 1);
     return (1 - w) * (float)i + w * (float)(i + 1);
+}
+
+float schedule_time_numpy(const struct schedule *s, float sigma)
+{
+    return time_f32(s, sigma, log_numpy);
+}
+
+float schedule_time_torch(const struct schedule *s, float sigma)
+{
+    return time_f32(s, sigma, log_f32);
 }
 
 /* The incomplete beta function of x in 0..1/2, by its power series in x. */

@@ -16,7 +16,7 @@ float linspace_f32(float first, float last, int n, int i)
     if (n == 1)
         return first;
     step = (last - first) / (float)(n - 1);
-    return i < n / 2 ? first + step * (float)i : last - step * (float)(n - 1 - i);
+    return i < n / 2 ? fmaf(step, (float)i, first) : fmaf(-step, (float)(n - 1 - i), last);
 }
 
 /*

@@ -119,5 +119,5 @@ void schedule_web(const struct schedule *s, const struct schedule_settings *set,
     else
         web_exponential(max, min, steps, d->sigma);
     for (int i = 0; i < steps; i++)
-        d->t[i] = (double)schedule_time_of_f32(s, (float)d->sigma[i]);
+        d->t[i] = (double)schedule_time_torch(s, (float)d->sigma[i]);
 }

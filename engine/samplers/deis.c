@@ -13,13 +13,13 @@
 /* The integral of the line that is 1 at b and 0 at c, up to t. */
 static float integral_2(float t, float b, float c)
 {
-    return t * (-log_f32(c) + log_f32(t) - 1) / (log_f32(b) - log_f32(c));
+    return t * (-log_numpy(c) + log_numpy(t) - 1) / (log_numpy(b) - log_numpy(c));
 }
 
 /* The integral of the parabola that is 1 at b and 0 at c and d, up to t. */
 static float integral_3(float t, float b, float c, float d)
 {
-    float log_t = log_f32(t), log_b = log_f32(b), log_c = log_f32(c), log_d = log_f32(d);
+    float log_t = log_numpy(t), log_b = log_numpy(b), log_c = log_numpy(c), log_d = log_numpy(d);
     float over =
         t * (log_c * (log_d - log_t + 1) - log_d * log_t + log_d + log_t * log_t - 2 * log_t + 2);
 

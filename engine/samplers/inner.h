@@ -34,6 +34,7 @@ int run_deis(struct sampler_run *r, struct err *e);
 float log_f32(float x);
 float exp_f32(float x);
 float expm1_f32(float x);
+float log_numpy(float x); /* as numpy rounds it: schedule_inner.h */
 
 /* x, or the end of -range..range that it is beyond. NaN stays. */
 float clip_f32(float x, float range);

@@ -318,6 +318,32 @@ static void every_recorded_run_of_diffusers_is_followed(void **state)
         assert_true(check_recorded(names[i].name, names[i].sampler, names[i].scheduler) >= 6);
 }
 
+/*
+ * Schedulers, predictions, picture to picture, blended latents and single classes' settings, drawn
+ * at random by tests/golden/samplers/more.py.
+ */
+static void recorded_runs_with_any_settings_are_followed(void **state)
+{
+    json_t *index = open_index("samplers/more");
+    struct weights *w = open_arrays("samplers/more");
+
+    (void)state;
+    worst = 0;
+    for (size_t i = 0; i < json_array_size(index); i++) {
+        const json_t *item = json_array_get(index, i);
+        const char *sampler = json_string_value(json_object_get(item, "sampler"));
+        const char *scheduler = json_string_value(json_object_get(item, "scheduler"));
+        struct schedule s = item_schedule(item, (enum sampler_id)sampler_from_name(sampler),
+                                          (enum scheduler_id)scheduler_from_name(scheduler));
+
+        check_run(w, item, &s);
+        schedule_done(&s);
+    }
+    print_message("%zu runs, latents within %.2g\n", json_array_size(index), worst);
+    json_decref(index);
+    weights_close(w);
+}
+
 /* ---- the web UI's */
 
 #define WEB_CONFIG                                                                                 \
@@ -455,6 +481,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_recorded_run_of_diffusers_is_followed),
+        cmocka_unit_test(recorded_runs_with_any_settings_are_followed),
         cmocka_unit_test(every_recorded_schedule_of_the_web_ui_is_equal),
         cmocka_unit_test(every_recorded_run_of_the_web_ui_is_followed),
         cmocka_unit_test(a_callback_that_says_stop_ends_the_run),

@@ -184,7 +184,8 @@ zero_terminal_snr_leaves_no_signal_for_ddim_and_a_finite_sigma_for_the_others(vo
     assert_float_equal(euler.sigmas[0], 4096, 0.01);
     schedule_done(&ddim);
     schedule_done(&euler);
-    assert_refused("{\"rescale_betas_zero_snr\": true, \"timestep_spacing\": \"trailing\"}",
+    assert_refused("{\"rescale_betas_zero_snr\": true, \"timestep_spacing\": \"trailing\", "
+                   "\"clip_sample\": false}",
                    SAMPLER_DDIM, SCHEDULER_UNIFORM, "rescale_betas_zero_snr");
 }
 
