@@ -3,6 +3,7 @@
  * spelling of their names; and what is left of them afterwards, which is nothing.
  */
 #include "engine/lora.h"
+#include "tests/engine/cases.h"
 #include "tests/engine/lora_files.h"
 
 #define TOKENS 77
@@ -582,6 +583,56 @@ static void file_that_changed_on_disk_is_read_again(void **state)
     lora_folder_remove(folder);
 }
 
+/* ---- by prompt */
+
+/* The recorded case's picture, with something after its prompt. */
+static struct image render_case(struct engine *g, const json_t *c, const char *end)
+{
+    struct render r = case_render(GOLDEN_DIR "/lora", c);
+    struct image image = {0};
+    char prompt[256];
+
+    snprintf(prompt, sizeof prompt, "%s%s", r.prompt, end);
+    r.prompt = prompt;
+    assert_ok(engine_render(g, &r, &image, e));
+    case_done(&r);
+    return image;
+}
+
+static void picture_equals_diffusers_and_those_before_and_after_are_the_same(void **state)
+{
+    struct lora_info infos[ENGINE_LORAS_MAX];
+    struct image before, with, after;
+    struct engine *g = NULL;
+    json_t *c = NULL;
+    char end[64];
+
+    (void)state;
+    assert_ok(json_read_file(GOLDEN_DIR "/lora/case.json", &c, e));
+    assert_ok(engine_open(&(struct engine_options){.model = GOLDEN_DIR "/models/sd1",
+                                                   .lora_folders = golden_folders,
+                                                   .threads = 2},
+                          &g, e));
+    before = render_case(g, c, "");
+    assert_int_equal(engine_loras(g, infos), 0);
+    snprintf(end, sizeof end, "<lora:lora:%g>", case_number(c, "weight"));
+    with = render_case(g, c, end);
+    assert_near_png(&with, GOLDEN_DIR "/lora/lora.png");
+    assert_int_equal(engine_loras(g, infos), 1);
+    assert_string_equal(infos[0].name, "lora");
+    assert_true(infos[0].unet == case_number(c, "weight"));
+    after = render_case(g, c, "");
+    assert_memory_equal(before.pixels, after.pixels, (size_t)(before.width * before.height * 3));
+    assert_memory_not_equal(before.pixels, with.pixels, (size_t)(before.width * before.height * 3));
+    image_done(&before);
+    image_done(&with);
+    image_done(&after);
+    engine_close(g);
+    json_decref(c);
+}
+
+/* ---- errors */
+
 static void failure_leaves_the_model_without_any(void **state)
 {
     const struct lora_use uses[2] = {{"lora", 0.8, 0.8}, {"nowhere", 1, 1}};
@@ -686,6 +737,7 @@ int main(void)
         cmocka_unit_test(weights_of_unet_and_text_encoder_are_apart),
         cmocka_unit_test(bytes_count_against_the_budget_while_they_are_there),
         cmocka_unit_test(file_that_changed_on_disk_is_read_again),
+        cmocka_unit_test(picture_equals_diffusers_and_those_before_and_after_are_the_same),
         cmocka_unit_test(failure_leaves_the_model_without_any),
         cmocka_unit_test(numbers_that_are_not_finite_are_refused),
         cmocka_unit_test(lists_that_cannot_be_meant_are_refused),
