@@ -469,6 +469,10 @@ static void what_is_not_honoured_is_refused_by_name(void **state)
         {"{\"steps_offset\": -1}", SAMPLER_DDIM, "'steps_offset'"},
         {"{\"trained_betas\": [0.1, 0.2]}", SAMPLER_DDIM, "'trained_betas'"},
         {"{\"num_train_timesteps\": 2, \"trained_betas\": [0.1, 2]}", SAMPLER_DDIM, "[1]"},
+        {"{\"num_train_timesteps\": 12, \"trained_betas\": [0.9999, 0.9999, 0.9999, 0.9999, "
+         "0.9999, "
+         "0.9999, 0.9999, 0.9999, 0.9999, 0.9999, 0.9999, 0.9999]}",
+         SAMPLER_EULER, "no signal at training step 11"},
         {"{\"thresholding\": true}", SAMPLER_DDIM, "'thresholding' is true"},
         {"{\"thresholding\": true}", SAMPLER_DPMPP_2M, "'thresholding' is true"},
         {"{\"interpolation_type\": \"log_linear\"}", SAMPLER_EULER, "'interpolation_type'"},
