@@ -419,8 +419,11 @@ int schedule_settings_read(const struct schedule_config *c, const struct schedul
                        "sampler %s has no %s sigmas: use scheduler uniform or automatic",
                        sampler_name(o->sampler), scheduler_name(s.scheduler));
     read_family(&r, c->root, o->sampler, &s);
-    if (s.prediction == PREDICTION_SAMPLE && !s.class->has_sample)
-        refuse(&r, c->root, "prediction_type", "which this sampler does not support");
+    if (s.prediction == PREDICTION_SAMPLE && !s.class->has_sample) {
+        char why[96];
+        snprintf(why, sizeof why, "which %s does not support", s.class->name);
+        refuse(&r, c->root, "prediction_type", why);
+    }
     if (r.rc == 0)
         *ret_s = s;
     return r.rc;

@@ -156,12 +156,14 @@ static int step_3m(struct sampler_run *r, int step, float *const picture[3], str
                    struct err *e)
 {
     const struct schedule *s = r->schedule;
-    float eta = (float)s->eta, to = s->sigmas[step + 1], both;
+    float eta = (float)s->eta, to = s->sigmas[step + 1], both, keep, add;
 
     b->h = -log_f32(to) - -log_f32(s->sigmas[step]);
     both = b->h * (eta + 1);
+    keep = exp_f32(-both);
+    add = -expm1_f32(-both);
     for (size_t i = 0; i < r->size; i++)
-        r->x[i] = exp_f32(-both) * r->x[i] + -expm1_f32(-both) * picture[0][i];
+        r->x[i] = keep * r->x[i] + add * picture[0][i];
     b->phi_2 = expm1_f32(-both) / both + 1;
     b->phi_3 = b->phi_2 / both - 0.5f;
     if (b->h_1 != 0)
