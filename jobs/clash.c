@@ -16,9 +16,48 @@ static bool has_text(const char *text)
     return text && *text;
 }
 
-static bool ddim_karras(const struct task *t)
+/* Samplers that walk over training steps have no sigmas to be spread in another way. */
+static bool no_sigmas(const struct task *t)
 {
-    return t->sampler == SAMPLER_DDIM && t->scheduler == SCHEDULER_KARRAS;
+    bool steps = t->sampler == SAMPLER_DDIM || t->sampler == SAMPLER_DDPM ||
+                 t->sampler == SAMPLER_PNDM || t->sampler == SAMPLER_LCM ||
+                 t->sampler == SAMPLER_TCD;
+
+    return steps && t->scheduler != SCHEDULER_AUTOMATIC && t->scheduler != SCHEDULER_UNIFORM;
+}
+
+static bool no_eta(const struct task *t)
+{
+    switch (t->sampler) {
+    case SAMPLER_DDIM:
+    case SAMPLER_TCD:
+    case SAMPLER_EULER_A:
+    case SAMPLER_DPM2_A:
+    case SAMPLER_DPMPP_2S_A:
+    case SAMPLER_DPMPP_2M_SDE:
+    case SAMPLER_DPMPP_3M_SDE:
+    case SAMPLER_DPMPP_SDE:
+        return false;
+    default:
+        return t->eta.set && t->eta.value != 0;
+    }
+}
+
+static bool no_s_noise(const struct task *t)
+{
+    switch (t->sampler) {
+    case SAMPLER_LMS:
+    case SAMPLER_PNDM:
+    case SAMPLER_HEUN:
+    case SAMPLER_EULER:
+    case SAMPLER_DPM2:
+    case SAMPLER_DPMPP_2M:
+    case SAMPLER_UNIPC:
+    case SAMPLER_DEIS:
+        return t->s_noise.set && t->s_noise.value != 1;
+    default:
+        return false;
+    }
 }
 
 static bool mask_alone(const struct task *t)
@@ -74,15 +113,26 @@ struct clash {
     bool (*refused)(const struct task *t); /* reads these parameters alone: */
     enum param params[PARAMS_MAX];
     size_t n;
-    const char *why, *cure;
+    const char *why; /* each %s: the sampler, then the scheduler */
+    const char *cure;
 };
 
 static const struct clash clashes[] = {
-    {ddim_karras,
+    {no_sigmas,
      {PARAM_SAMPLER, PARAM_SCHEDULER},
      2,
-     "sampler 'ddim' cannot use scheduler 'karras'",
+     "sampler '%s' cannot use scheduler '%s'",
      "choose scheduler: automatic, or another sampler"},
+    {no_eta,
+     {PARAM_ETA, PARAM_SAMPLER},
+     2,
+     "eta: sampler '%s' has none",
+     "leave it open, or choose another sampler"},
+    {no_s_noise,
+     {PARAM_S_NOISE, PARAM_SAMPLER},
+     2,
+     "s_noise: sampler '%s' adds no noise",
+     "leave it open, or choose another sampler"},
     {mask_alone,
      {PARAM_MASK, PARAM_INIT_IMAGE},
      2,
@@ -134,11 +184,36 @@ static const struct clash clashes[] = {
 
 #define N_CLASHES (sizeof clashes / sizeof *clashes)
 
+/* The sentence for a task. */
+static void put_why(const struct clash *c, const struct task *t, struct buf *ret_text)
+{
+    const char *names[] = {sampler_name(t->sampler), scheduler_name(t->scheduler)};
+    const char *p = c->why, *at;
+
+    for (size_t i = 0; i < 2 && (at = strstr(p, "%s")); i++, p = at + 2) {
+        buf_append(ret_text, p, (size_t)(at - p));
+        buf_puts(ret_text, names[i]);
+    }
+    buf_puts(ret_text, p);
+}
+
+static int refuse(const struct clash *c, const struct task *t, const char *rule, struct err *e)
+{
+    struct buf why = {0};
+    int rc;
+
+    put_why(c, t, &why);
+    rc = err_set(e, ERR_INPUT, "%s: %s%s%s", buf_text(&why), c->cure,
+                 *rule ? ", or leave the pair out with " : "", rule);
+    buf_done(&why);
+    return rc;
+}
+
 int clash_check_task(const struct task *t, struct err *e)
 {
     for (size_t i = 0; i < N_CLASHES; i++)
         if (clashes[i].refused(t))
-            return err_set(e, ERR_INPUT, "%s: %s", clashes[i].why, clashes[i].cure);
+            return refuse(&clashes[i], t, "", e);
     return 0;
 }
 
@@ -359,9 +434,9 @@ static void put_rule(const struct search *s, const size_t *chosen, struct buf *r
 static int too_much(const struct search *s, struct err *e)
 {
     return err_set(e, ERR_INPUT,
-                   "%s: too many combinations to check that this never happens; give the axes "
-                   "fewer values",
-                   s->clash->why);
+                   "%s: the axes have too many combinations to check that its values go together; "
+                   "give them fewer values",
+                   param_name(s->clash->params[0]));
 }
 
 /* A combination of groups that the clash refuses: is any of it left to render? */
@@ -382,11 +457,9 @@ static int tell_if_left(struct search *s, const size_t *chosen, struct err *e)
         return too_much(s, e);
     if (exclude_kept(s->exclude, slices, s->n) == 0)
         return 0;
-    if (s->n == 0)
-        return err_set(e, ERR_INPUT, "%s: %s", s->clash->why, s->clash->cure);
-    put_rule(s, chosen, &rule);
-    rc = err_set(e, ERR_INPUT, "%s: %s, or leave the pair out with %s", s->clash->why,
-                 s->clash->cure, buf_text(&rule));
+    if (s->n > 0)
+        put_rule(s, chosen, &rule);
+    rc = refuse(s->clash, &s->scratch, buf_text(&rule), e);
     buf_done(&rule);
     return rc;
 }

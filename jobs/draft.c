@@ -1,6 +1,5 @@
 #include "jobs/draft.h"
 
-#include "jobs/label.h"
 #include "jobs/numbers.h"
 #include "jobs/suggest.h"
 
@@ -246,12 +245,13 @@ static int plain_path(struct draft *dr, enum param param, const char *text, stru
 
 static const char *plain_term(enum param param, const char *text)
 {
+    enum sampler_id sampler;
     int id, scheduler;
 
     if (param == PARAM_SAMPLER)
-        label_sampler(text, &id, &scheduler);
+        id = sampler_from_label(text, &sampler, &scheduler) == 0 ? (int)sampler : -1;
     else
-        id = label_term(param_terms(param), text);
+        id = term_from_label(param_terms(param), text);
     return id < 0 ? text : term_name(param_terms(param), id);
 }
 

@@ -1,6 +1,5 @@
 #include "jobs/draft.h"
 
-#include "jobs/label.h"
 #include "jobs/suggest.h"
 
 #include <math.h>
@@ -97,7 +96,8 @@ out:
 static int add_item(struct draft *dr, const struct draft_axis *axis, size_t column,
                     const struct node *node, json_t *list, struct err *e)
 {
-    int param = axis->columns[column].param, sampler, scheduler, rc;
+    int param = axis->columns[column].param, scheduler, rc;
+    enum sampler_id sampler;
     json_t *value;
 
     if (node->type != NODE_SCALAR) {
@@ -107,11 +107,11 @@ static int add_item(struct draft *dr, const struct draft_axis *axis, size_t colu
     }
     if (param >= 0 && param_is_number((enum param)param) && *node->text)
         return add_numbers(dr, axis, column, node, list, e);
-    if (param == PARAM_SAMPLER && label_sampler(node->text, &sampler, &scheduler) &&
+    if (param == PARAM_SAMPLER && sampler_from_label(node->text, &sampler, &scheduler) == 0 &&
         scheduler >= 0) {
         diagnose(dr->d, node->at,
                  "exclude: name sampler and scheduler by themselves: {sampler: %s, scheduler: %s}",
-                 term_name(TERM_SAMPLER, sampler), term_name(TERM_SCHEDULER, scheduler));
+                 sampler_name(sampler), term_name(TERM_SCHEDULER, scheduler));
         return 0;
     }
     rc = draft_value(dr, param, node->text, node->at, &value, e);

@@ -1,7 +1,6 @@
 #include "jobs/draft.h"
 
 #include "jobs/axis.h"
-#include "jobs/label.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -107,12 +106,13 @@ static const char *preset(const struct draft *dr, enum param p)
 {
     const struct node *sampler = dr->given[PARAM_SAMPLER];
     const struct node *strength = dr->given[PARAM_SUBSEED_STRENGTH];
-    int id, scheduler;
+    enum sampler_id id;
+    int scheduler;
 
     if ((p == PARAM_WIDTH || p == PARAM_HEIGHT) && dr->given[PARAM_SIZE])
         return NULL;
     if (p == PARAM_SCHEDULER && sampler && !is_axis(dr, PARAM_SAMPLER) &&
-        label_sampler(sampler->text, &id, &scheduler) && scheduler >= 0)
+        sampler_from_label(sampler->text, &id, &scheduler) == 0 && scheduler >= 0)
         return term_name(TERM_SCHEDULER, scheduler);
     if (p == PARAM_SUBSEED &&
         (is_axis(dr, PARAM_SUBSEED_STRENGTH) || (strength && strtod(strength->text, NULL) > 0)))

@@ -1,8 +1,6 @@
 /* What people may write shorter, and the parameters that it stands for. */
 #include "jobs/draft.h"
 
-#include "jobs/label.h"
-
 #include <string.h>
 
 static int no_memory(struct err *e)
@@ -123,29 +121,32 @@ static bool scheduler_axis(const struct draft *dr)
 void draft_check_label(struct draft *dr, const char *label, struct place at)
 {
     const struct node *given = given_scheduler(dr);
-    int sampler, scheduler;
+    enum sampler_id sampler;
+    int scheduler;
 
-    if (!label_sampler(label, &sampler, &scheduler) || scheduler < 0)
+    if (sampler_from_label(label, &sampler, &scheduler) != 0 || scheduler < 0)
         return;
     if (scheduler_axis(dr))
         diagnose(dr->d, at,
                  "sampler '%s' names a scheduler, and an axis gives it too: write '%s' here", label,
-                 term_name(TERM_SAMPLER, sampler));
-    else if (given && given->at.line != 0 && label_term(TERM_SCHEDULER, given->text) != scheduler)
+                 sampler_name(sampler));
+    else if (given && given->at.line != 0 &&
+             term_from_label(TERM_SCHEDULER, given->text) != scheduler)
         diagnose(dr->d, at,
                  "sampler '%s' names a scheduler, but 'scheduler' says '%s': write '%s' here",
-                 label, given->text, term_name(TERM_SAMPLER, sampler));
+                 label, given->text, sampler_name(sampler));
 }
 
 int draft_note_label(struct draft *dr, struct draft_axis *axis, const char *label, struct place at,
                      struct err *e)
 {
-    int sampler, scheduler;
+    enum sampler_id sampler;
     json_t *named;
+    int scheduler;
 
     draft_check_label(dr, label, at);
-    if (label_sampler(label, &sampler, &scheduler) && scheduler >= 0 && !given_scheduler(dr) &&
-        !scheduler_axis(dr))
+    if (sampler_from_label(label, &sampler, &scheduler) == 0 && scheduler >= 0 &&
+        !given_scheduler(dr) && !scheduler_axis(dr))
         axis->labelled = true;
     else
         scheduler = SCHEDULER_AUTOMATIC;

@@ -215,6 +215,7 @@ double param_number(const struct task *t, enum param p)
 {
     const struct info *info = &infos[p];
     const void *field = (const char *)t + info->offset;
+    const struct task_number *maybe;
     const char *text;
 
     switch (info->kind) {
@@ -223,7 +224,8 @@ double param_number(const struct task *t, enum param p)
     case PARAM_KIND_REAL:
         return *(const double *)field;
     case PARAM_KIND_MAYBE:
-        return ((const struct task_number *)field)->value;
+        maybe = field;
+        return maybe->set ? maybe->value : -1;
     case PARAM_KIND_TERM:
         return term_of(field);
     case PARAM_KIND_BOOL:

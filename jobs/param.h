@@ -107,7 +107,8 @@ const char *param_default(enum param p);
 bool param_is_optional(enum param p);
 bool param_is_absent(const struct task *t, enum param p);
 
-/* A number, a term's id, a truth value: 0 or 1. Of texts: 1 if there is one. */
+/* A number, a term's id, a truth value: 0 or 1. Of texts: 1 if there is one. Of numbers that may be
+ * left open, and are: -1. */
 double param_number(const struct task *t, enum param p);
 
 /*

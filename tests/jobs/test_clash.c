@@ -60,6 +60,39 @@ static void fields_that_contradict_each_other_are_refused(void **state)
     clashes(t, "belong together");
 }
 
+static void samplers_take_what_they_can_use(void **state)
+{
+    struct task t = base();
+
+    (void)state;
+    t.eta = (struct task_number){true, 0};
+    passes(t);
+    t.eta.value = 0.5;
+    clashes(t, "eta: sampler 'euler' has none");
+    t.sampler = SAMPLER_EULER_A;
+    passes(t);
+    t.s_noise = (struct task_number){true, 1.1};
+    passes(t);
+    t.sampler = SAMPLER_DPMPP_2M;
+    t.eta.set = false;
+    clashes(t, "s_noise: sampler 'dpmpp_2m' adds no noise");
+    t.s_noise.value = 1;
+    t.scheduler = SCHEDULER_BETA;
+    passes(t);
+    t.sampler = SAMPLER_LCM;
+    clashes(t, "sampler 'lcm' cannot use scheduler 'beta'");
+    t.scheduler = SCHEDULER_UNIFORM;
+    passes(t);
+    bundle_refused((struct spec){.axes = "[{'name':'a','columns':['sampler'],'rows':[['euler'],"
+                                         "['tcd']]}]",
+                                 .fixed = "'s_noise':1.5,'scheduler':'simple'"},
+                   "sampler 'tcd' cannot use scheduler 'simple'");
+    bundle_refused((struct spec){.axes = "[{'name':'a','columns':['sampler'],'rows':[['euler_a'],"
+                                         "['heun']]},{'name':'e','columns':['eta'],'rows':[[''],"
+                                         "[0],[0.5]]}]"},
+                   "exclude: [{eta: 0.5, sampler: heun}]");
+}
+
 static void finished_pictures_have_a_largest_size(void **state)
 {
     struct task t = base();
@@ -194,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_that_contradict_each_other_are_refused),
+        cmocka_unit_test(samplers_take_what_they_can_use),
         cmocka_unit_test(finished_pictures_have_a_largest_size),
         cmocka_unit_test(a_strength_without_a_step_is_refused),
         cmocka_unit_test(axes_clash_only_where_they_meet),
