@@ -179,6 +179,11 @@ void render_size(const struct render *r, int *ret_width, int *ret_height)
     }
 }
 
+uint64_t engine_weight_bytes(const struct engine *g)
+{
+    return g->model->weight_bytes;
+}
+
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
 {
     size_t bytes;

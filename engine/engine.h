@@ -151,6 +151,10 @@ void render_size(const struct render *r, int *ret_width, int *ret_height);
  * rendered. */
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e);
 
+/* Bytes of the weights, those of the LoRAs of the last render or plan included: a part of what
+ * engine_plan says. */
+uint64_t engine_weight_bytes(const struct engine *g);
+
 /* A LoRA that a render used. All borrowed until the next render or plan. */
 #define ENGINE_LORAS_MAX 64 /* in one render */
 struct lora_info {

@@ -6,6 +6,7 @@
 #include "proto/msg.h"
 #include "proto/version.h"
 #include "worker/options.h"
+#include "worker/plan.h"
 #include "worker/probe.h"
 #include "worker/runner.h"
 #include "worker/session.h"
@@ -355,6 +356,12 @@ int main(int argc, char **argv)
         fputs(w.options.help ? options_help : "litho-worker " LITHO_VERSION "\n", stdout);
         options_done(&w.options);
         return 0;
+    }
+    if (w.options.plan) {
+        int code = plan_tasks(&w.options, stdout, stderr);
+
+        options_done(&w.options);
+        return code;
     }
     log_set_level(w.options.log_level);
     return run(&w);

@@ -13,6 +13,7 @@ const char *const options_help =
     "litho-worker renders pictures for a Lithograph coordinator.\n"
     "\n"
     "usage: litho-worker --connect ENDPOINT [options]\n"
+    "       litho-worker --plan [TASKS] [--model NAME] [--size WxH] [--set KEY=VALUE] [options]\n"
     "\n"
     "  -c, --connect ENDPOINT  the coordinator: tcp://127.0.0.1:PORT or ipc://PATH\n"
     "                          (default: LITHO_CONNECT)\n"
@@ -27,6 +28,12 @@ const char *const options_help =
     "                          fit is refused with the numbers (default: no limit)\n"
     "      --credits N         leases held at a time: one renders, the others wait (default: 2)\n"
     "      --log-level LEVEL   debug, info, warn or error (default: info)\n"
+    "      --plan              print the memory that a task would take at its peak, and end.\n"
+    "                          TASKS: a file with the JSON of one task a line, - for standard\n"
+    "                          input; without it a task of default values. Nothing is rendered\n"
+    "      --model NAME, --size WxH, --set KEY=VALUE\n"
+    "                          of --plan: change the task; --set may be given several times\n"
+    "      --json              of --plan: one JSON document a task, bytes\n"
     "  -h, --help\n"
     "      --version\n"
     "\n"
@@ -37,7 +44,17 @@ const char *const options_help =
     "Exit codes: 0 ended on request; 1 failed, or refused by the coordinator (another protocol\n"
     "version); 2 wrong usage. Logs go to standard error, one line an event.\n";
 
-enum { OPTION_MEMORY = 256, OPTION_CREDITS, OPTION_LOG_LEVEL, OPTION_VERSION };
+enum {
+    OPTION_MEMORY = 256,
+    OPTION_CREDITS,
+    OPTION_LOG_LEVEL,
+    OPTION_VERSION,
+    OPTION_PLAN,
+    OPTION_MODEL,
+    OPTION_SIZE,
+    OPTION_SET,
+    OPTION_JSON
+};
 
 static const struct option long_options[] = {
     {"connect", required_argument, NULL, 'c'},
@@ -50,6 +67,11 @@ static const struct option long_options[] = {
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
+    {"plan", no_argument, NULL, OPTION_PLAN},
+    {"model", required_argument, NULL, OPTION_MODEL},
+    {"size", required_argument, NULL, OPTION_SIZE},
+    {"set", required_argument, NULL, OPTION_SET},
+    {"json", no_argument, NULL, OPTION_JSON},
     {0},
 };
 
@@ -102,14 +124,14 @@ static int level(const char *text, enum log_level *ret_level, struct err *e)
     return err_set(e, ERR_ARG, "--log-level: '%s' is not debug, info, warn or error", text);
 }
 
-static int add_directory(struct options *o, const char *directory, struct err *e)
+static int add(const char ***list, size_t *n, const char *text, struct err *e)
 {
-    const char **grown = realloc(o->directories, (o->n_directories + 1) * sizeof *grown);
+    const char **grown = realloc(*list, (*n + 1) * sizeof *grown);
 
     if (!grown)
         return err_set(e, ERR_OOM, "out of memory for options");
-    o->directories = grown;
-    grown[o->n_directories++] = directory;
+    *list = grown;
+    grown[(*n)++] = text;
     return 0;
 }
 
@@ -157,7 +179,7 @@ static int set(struct options *o, int option, char **argv, struct err *e)
     case 'n':
         return set_name(o, optarg, e);
     case 'm':
-        return add_directory(o, optarg, e);
+        return add(&o->directories, &o->n_directories, optarg, e);
     case 'd':
         return probe_backend(optarg, &o->backend, e);
     case 't':
@@ -178,6 +200,20 @@ static int set(struct options *o, int option, char **argv, struct err *e)
     case OPTION_VERSION:
         o->version = true;
         return 0;
+    case OPTION_PLAN:
+        o->plan = true;
+        return 0;
+    case OPTION_MODEL:
+        o->model = optarg;
+        return 0;
+    case OPTION_SIZE:
+        o->size = optarg;
+        return 0;
+    case OPTION_SET:
+        return add(&o->sets, &o->n_sets, optarg, e);
+    case OPTION_JSON:
+        o->json = true;
+        return 0;
     case ':':
         return err_set(e, ERR_ARG, "option '%s' needs a value", argv[optind - 1]);
     default:
@@ -197,14 +233,20 @@ int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
         TRY(set(o, option, argv, e));
     if (o->help || o->version)
         return 0;
+    if (o->plan && optind < argc)
+        o->tasks = argv[optind++];
     if (optind < argc)
         TRY(err_set(e, ERR_ARG, "unexpected argument '%s'", argv[optind]));
+    if (!o->threads)
+        o->threads = probe_threads();
+    if (o->plan)
+        return 0;
+    if (o->model || o->size || o->n_sets || o->json)
+        TRY(err_set(e, ERR_ARG, "--model, --size, --set and --json belong to --plan"));
     if (!o->connect)
         o->connect = getenv("LITHO_CONNECT");
     if (!o->connect || !*o->connect)
         TRY(err_set(e, ERR_ARG, "which coordinator? give --connect ENDPOINT or set LITHO_CONNECT"));
-    if (!o->threads)
-        o->threads = probe_threads();
     if (!o->name)
         TRY(default_name(o, e));
 out:
@@ -215,5 +257,6 @@ void options_done(struct options *o)
 {
     free(o->name);
     free(o->directories);
+    free(o->sets);
     *o = (struct options){0};
 }

@@ -24,6 +24,12 @@ struct options {
     uint32_t credits;
     enum log_level log_level;
     bool help, version; /* asked for: nothing else is checked */
+    /* --plan: what tasks would take, instead of work */
+    bool plan, json;
+    const char *tasks; /* file of one task a line, "-": standard input; NULL: from the sets */
+    const char **sets; /* "key=value" of a task; owned array of borrowed strings */
+    size_t n_sets;
+    const char *model, *size; /* the same for two of them; NULL: not given */
 };
 
 /* ERR_ARG with what is wrong. ret_o: options_done(), also on failure. */

@@ -1,8 +1,8 @@
 #include "worker/runner.h"
 
 #include "proto/msg.h"
-#include "worker/resident.h"
-#include "worker/scene.h"
+#include "worker/assets.h"
+#include "worker/places.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -64,50 +64,39 @@ static double seconds_since(const struct timespec *start)
     return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
 }
 
-/* Where the parts of a task's model are on this machine. */
-struct places {
-    struct buf model, config, vae;
-};
-
-static int find_places(const struct library *library, const struct task *t,
-                       struct places *ret_places, struct err *e)
+/* The one file of a VAE of its own, among the model's files. */
+static const char *vae_hash(const struct picture_model *model)
 {
-    int rc;
+    for (size_t i = 0; i < model->n_files; i++) {
+        const char *path = model->files[i].path;
+        size_t size = strlen(path);
 
-    TRY(library_find(library, t->model, &ret_places->model, e));
-    if (t->model_config && *t->model_config)
-        TRY(library_find_config(library, t->model_config, &ret_places->config, e));
-    if (t->vae && *t->vae)
-        TRY(library_find_vae(library, t->vae, &ret_places->vae, e));
-out:
-    return rc;
-}
-
-static void places_done(struct places *places)
-{
-    buf_done(&places->model);
-    buf_done(&places->config);
-    buf_done(&places->vae);
-}
-
-static const char *or_null(const struct buf *path)
-{
-    return path->size ? buf_text(path) : NULL;
+        if (strncmp(path, "vae:", 4) == 0 && size > 12 &&
+            strcmp(path + size - 12, ".safetensors") == 0)
+            return model->files[i].sha256;
+    }
+    return NULL;
 }
 
 static int finish(struct engine *g, const struct task *t, const struct places *places,
                   const struct scene *scene, const struct image *image, struct picture *ret_picture,
                   struct err *e)
 {
+    const char *slash = strrchr(buf_text(&places->vae), '/');
     char hash[HASH_HEX_SIZE];
-    struct picture_model model = {.path = buf_text(&places->model),
-                                  .hash = hash,
-                                  .assets = scene->assets,
-                                  .n_assets = scene->n_assets};
+    struct picture_model model = {.path = buf_text(&places->model), .hash = hash};
+    struct assets assets = {0};
     int rc;
 
     TRY(engine_files(g, &model.files, &model.n_files, e));
     TRY(engine_model_hash(g, hash, e));
+    TRY(assets_gather(g, scene, &assets, e));
+    model.assets = assets.files;
+    model.n_assets = assets.n;
+    model.lora_hashes = buf_text(&assets.lora_hashes);
+    model.ti_hashes = buf_text(&assets.ti_hashes);
+    model.vae_name = slash ? slash + 1 : NULL;
+    model.vae_hash = slash ? vae_hash(&model) : NULL;
     model.device_class = engine_device_class(g);
     model.precision = engine_precision(g);
     TRY(picture_make(t, &model, image, ret_picture, e));
@@ -117,6 +106,7 @@ static int finish(struct engine *g, const struct task *t, const struct places *p
         picture_done(ret_picture);
     }
 out:
+    assets_done(&assets);
     return rc;
 }
 
@@ -143,7 +133,6 @@ out:
 
 static int run_task(struct runner *r, const char *text, struct picture *ret_picture, struct err *e)
 {
-    struct resident_model model;
     struct places places = {0};
     struct timespec start;
     struct engine *g;
@@ -152,12 +141,8 @@ static int run_task(struct runner *r, const char *text, struct picture *ret_pict
     int rc;
 
     TRY(task_from_json(text, strlen(text), &t, e));
-    TRY(find_places(r->library, &t, &places, e));
-    model = (struct resident_model){.model = buf_text(&places.model),
-                                    .config = or_null(&places.config),
-                                    .vae = or_null(&places.vae),
-                                    .precision = t.precision};
-    TRY(resident_get(r->resident, &model, &g, &load_seconds, e));
+    TRY(places_find(r->library, &t, &places, e));
+    TRY(resident_get(r->resident, &places.wanted, &g, &load_seconds, e));
     clock_gettime(CLOCK_MONOTONIC, &start);
     TRY(render(r, g, &t, &places, ret_picture, e));
     ret_picture->load_seconds = load_seconds;

@@ -47,6 +47,27 @@ static void endpoint_alone_is_enough(void **state)
     options_done(&o);
 }
 
+static void planning_needs_no_coordinator(void **state)
+{
+    struct options o;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(PARSE(&o, &e, "--plan", "--model", "m", "--size", "64x64", "--set", "steps=3",
+                           "--set", "hr_scale=2", "--json", "tasks.jsonl"),
+                     0);
+    assert_true(o.plan && o.json);
+    assert_string_equal(o.tasks, "tasks.jsonl");
+    assert_string_equal(o.model, "m");
+    assert_string_equal(o.size, "64x64");
+    assert_int_equal(o.n_sets, 2);
+    assert_string_equal(o.sets[1], "hr_scale=2");
+    assert_true(o.threads >= 1);
+    options_done(&o);
+    REFUSED("unexpected argument 'b'", "--plan", "a", "b");
+    REFUSED("belong to --plan", "--connect", "ipc://x", "--set", "steps=3");
+}
+
 static void every_option_arrives(void **state)
 {
     struct options o;
@@ -147,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endpoint_alone_is_enough),
+        cmocka_unit_test(planning_needs_no_coordinator),
         cmocka_unit_test(every_option_arrives),
         cmocka_unit_test(environment_names_the_coordinator),
         cmocka_unit_test(mistakes_are_named),
