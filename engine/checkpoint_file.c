@@ -29,32 +29,52 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* What the configuration and what the tensors say must be the same. */
+static int check_xl(const struct single *s, const char *config, struct err *e)
+{
+    if (s->c->kind.xl == (s->layout.text_prefix[1] != NULL))
+        return 0;
+    return err_set(e, ERR_INPUT, "model '%s' is %s by its tensors: config '%s' does not fit it",
+                   s->c->path, s->layout.family, config);
+}
+
+/* A family, the file's own or the one that is named. */
+static int use_family(struct single *s, const char *name, struct err *e)
+{
+    struct checkpoint_kind *kind = &s->c->kind;
+    const json_t *rules;
+    struct tensor in;
+    int rc = 0;
+
+    s->name = name;
+    TRY(family_open(name, &s->family, e));
+    rules = json_object_get(s->family, "rules");
+    kind->xl = json_object_get(s->family, "text_encoder_2") != NULL;
+    kind->force_zeros = json_is_true(json_object_get(rules, "force_zeros_for_empty_prompt"));
+    if (weights_find(s->c->file, "model.diffusion_model.input_blocks.0.0.weight", &in))
+        kind->inpaint = in.rank == 4 && in.shape[1] == 9;
+    TRY(check_xl(s, name, e));
+out:
+    return rc;
+}
+
 /* The configuration that the caller names, or the one that the file's family has. */
 static int choose_config(struct single *s, struct err *e)
 {
     const char *config = s->o->config;
     char names[256];
-    bool xl;
     int rc = 0;
 
-    s->name = s->layout.family;
-    if (config != NULL && is_folder(config)) {
-        s->config = config;
-        return 0;
-    }
-    if (config != NULL && !family_is_known(config))
+    if (config == NULL)
+        return use_family(s, s->layout.family, e);
+    if (!is_folder(config) && family_is_known(config))
+        return use_family(s, config, e);
+    if (!is_folder(config))
         return err_set(e, ERR_MISSING, "config '%s' is neither a folder here nor a family (%s)",
                        config, family_names(names, sizeof names));
-    if (config != NULL)
-        s->name = config;
-    TRY(family_open(s->name, &s->family, e));
-    xl = json_object_get(s->family, "text_encoder_2") != NULL;
-    if (xl != (s->layout.text_prefix[1] != NULL))
-        TRY(err_set(e, ERR_INPUT, "model '%s' is %s by its tensors: config '%s' does not fit it",
-                    s->c->path, s->layout.family, s->name));
-    s->c->kind.xl = xl;
-    s->c->kind.force_zeros = xl && json_is_true(json_object_get(json_object_get(s->family, "rules"),
-                                                                "force_zeros_for_empty_prompt"));
+    s->config = config;
+    TRY(checkpoint_read_index(s->c, config, "config:", e));
+    TRY(check_xl(s, config, e));
 out:
     return rc;
 }
@@ -214,7 +234,7 @@ static int choose_schedule(struct single *s, struct err *e)
     return s->c->schedule != NULL && schedule != NULL ? 0 : no_memory(s->c, e);
 }
 
-/* The base of another VAE's configuration. */
+/* What another VAE in one file is like, but for its shapes. */
 static int choose_vae_base(struct single *s, struct err *e)
 {
     char *where = NULL;
@@ -240,22 +260,17 @@ static int add_itself(struct checkpoint *c, struct err *e)
 int checkpoint_open_file(struct checkpoint *c, const struct checkpoint_options *o, struct err *e)
 {
     struct single s = {.c = c, .o = o};
-    struct tensor in;
     int rc = 0;
 
     TRY(weights_open(c->path, &c->file, e));
     TRY(add_itself(c, e));
     TRY(family_recognize(c->file, &s.layout, e));
     TRY(choose_config(&s, e));
-    if (s.config != NULL)
-        TRY(checkpoint_read_index(c, s.config, "config:", e));
-    else if (weights_find(c->file, "model.diffusion_model.input_blocks.0.0.weight", &in))
-        c->kind.inpaint = in.rank == 4 && in.shape[1] == 9;
     TRY(open_parts(&s, e));
     TRY(choose_schedule(&s, e));
     for (int i = 0; i < (c->kind.xl ? 2 : 1); i++)
         TRY(choose_tokenizer(&s, i, e));
-    if (o->vae != NULL)
+    if (o->vae != NULL && !is_folder(o->vae))
         TRY(choose_vae_base(&s, e));
 out:
     json_decref(s.family);

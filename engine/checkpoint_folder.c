@@ -3,6 +3,7 @@
 #include "engine/config.h"
 #include "engine/layer.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Parts that decide no pixel here: the safety checker and what belongs to it, image prompts. */
@@ -191,15 +192,21 @@ int checkpoint_use_schedule(struct checkpoint *c, const char *folder, const char
     return checkpoint_add_file(c, as, folder, name, false, e);
 }
 
-/* What another VAE in one file is like, but for its shapes; a model without its own has none. */
-static int read_vae_base(struct checkpoint *c, struct err *e)
+/* What another VAE in one file is like, but for its shapes; a model without its own tells nothing.
+ */
+static int read_vae_base(struct checkpoint *c, const char *vae, struct err *e)
 {
     char path[PATH_MAX];
+    struct stat st;
     int rc = 0;
 
+    if (stat(vae, &st) == 0 && S_ISDIR(st.st_mode))
+        return 0;
     TRY(layer_path(path, c->path, "vae/config.json", e));
-    if (access(path, F_OK) == 0)
-        TRY(json_read_file(path, &c->vae_base, e));
+    if (access(path, F_OK) != 0)
+        return 0;
+    TRY(json_read_file(path, &c->vae_base, e));
+    TRY(checkpoint_add_file(c, "", c->path, "vae/config.json", false, e));
 out:
     return rc;
 }
@@ -221,7 +228,7 @@ int checkpoint_open_folder(struct checkpoint *c, const struct checkpoint_options
         if (has_part(c, i) && (i != CHECKPOINT_VAE || o->vae == NULL))
             TRY(open_part(c, i, e));
     if (o->vae != NULL)
-        TRY(read_vae_base(c, e));
+        TRY(read_vae_base(c, o->vae, e));
 out:
     return rc;
 }

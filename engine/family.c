@@ -114,11 +114,12 @@ static const struct other {
     {".motion_modules.", "a video model, which this engine does not render"},
 };
 
-/* Files without a U-Net in original names. */
+/* Files without a U-Net in original names, by how tensors' names begin. */
 static const struct other unnamed[] = {
-    {"down_blocks.0.resnets.", "a U-Net or VAE in diffusers' names: give the folder that holds it"},
+    {"down_blocks.0.resnets.", "a U-Net in diffusers' names: give the folder that holds it"},
     {"text_model.encoder.layers.", "a text encoder: give the folder that holds it"},
-    {"decoder.up.0.block.", "a VAE alone: name it beside a model (vae)"},
+    {"encoder.down_blocks.", "a VAE: name it beside a model (vae)"},
+    {"encoder.down.0.", "a VAE: name it beside a model (vae)"},
 };
 
 static int refuse(const struct weights *w, const char *kind, struct err *e)
@@ -126,28 +127,20 @@ static int refuse(const struct weights *w, const char *kind, struct err *e)
     return err_set(e, ERR_INPUT, "%s: this is %s", weights_path(w), kind);
 }
 
-static int refuse_others(const struct weights *w, const struct other *list, size_t n, struct err *e)
-{
-    for (size_t i = 0; i < n; i++)
-        if (has_within(w, list[i].part))
-            return refuse(w, list[i].kind, e);
-    return 0;
-}
-
 static int check_kind(const struct weights *w, struct err *e)
 {
-    int rc = 0;
-
-    TRY(refuse_others(w, others, sizeof others / sizeof *others, e));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (has_within(w, others[i].part))
+            return refuse(w, others[i].kind, e);
     if (has(w, UNET "input_blocks.0.0.weight"))
         return 0;
-    TRY(refuse_others(w, unnamed, sizeof unnamed / sizeof *unnamed, e));
-    rc = err_set(e, ERR_INPUT,
-                 "%s: no Stable Diffusion checkpoint: tensor '" UNET
-                 "input_blocks.0.0.weight' is missing",
-                 weights_path(w));
-out:
-    return rc;
+    for (size_t i = 0; i < sizeof unnamed / sizeof *unnamed; i++)
+        if (has_beginning(w, unnamed[i].part))
+            return refuse(w, unnamed[i].kind, e);
+    return err_set(e, ERR_INPUT,
+                   "%s: no Stable Diffusion checkpoint: tensor '" UNET
+                   "input_blocks.0.0.weight' is missing",
+                   weights_path(w));
 }
 
 /* ---- families */
@@ -262,7 +255,7 @@ int family_recognize(const struct weights *w, struct family_layout *ret_layout, 
     l.zero_snr = has(w, "ztsnr");
     if (has(w, UNET "label_emb.weight"))
         TRY(refuse(w, "a model with class embeddings, which this engine does not render", e));
-    if (has(w, UNET "label_emb.0.0.weight"))
+    if (has(w, UNET "label_emb.0.0.weight") || has_beginning(w, "conditioner.embedders.1."))
         TRY(recognize_xl(w, &l, e));
     else
         TRY(recognize_sd(w, &l, e));

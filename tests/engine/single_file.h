@@ -16,7 +16,8 @@ struct single_options {
     bool sgm;            /* SD 1 and 2's text encoder where generative-models have it */
     bool other_type;     /* dtype instead of float16 */
     enum dtype dtype;    /* DTYPE_F32 or DTYPE_BF16 */
-    float last_bias;     /* not 0: spread of the last transformer's first shift */
+    /* Gives a tensor a larger shape, which its numbers are repeated to fill; NULL: none. */
+    void (*enlarge)(const char *name, struct tensor *t);
 };
 
 struct single {
@@ -149,37 +150,65 @@ static inline void single_vae_name(int levels, char name[256])
     single_replace(name, "to_v", "v");
 }
 
-/* Adds a tensor under prefix and name, in the type that is asked for. */
+/* float16 numbers of t in float32, or in bf16: the upper half of a float32. Caller frees. */
+static inline void *single_numbers(const struct tensor *t, enum dtype dtype)
+{
+    size_t n = (size_t)tensor_count(t);
+    float *values = malloc(n * sizeof *values);
+
+    assert_non_null(values);
+    tensor_to_f32(t, values);
+    for (size_t i = 0; dtype == DTYPE_BF16 && i < n; i++) {
+        uint16_t half;
+
+        memcpy(&half, (const char *)&values[i] + 2, sizeof half);
+        memcpy((char *)values + 2 * i, &half, sizeof half);
+    }
+    return values;
+}
+
+/* float16 numbers of t repeated to the larger shape; caller frees. */
+static inline void *single_repeated(const struct tensor *t, const struct tensor *larger)
+{
+    size_t n = (size_t)tensor_count(larger);
+    char *to = malloc(2 * n);
+
+    assert_non_null(to);
+    assert_int_equal(dtype_size(t->dtype), 2);
+    for (size_t k = 0; k < n; k++) {
+        size_t rest = k, from = 0, step = 1;
+
+        for (int d = t->rank - 1; d >= 0; d--) {
+            from += rest % (size_t)larger->shape[d] % (size_t)t->shape[d] * step;
+            rest /= (size_t)larger->shape[d];
+            step *= (size_t)t->shape[d];
+        }
+        memcpy(to + 2 * k, (const char *)t->data + 2 * from, 2);
+    }
+    return to;
+}
+
+/* Adds a tensor under prefix and name, as the options want it. */
 static inline void single_add(struct single *s, const char *prefix, const char *name,
                               const struct tensor *t)
 {
-    size_t n = (size_t)tensor_count(t);
+    const struct single_options *o = s->options;
     struct tensor other = *t;
+    void *numbers = NULL;
     char whole[512];
-    float *values;
 
     snprintf(whole, sizeof whole, "%s%s", prefix, name);
-    if (s->options->without != NULL &&
-        strncmp(whole, s->options->without, strlen(s->options->without)) == 0)
+    if (o->without != NULL && strncmp(whole, o->without, strlen(o->without)) == 0)
         return;
-    if (!s->options->other_type) {
-        writer_add(&s->writer, whole, t);
-        return;
+    if (o->enlarge != NULL) {
+        o->enlarge(whole, &other);
+        other.data = numbers = single_repeated(t, &other);
+    } else if (o->other_type) {
+        other.data = numbers = single_numbers(t, o->dtype);
+        other.dtype = o->dtype;
     }
-    values = malloc(n * sizeof *values);
-    assert_non_null(values);
-    tensor_to_f32(t, values);
-    if (s->options->dtype == DTYPE_BF16)
-        for (size_t i = 0; i < n; i++) { /* the upper half of a float32 */
-            uint16_t half;
-
-            memcpy(&half, (const char *)&values[i] + 2, sizeof half);
-            memcpy((char *)values + 2 * i, &half, sizeof half);
-        }
-    other.data = values;
-    other.dtype = s->options->dtype;
     writer_add(&s->writer, whole, &other);
-    free(values);
+    free(numbers);
 }
 
 /* float16 numbers in another order, which at() gives: where number (i, j) of the rows goes. */
@@ -242,18 +271,6 @@ static inline void single_unet(struct single *s, const char *model)
         snprintf(name, sizeof name, "%s", weights_name(p.weights, i));
         assert_true(weights_find(p.weights, name, &t));
         single_unet_name(s, name);
-        if (s->options->last_bias != 0 &&
-            strstr(name, "output_blocks.11.1.transformer_blocks.0.norm1.bias") != NULL) {
-            float values[256] = {0};
-
-            for (int k = 0; k < 256; k++)
-                values[k] = k % 2 ? s->options->last_bias : -s->options->last_bias;
-            t.data = values;
-            t.dtype = DTYPE_F32;
-            assert_in_range(tensor_count(&t), 1, 256);
-            single_add(s, "model.diffusion_model.", name, &t);
-            continue;
-        }
         single_add(s, "model.diffusion_model.", name, &t);
     }
     part_close(&p);

@@ -42,8 +42,8 @@ static struct checkpoint *open_single(const char *config)
     return c;
 }
 
-__attribute__((unused)) static void assert_refused_as(const struct checkpoint_options *o, int code,
-                                                      const char *part1, const char *part2)
+static void assert_refused_as(const struct checkpoint_options *o, int code, const char *part1,
+                              const char *part2)
 {
     struct checkpoint *c = NULL;
     struct err e = {0};
@@ -198,12 +198,392 @@ static void a_picture_of_the_file_equals_that_of_the_folder(void **state)
     }
 }
 
+static void numbers_may_be_f32_f16_or_bf16(void **state)
+{
+    const struct single_options f16 = {0}, f32 = {.other_type = true, .dtype = DTYPE_F32},
+                                bf16 = {.other_type = true, .dtype = DTYPE_BF16};
+    struct engine_options o = {.model = single_path, .config = golden("sd1"), .threads = 2};
+    struct image want, got;
+
+    (void)state;
+    single_file_write("sd1", &f16, single_path);
+    want = render_of(&o);
+    single_file_write("sd1", &f32, single_path);
+    got = render_of(&o);
+    assert_memory_equal(got.pixels, want.pixels, 64 * 64 * 3);
+    image_done(&got);
+    single_file_write("sd1", &bf16, single_path);
+    got = render_of(&o);
+    assert_memory_not_equal(got.pixels, want.pixels, 64 * 64 * 3);
+    image_done(&got);
+    image_done(&want);
+}
+
+/*
+ * A model of SD 1's kind that its published configuration fits: groups of 32 divide the VAE's
+ * channels, the text encoder is 64 wide and knows all of CLIP's tokens.
+ */
+static void enlarge(const char *name, struct tensor *t)
+{
+    for (int d = 0; d < t->rank && d < 2; d++) {
+        int64_t *side = &t->shape[d];
+
+        if (strncmp(name, "first_stage_model.", 18) == 0)
+            *side *= *side == 16 || *side == 32 || *side == 48 ? 2 : 1;
+        else if (strncmp(name, "cond_stage_model.", 17) == 0)
+            *side = *side == 734 ? 49408 : *side == 32 || *side == 128 ? 2 * *side : *side;
+        else if (d == 1 && (strstr(name, "attn2.to_k") != NULL || strstr(name, "attn2.to_v")))
+            *side = 64;
+    }
+}
+
+static void a_file_of_a_published_kind_needs_nothing_beside_it(void **state)
+{
+    const struct single_options large = {.enlarge = enlarge};
+    struct engine_options o = {.model = single_path, .threads = 2};
+    char folder[FOLDER_SIZE], path[2 * FOLDER_SIZE];
+    struct image want, got;
+
+    (void)state;
+    single_file_write("sd1", &large, single_path);
+    got = render_of(&o);
+    folder_make(folder, "sd1", "published");
+    folder_set(folder, "unet/config.json", "norm_num_groups", "32");
+    folder_set(folder, "unet/config.json", "cross_attention_dim", "64");
+    folder_set(folder, "vae/config.json", "norm_num_groups", "32");
+    folder_set(folder, "vae/config.json", "block_out_channels", "[32, 64, 64, 96]");
+    folder_set(folder, "text_encoder/config.json", "hidden_size", "64");
+    folder_set(folder, "text_encoder/config.json", "intermediate_size", "256");
+    folder_set(folder, "text_encoder/config.json", "num_attention_heads", "1");
+    folder_set(folder, "text_encoder/config.json", "vocab_size", "49408");
+    snprintf(path, sizeof path, "%s/tokenizer", folder);
+    folder_remove(path);
+    o.config = folder;
+    want = render_of(&o);
+    assert_memory_equal(got.pixels, want.pixels, 64 * 64 * 3);
+    image_done(&got);
+    image_done(&want);
+    folder_remove(folder);
+}
+
+static void widths_that_no_published_model_has_ask_for_a_configuration(void **state)
+{
+    static const struct {
+        const char *model, *what;
+    } cases[] = {{"sd1", "the text_encoder is 32 wide"},
+                 {"sd2", "the text_encoder is 48 wide"},
+                 {"sdxl", "the text_encoder is 32 wide"}};
+    const struct single_options plain = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        single_file_write(cases[i].model, &plain, single_path);
+        assert_refused_as(&(struct checkpoint_options){.model = single_path}, ERR_INPUT,
+                          cases[i].what, "(config)");
+    }
+}
+
+/* The first error of opening the whole model. */
+static void assert_model_refused(const char *model, const char *without, const char *part1,
+                                 const char *part2)
+{
+    const struct single_options o = {.without = without};
+    const struct checkpoint_options source = {.model = single_path, .config = golden(model)};
+    struct ops *ops = backend_open(0);
+    struct checkpoint *c = NULL;
+    struct model *m = NULL;
+    struct err e = {0};
+
+    single_file_write(model, &o, single_path);
+    if (checkpoint_open(&source, &c, &e) == 0)
+        assert_int_equal(model_load(c, ops, 0, &m, &e), ERR_INPUT);
+    assert_null(m);
+    if (strstr(e.text, part1) == NULL || strstr(e.text, part2) == NULL ||
+        strstr(e.text, single_path) == NULL)
+        fail_msg("'%s' names not '%s' and '%s'", e.text, part1, part2);
+    checkpoint_close(c);
+    ops->free(ops);
+}
+
+static void what_is_missing_is_named_in_the_files_own_spelling(void **state)
+{
+    static const char *const missing[][2] = {
+        {"sd1", "model.diffusion_model.input_blocks.3.0.op.weight"},
+        {"sd1", "model.diffusion_model.input_blocks.4.0.in_layers.2.bias"},
+        {"sd1", "model.diffusion_model.input_blocks.4.0.skip_connection.weight"},
+        {"sd1", "model.diffusion_model.input_blocks.4.0.emb_layers.1.weight"},
+        {"sd1", "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"},
+        {"sd1", "model.diffusion_model.middle_block.2.out_layers.3.weight"},
+        {"sd1", "model.diffusion_model.output_blocks.2.1.conv.weight"},
+        {"sd1", "model.diffusion_model.output_blocks.5.2.conv.bias"},
+        {"sd1", "model.diffusion_model.out.2.weight"},
+        {"sd1", "model.diffusion_model.time_embed.2.weight"},
+        {"sdxl", "model.diffusion_model.label_emb.0.0.weight"},
+        {"sd1", "cond_stage_model.transformer.text_model.encoder.layers.1.mlp.fc2.bias"},
+        {"sd2", "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"},
+        {"sd2", "cond_stage_model.model.transformer.resblocks.2.mlp.c_fc.bias"},
+        {"sd2", "cond_stage_model.model.positional_embedding"},
+        {"sdxl", "conditioner.embedders.1.model.text_projection"},
+        {"sdxl", "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias"},
+        {"sd1", "first_stage_model.decoder.up.3.block.0.conv1.weight"},
+        {"sd1", "first_stage_model.decoder.up.1.upsample.conv.weight"},
+        {"sd1", "first_stage_model.decoder.mid.attn_1.q.weight"},
+        {"sd1", "first_stage_model.decoder.norm_out.weight"},
+        {"sd1", "first_stage_model.post_quant_conv.weight"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
+        assert_model_refused(missing[i][0], missing[i][1], missing[i][1], "is missing");
+    assert_model_refused("sd1", "cond_stage_model.", "'cond_stage_model.transformer.",
+                         "is missing");
+    assert_model_refused("sdxl", "conditioner.", "'conditioner.embedders.", "is missing");
+    assert_model_refused("sd1", "first_stage_model.", "'first_stage_model.", "is missing");
+}
+
+static void a_shape_that_does_not_fit_is_named_in_the_files_own_spelling(void **state)
+{
+    const struct single_options plain = {0};
+    const struct checkpoint_options source = {.model = single_path, .config = golden("sd1")};
+    struct ops *ops = backend_open(0);
+    struct checkpoint *c = NULL;
+    struct model *m = NULL;
+    struct err why = {0};
+
+    (void)state;
+    single_file_write("inpaint", &plain, single_path); /* 32, 32, 64, 64; sd1: 32, 64, 64, 64 */
+    assert_ok(checkpoint_open(&source, &c, e));
+    assert_int_equal(model_load(c, ops, 0, &m, &why), ERR_INPUT);
+    assert_non_null(strstr(why.text, "'cond_stage_model.transformer.text_model.encoder.layers.2"));
+    checkpoint_close(c);
+    ops->free(ops);
+}
+
+static void broken_files_are_refused(void **state)
+{
+    static const char zip[] = "PK\3\4 and so on, as torch.save writes", gguf[] = "GGUF\3 and so on";
+    const struct checkpoint_options o = {.model = single_path};
+    const struct single_options plain = {0};
+    struct buf file = {0};
+    char ckpt[FOLDER_SIZE + 8];
+
+    (void)state;
+    single_file_write("sd1", &plain, single_path);
+    read_file(single_path, &file);
+    write_file(single_path, file.data, file.size - 1);
+    assert_refused_as(&o, ERR_INPUT, single_path, "truncated");
+    write_file(single_path, zip, sizeof zip);
+    assert_refused_as(&o, ERR_INPUT, "a pickle", "convert it to .safetensors");
+    write_file(single_path, gguf, sizeof gguf);
+    assert_refused_as(&o, ERR_INPUT, single_path, "not a safetensors file");
+    snprintf(ckpt, sizeof ckpt, "%.*s.ckpt", (int)strlen(single_path) - 12, single_path);
+    write_file(ckpt, "what may it be", 14);
+    assert_refused_as(&(struct checkpoint_options){.model = ckpt}, ERR_INPUT, ".ckpt", "a pickle");
+    unlink(ckpt);
+    assert_refused_as(&(struct checkpoint_options){.model = ckpt}, ERR_MISSING, ".ckpt", "");
+    buf_done(&file);
+}
+
+static void config_is_for_files_and_must_be_there(void **state)
+{
+    const struct single_options plain = {0};
+
+    (void)state;
+    single_file_write("sd1", &plain, single_path);
+    assert_refused_as(&(struct checkpoint_options){.model = single_path, .config = "/nowhere/sd1"},
+                      ERR_MISSING, "'/nowhere/sd1'", "neither a folder here nor a family");
+    assert_refused_as(
+        &(struct checkpoint_options){.model = single_path, .config = GOLDEN_DIR "/models"},
+        ERR_MISSING, "model_index.json", "");
+    assert_refused_as(&(struct checkpoint_options){.model = single_path, .config = golden("sdxl")},
+                      ERR_INPUT, "is sd1 by its tensors", "models/sdxl' does not fit");
+    assert_refused_as(
+        &(struct checkpoint_options){.model = GOLDEN_DIR "/models/sd1", .config = golden("sd1")},
+        ERR_INPUT, "is a folder", "config");
+}
+
+static void the_files_that_decide_pixels_are_listed_with_the_models_hash(void **state)
+{
+    static const char *const want[] = {
+        "config:model_index.json",
+        "config:scheduler/scheduler_config.json",
+        "config:text_encoder/config.json",
+        "config:tokenizer/merges.txt",
+        "config:tokenizer/special_tokens_map.json",
+        "config:tokenizer/tokenizer_config.json",
+        "config:tokenizer/vocab.json",
+        "config:unet/config.json",
+        NULL, /* the file */
+        "vae:config.json",
+        "vae:diffusion_pytorch_model.safetensors",
+    };
+    const struct single_options plain = {0};
+    struct engine_options o = {.model = single_path,
+                               .config = golden("sd1"),
+                               .vae = GOLDEN_DIR "/models/inpaint/vae",
+                               .threads = 1};
+    char hex[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    const struct model_file *files;
+    struct engine *g = NULL;
+    size_t n;
+
+    (void)state;
+    single_file_write("sd1", &plain, single_path);
+    assert_ok(engine_open(&o, &g, e));
+    assert_ok(engine_files(g, &files, &n, e));
+    assert_int_equal(n, sizeof want / sizeof *want);
+    for (size_t i = 0; i < n; i++)
+        assert_string_equal(files[i].path,
+                            want[i] != NULL ? want[i] : strrchr(single_path, '/') + 1);
+    assert_ok(hash_file(single_path, hex, e));
+    assert_string_equal(files[8].sha256, hex);
+    assert_ok(engine_model_hash(g, hash, e));
+    assert_string_equal(hash, hex);
+    engine_close(g);
+}
+
+/* ---- another VAE */
+
+static bool has_file(const struct checkpoint *c, const char *name)
+{
+    const struct checkpoint_file *files;
+    size_t n;
+
+    files = checkpoint_files(c, &n);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(files[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* model: path of the model whose VAE is replaced by inpaint's. */
+static void assert_other_vae(const char *model, const char *config, const char *vae)
+{
+    const struct checkpoint_options o = {.model = model, .config = config, .vae = vae};
+    const struct part_source *got;
+    struct checkpoint *c = NULL;
+    struct part want = golden_part("inpaint", "vae");
+
+    assert_ok(checkpoint_open(&o, &c, e));
+    got = checkpoint_source(c, CHECKPOINT_VAE);
+    for (size_t i = 0; i < weights_count(want.weights); i++) {
+        const char *name = weights_name(want.weights, i);
+        struct tensor a, b;
+
+        assert_true(weights_find(want.weights, name, &a));
+        if (!weights_find(got->weights, name, &b))
+            fail_msg("%s: '%s' is not found", vae, name);
+        assert_int_equal(tensor_count(&a), tensor_count(&b));
+        assert_memory_equal(a.data, b.data, (size_t)tensor_count(&a) * 2);
+    }
+    assert_true(json_number_value(json_object_get(got->config, "scaling_factor")) == 0.18215);
+    assert_int_equal(json_integer_value(json_object_get(got->config, "norm_num_groups")), 8);
+    /* the model's own configuration counts where the file has none */
+    assert_true(has_file(c, config != NULL ? "config:vae/config.json" : "vae/config.json") ==
+                (strstr(vae, ".safetensors") != NULL));
+    assert_false(has_file(c, "vae/diffusion_pytorch_model.safetensors"));
+    checkpoint_close(c);
+    part_close(&want);
+}
+
+static void write_vae(const char *prefix)
+{
+    const struct single_options plain = {0};
+    struct single s = {.options = &plain};
+
+    single_vae(&s, "inpaint", prefix);
+    writer_save(&s.writer, other_path);
+}
+
+static void another_vae_may_be_a_folder_or_a_file_in_either_names(void **state)
+{
+    const struct single_options plain = {0};
+    const char *sd1 = GOLDEN_DIR "/models/sd1";
+    static const char *const vaes[] = {
+        GOLDEN_DIR "/models/inpaint/vae",
+        GOLDEN_DIR "/models/inpaint",
+        GOLDEN_DIR "/models/inpaint/vae/diffusion_pytorch_model.safetensors",
+    };
+
+    (void)state;
+    single_file_write("sd1", &plain, single_path);
+    for (size_t i = 0; i < sizeof vaes / sizeof *vaes; i++) {
+        assert_other_vae(sd1, NULL, vaes[i]);
+        assert_other_vae(single_path, sd1, vaes[i]);
+    }
+    write_vae("");
+    assert_other_vae(sd1, NULL, other_path);
+    assert_other_vae(single_path, sd1, other_path);
+    write_vae("first_stage_model.");
+    assert_other_vae(sd1, NULL, other_path);
+    single_file_write("inpaint", &plain, other_path); /* a whole checkpoint */
+    assert_other_vae(sd1, NULL, other_path);
+}
+
+static void a_model_without_vae_renders_with_another(void **state)
+{
+    const struct single_options without = {.without = "first_stage_model."};
+    struct engine_options o = {.model = single_path,
+                               .config = golden("sd1"),
+                               .vae = GOLDEN_DIR "/models/inpaint/vae",
+                               .threads = 2};
+    char folder[FOLDER_SIZE], path[2 * FOLDER_SIZE];
+    struct image want, got;
+
+    (void)state;
+    single_file_write("sd1", &without, single_path);
+    got = render_of(&o);
+    folder_make(folder, "sd1", "vae");
+    snprintf(path, sizeof path, "%s/vae", folder);
+    folder_remove(path);
+    folder_link(GOLDEN_DIR "/models/inpaint/vae", path);
+    want = render_of(&(struct engine_options){.model = folder, .threads = 2});
+    assert_memory_equal(got.pixels, want.pixels, 64 * 64 * 3);
+    image_done(&got);
+    image_done(&want);
+    folder_remove(folder);
+}
+
+static void what_is_no_vae_is_refused(void **state)
+{
+    const char *sd1 = GOLDEN_DIR "/models/sd1";
+    char folder[FOLDER_SIZE], path[2 * FOLDER_SIZE];
+
+    (void)state;
+    assert_refused_as(&(struct checkpoint_options){.model = sd1,
+                                                   .vae = GOLDEN_DIR
+                                                   "/models/sd1/text_encoder/model.safetensors"},
+                      ERR_INPUT, "text_encoder/model.safetensors", "holds no VAE");
+    assert_refused_as(&(struct checkpoint_options){.model = sd1, .vae = "/nowhere"}, ERR_MISSING,
+                      "/nowhere", "");
+    write_vae("");
+    assert_refused_as(&(struct checkpoint_options){.model = other_path}, ERR_INPUT, "a VAE",
+                      "(vae)");
+    folder_make(folder, "sd1", "novae");
+    snprintf(path, sizeof path, "%s/vae", folder);
+    folder_remove(path);
+    assert_refused_as(&(struct checkpoint_options){.model = folder, .vae = other_path}, ERR_MISSING,
+                      "vae/config.json", "");
+    folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_written_here_are_those_of_the_oracle),
         cmocka_unit_test(every_tensor_is_found_under_its_original_name),
         cmocka_unit_test(a_picture_of_the_file_equals_that_of_the_folder),
+        cmocka_unit_test(numbers_may_be_f32_f16_or_bf16),
+        cmocka_unit_test(a_file_of_a_published_kind_needs_nothing_beside_it),
+        cmocka_unit_test(widths_that_no_published_model_has_ask_for_a_configuration),
+        cmocka_unit_test(what_is_missing_is_named_in_the_files_own_spelling),
+        cmocka_unit_test(a_shape_that_does_not_fit_is_named_in_the_files_own_spelling),
+        cmocka_unit_test(broken_files_are_refused),
+        cmocka_unit_test(config_is_for_files_and_must_be_there),
+        cmocka_unit_test(the_files_that_decide_pixels_are_listed_with_the_models_hash),
+        cmocka_unit_test(another_vae_may_be_a_folder_or_a_file_in_either_names),
+        cmocka_unit_test(a_model_without_vae_renders_with_another),
+        cmocka_unit_test(what_is_no_vae_is_refused),
     };
 
     return cmocka_run_group_tests(tests, make_paths, remove_files);
