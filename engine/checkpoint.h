@@ -41,8 +41,9 @@ enum checkpoint_part {
 
 struct checkpoint_options {
     const char *model;  /* folder or file */
-    const char *config; /* of a file: a diffusers folder whose JSON files (and tokenizers, if it has
-                           them) decide, or the name of a family; NULL: the file's own family */
+    const char *config; /* of a file: the path, with a slash, of a diffusers folder whose JSON files
+                           (and tokenizers, if it has them) decide, or the name of a family; NULL:
+                           the file's own family */
     const char *vae; /* folder (of a VAE, or a pipeline with one) or file; NULL: the model's own */
 };
 

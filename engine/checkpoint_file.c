@@ -67,9 +67,9 @@ static int choose_config(struct single *s, struct err *e)
 
     if (config == NULL)
         return use_family(s, s->layout.family, e);
-    if (!is_folder(config) && family_is_known(config))
+    if (strchr(config, '/') == NULL && family_is_known(config))
         return use_family(s, config, e);
-    if (!is_folder(config))
+    if (strchr(config, '/') == NULL || !is_folder(config))
         return err_set(e, ERR_MISSING, "config '%s' is neither a folder here nor a family (%s)",
                        config, family_names(names, sizeof names));
     s->config = config;

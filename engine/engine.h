@@ -30,8 +30,8 @@ enum backend { BACKEND_CPU, BACKEND_REF };
 struct engine_options {
     const char *model; /* diffusers folder, or a single-file checkpoint (.safetensors) */
     const char
-        *config;     /* folder whose JSON files describe a single-file checkpoint, or the name of a
-                        family ("sdxl-turbo"); NULL: the published configuration of its family */
+        *config; /* path of a folder whose JSON files describe a model in one file, or the name of a
+                    family ("sdxl-turbo"); NULL: the published configuration of its family */
     const char *vae; /* diffusers folder or file of another VAE; NULL: the model's own */
     /* Where prompts' <lora:name:weight> and embeddings are found as NAME.safetensors: folders, the
      * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */

@@ -126,6 +126,22 @@ static void failures_have_their_class_and_the_next_task_runs(void **state)
     runner_close(r);
 }
 
+static void a_configuration_is_a_folder_of_the_library_or_a_family(void **state)
+{
+#define WITH(config)                                                                               \
+    "{\"cfg_scale\":5,\"height\":64,\"model\":\"sticker-128\",\"model_config\":\"" config          \
+    "\",\"negative_prompt\":\"\",\"precision\":\"f32\",\"prompt\":\"a "                            \
+    "pizza\",\"sampler\":\"euler\","                                                               \
+    "\"scheduler\":\"automatic\",\"seed\":1,\"steps\":1,\"width\":64}"
+    struct runner *r = open_runner(0);
+
+    (void)state;
+    /* these reach the engine, which wants none for a model in a folder */
+    fails(r, WITH("sd-turbo"), ERR_INPUT, "is a folder, whose own configuration decides");
+    fails(r, WITH("sticker-128"), ERR_INPUT, "is a folder, whose own configuration decides");
+    runner_close(r);
+}
+
 static void what_does_not_fit_the_budget_is_refused(void **state)
 {
     struct runner *r = open_runner(1 << 20);
@@ -207,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_task_gives_the_same_bytes_and_loads_once),
         cmocka_unit_test(failures_have_their_class_and_the_next_task_runs),
+        cmocka_unit_test(a_configuration_is_a_folder_of_the_library_or_a_family),
         cmocka_unit_test(what_does_not_fit_the_budget_is_refused),
         cmocka_unit_test(cancel_ends_a_render_between_steps),
         cmocka_unit_test(close_in_the_midst_of_a_render_leaves_nothing_behind),
