@@ -318,6 +318,45 @@ static void other_kinds_are_refused_by_their_name(void **state)
     }
 }
 
+static void names_say_part_module_and_place(void **state)
+{
+    static const struct {
+        const char *name;
+        enum lora_part part;
+        enum lora_what what;
+        const char *module;
+    } names[] = {
+        {"lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha", LORA_TEXT, LORA_ALPHA,
+         "encoder_layers_0_mlp_fc1"},
+        {"lora_te2_text_model_encoder_layers_31_self_attn_q_proj.lora_up.weight", LORA_TEXT_2,
+         LORA_UP, "encoder_layers_31_self_attn_q_proj"},
+        {"lora_te2_text_projection.lora_down.weight", LORA_TEXT_2, LORA_DOWN, "text_projection"},
+        {"text_encoder_2.text_model.encoder.layers.0.self_attn.k_proj.lora_A.weight", LORA_TEXT_2,
+         LORA_DOWN, "encoder_layers_0_self_attn_k_proj"},
+        {"text_encoder_2.encoder.layers.0.self_attn.to_out_lora.up.weight", LORA_TEXT_2, LORA_UP,
+         "encoder_layers_0_self_attn_out_proj"},
+        {"text_encoder.text_projection.lora.down.weight", LORA_TEXT, LORA_DOWN, "text_projection"},
+        {"text_model.encoder.layers.1.mlp.fc2.lora_linear_layer.up.weight", LORA_TEXT, LORA_UP,
+         "encoder_layers_1_mlp_fc2"},
+        {"base_model.model.unet.conv_in.lora_B.style.weight", LORA_UNET, LORA_UP, "conv_in"},
+        {"mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight",
+         LORA_UNET, LORA_DOWN, "mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0"},
+        {"diffusion_model.input_blocks.4.1.proj_in.lora_up.weight", LORA_UNET, LORA_UP,
+         "input_blocks_4_1_proj_in"},
+        {"lora_unet_label_emb_0_2.lora_down.weight", LORA_UNET, LORA_DOWN, "label_emb_0_2"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct lora_key key = {0};
+
+        assert_ok(lora_key_read("f", names[i].name, &key, e));
+        assert_int_equal(key.part, names[i].part);
+        assert_int_equal(key.what, names[i].what);
+        assert_string_equal(key.module, names[i].module);
+    }
+}
+
 static void names_of_any_length_are_read_within_bounds(void **state)
 {
     static const char *const endings[] = {".lora_down.weight", "to_out_lora.up.weight", ".alpha"};
@@ -561,6 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_fit_is_refused_with_file_and_tensor),
         cmocka_unit_test(other_kinds_are_refused_by_their_name),
+        cmocka_unit_test(names_say_part_module_and_place),
         cmocka_unit_test(names_of_any_length_are_read_within_bounds),
         cmocka_unit_test(same_numbers_under_two_names_count_once),
         cmocka_unit_test(hashes_are_of_the_file_and_of_what_is_behind_its_header),
