@@ -118,36 +118,17 @@ static void encode(struct bench *b, const char *text, enum emphasis emphasis, in
     chunks_done(&c);
 }
 
-static void kept_states_equal_computed_ones_and_stay_in_their_budget(void **state)
+static void kept_states_equal_computed_ones(void **state)
 {
     static float first[TOKENS * WIDTH], again[TOKENS * WIDTH];
     struct bench *b = *state;
-    char text[32];
 
     prompts_done(&b->cache);
-    b->cache.budget_bytes = 4 * sizeof first;
     encode(b, "a (red:1.2) apple", EMPHASIS_ORIGINAL, 1, NULL, first);
-    encode(b, "a (red:1.2) apple", EMPHASIS_ORIGINAL, 1, NULL, again); /* kept */
+    encode(b, "a (red:1.2) apple", EMPHASIS_ORIGINAL, 1, NULL, again);
     assert_memory_equal(first, again, sizeof first);
     assert_int_equal(b->cache.n, 1);
-    for (int i = 0; i < 6; i++) { /* asked for again and again, it stays */
-        snprintf(text, sizeof text, "apple %d", i);
-        encode(b, text, EMPHASIS_ORIGINAL, 1, NULL, again);
-        encode(b, "a (red:1.2) apple", EMPHASIS_ORIGINAL, 1, NULL, again);
-        assert_memory_equal(first, again, sizeof first);
-        assert_true(b->cache.bytes <= b->cache.budget_bytes);
-    }
-    assert_int_equal(b->cache.n, 4);
-    for (int i = 0; i < 4; i++) { /* and leaves, unused */
-        snprintf(text, sizeof text, "pear %d", i);
-        encode(b, text, EMPHASIS_ORIGINAL, 1, NULL, again);
-    }
-    memset(b->cache.kept[0].values, 0, sizeof first); /* whatever is kept is not our text */
-    memset(b->cache.kept[1].values, 0, sizeof first);
-    memset(b->cache.kept[2].values, 0, sizeof first);
-    memset(b->cache.kept[3].values, 0, sizeof first);
-    encode(b, "a (red:1.2) apple", EMPHASIS_ORIGINAL, 1, NULL, again); /* computed again */
-    assert_memory_equal(first, again, sizeof first);
+    assert_memory_equal(b->cache.kept[0].values, first, sizeof first);
     prompts_done(&b->cache);
     b->cache.budget_bytes = sizeof first - 1; /* too little for any */
     encode(b, "a (red:1.2) apple", EMPHASIS_ORIGINAL, 1, NULL, again);
@@ -156,11 +137,48 @@ static void kept_states_equal_computed_ones_and_stay_in_their_budget(void **stat
     b->cache.budget_bytes = 0;
 }
 
+/* Whether a text's states are kept: what is kept is marked first. */
+static bool is_kept(struct bench *b, const char *text)
+{
+    static float states[TOKENS * WIDTH];
+
+    for (size_t i = 0; i < b->cache.n; i++)
+        b->cache.kept[i].values[0] = 777;
+    encode(b, text, EMPHASIS_ORIGINAL, 1, NULL, states);
+    return states[0] == 777;
+}
+
+static void the_states_unused_for_longest_leave_a_full_budget(void **state)
+{
+    struct bench *b = *state;
+    char text[32];
+
+    prompts_done(&b->cache);
+    b->cache.budget_bytes = 4 * TOKENS * WIDTH * sizeof(float);
+    assert_false(is_kept(b, "fox"));
+    for (int i = 0; i < 6; i++) {
+        snprintf(text, sizeof text, "apple %d", i);
+        assert_false(is_kept(b, text));
+        assert_true(is_kept(b, "fox")); /* asked for again and again, it stays */
+        assert_true(b->cache.bytes <= b->cache.budget_bytes);
+    }
+    assert_int_equal(b->cache.n, 4);
+    assert_true(is_kept(b, "apple 3"));
+    assert_false(is_kept(b, "apple 2"));
+    for (int i = 0; i < 4; i++) {
+        snprintf(text, sizeof text, "pear %d", i);
+        assert_false(is_kept(b, text));
+    }
+    assert_false(is_kept(b, "fox"));
+    prompts_done(&b->cache);
+    b->cache.budget_bytes = 0;
+}
+
 static void whatever_decides_the_states_tells_them_apart(void **state)
 {
     static float states[TOKENS * WIDTH];
-    static const float vector[WIDTH];
-    const struct clip_vector vectors[] = {{2, vector}};
+    static float vector[WIDTH];
+    struct clip_vector vectors[] = {{2, vector}};
     struct bench *b = *state;
     struct chunks c = chunks_of(b, "a (red:1.2) apple");
     struct chunk_text t = chunk_text(&c, 0);
@@ -183,6 +201,12 @@ static void whatever_decides_the_states_tells_them_apart(void **state)
     t.texts[0].n_vectors = 1;
     assert_ok(prompts_encode(&b->cache, b->model, &t, states, NULL, e));
     assert_int_equal(b->cache.n, ++n);
+    vector[WIDTH - 1] = 1;
+    assert_ok(prompts_encode(&b->cache, b->model, &t, states, NULL, e));
+    assert_int_equal(b->cache.n, ++n);
+    vectors[0].at = 3;
+    assert_ok(prompts_encode(&b->cache, b->model, &t, states, NULL, e));
+    assert_int_equal(b->cache.n, ++n);
     chunks_done(&c);
 }
 
@@ -202,7 +226,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(states_of_all_recorded_prompts_equal_the_web_uis),
-        cmocka_unit_test(kept_states_equal_computed_ones_and_stay_in_their_budget),
+        cmocka_unit_test(kept_states_equal_computed_ones),
+        cmocka_unit_test(the_states_unused_for_longest_leave_a_full_budget),
         cmocka_unit_test(whatever_decides_the_states_tells_them_apart),
         cmocka_unit_test(weights_of_one_change_no_bit),
     };
