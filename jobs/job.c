@@ -531,6 +531,11 @@ bool job_axes_zipped(const struct job *job, size_t a, size_t b)
     return job->axes.items[a].factor == job->axes.items[b].factor;
 }
 
+uint64_t job_axis_stride(const struct job *job, size_t axis)
+{
+    return job->axes.factors[job->axes.items[axis].factor].stride;
+}
+
 uint64_t job_axis_at(const struct job *job, size_t axis, uint64_t index)
 {
     return axes_at(&job->axes, axis, index);

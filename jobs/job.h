@@ -70,6 +70,8 @@ const char *job_axis_name(const struct job *job, size_t axis);
 uint64_t job_axis_length(const struct job *job, size_t axis);
 /* Whether the two are zipped: they take their first values together, their second ones, ... */
 bool job_axes_zipped(const struct job *job, size_t a, size_t b);
+/* Indices from one value of the axis to the next. */
+uint64_t job_axis_stride(const struct job *job, size_t axis);
 /* Which value of the axis an index has, and that value as text. */
 uint64_t job_axis_at(const struct job *job, size_t axis, uint64_t index);
 void job_axis_value(const struct job *job, size_t axis, uint64_t at, struct buf *ret_text);

@@ -22,7 +22,7 @@ struct planner {
 
 /* --- tasks --- */
 
-/* Values that a manifest leaves to their defaults. */
+/* Values that a manifest leaves to their defaults; a prompt that is not the negative one's text. */
 static int default_task(struct task *ret_t, struct err *e)
 {
     int rc = 0;
@@ -34,7 +34,7 @@ static int default_task(struct task *ret_t, struct err *e)
         if (preset && !param_is_optional((enum param)p))
             TRY(param_set(ret_t, (enum param)p, strcmp(preset, "-1") == 0 ? "0" : preset, e));
     }
-    TRY(param_set(ret_t, PARAM_PROMPT, "", e));
+    TRY(param_set(ret_t, PARAM_PROMPT, "a picture", e));
 out:
     return rc;
 }

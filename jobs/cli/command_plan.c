@@ -1,6 +1,7 @@
 /* litho plan job.yaml: what a manifest would render, before anything is spent. */
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/measure.h"
+#include "jobs/cli/memory.h"
 #include "jobs/cli/order.h"
 
 #include "coordinator/store.h"
@@ -25,6 +26,8 @@ struct plan {
     struct measure measured;
     bool is_measured;
     size_t n_missing; /* models */
+    struct memory memory;
+    struct err no_memory; /* why it is not known; code 0: it is */
 };
 
 /* The index of the last task: the smallest one with all tasks at or below it. */
@@ -69,6 +72,7 @@ static int gather(struct plan *p, struct err *e)
     TRY(rendered_count(p, e));
     TRY(workload_of(p->job, &p->load, e));
     p->is_measured = measure_read(&p->state, p->job, &p->measured);
+    memory_ask(p->job, p->cli->options.value[OPTION_MODELS], &p->memory, &p->no_memory);
 out:
     return rc;
 }
@@ -203,6 +207,39 @@ out:
     return rc;
 }
 
+/* The largest size of each model. */
+static void print_memory(const struct plan *p)
+{
+    FILE *file = p->cli->out.file;
+    const char *name = "memory", *last = "";
+
+    if (p->no_memory.code != 0) {
+        label(p, name);
+        fprintf(file, "unknown: %s\n", p->no_memory.text);
+        return;
+    }
+    for (size_t i = 0; i < p->memory.n; i++) {
+        const struct memory_item *item = &p->memory.items[i];
+        struct buf total = {0}, weights = {0};
+
+        if (strcmp(item->model, last) == 0)
+            continue;
+        last = item->model;
+        amount_bytes((double)item->total, &total);
+        amount_bytes((double)item->weights, &weights);
+        label(p, name);
+        if (item->error)
+            fprintf(file, "unknown: %s\n", item->error);
+        else
+            fprintf(file, "%s of a worker for %lldx%lld with %s (weights %s)\n", buf_text(&total),
+                    (long long)item->width, (long long)item->height, item->model,
+                    buf_text(&weights));
+        name = "";
+        buf_done(&total);
+        buf_done(&weights);
+    }
+}
+
 static void print_estimates(const struct plan *p)
 {
     double left = (double)(p->tasks - p->rendered);
@@ -263,6 +300,7 @@ static int print_plan(struct plan *p, struct err *e)
     amount_count(p->rendered, &count);
     label(p, "rendered");
     fprintf(t->file, "%s of %s\n", buf_text(&count), buf_text(&images));
+    print_memory(p);
     print_estimates(p);
 out:
     buf_done(&images);
@@ -333,6 +371,27 @@ out:
     return rc;
 }
 
+static json_t *memory_json(const struct plan *p)
+{
+    json_t *list = json_array();
+
+    if (p->no_memory.code != 0) {
+        json_decref(list);
+        return json_null();
+    }
+    for (size_t i = 0; i < p->memory.n; i++) {
+        const struct memory_item *m = &p->memory.items[i];
+        json_t *item = m->error
+                           ? json_pack("{s:s, s:s}", "model", m->model, "error", m->error)
+                           : json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "model", m->model, "width",
+                                       (json_int_t)m->width, "height", (json_int_t)m->height,
+                                       "weights", (json_int_t)m->weights, "render",
+                                       (json_int_t)m->render, "total", (json_int_t)m->total);
+        json_array_append_new(list, item);
+    }
+    return list;
+}
+
 static int json_plan(struct plan *p, struct err *e)
 {
     json_t *plan =
@@ -357,6 +416,7 @@ static int json_plan(struct plan *p, struct err *e)
                         p->is_measured ? json_real((double)(p->tasks - p->rendered) * p->load.work /
                                                    p->measured.work_per_second)
                                        : json_null());
+    json_object_set_new(plan, "memory", memory_json(p));
     cli_json(p->cli, plan);
     plan = NULL;
 out:
@@ -379,6 +439,7 @@ out:
         code = order_fail(c, &p.order, &e);
     else
         code = cli_fail(c, &e);
+    memory_done(&p.memory);
     order_done(&p.order);
     state_done(&p.state);
     return code;

@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+"""Memory before anything is spent: `litho-worker --plan`, and `litho plan`, which asks it."""
+import json
+import os
+import subprocess
+
+from programs import BIN, SMALL, Case, environment, main
+
+SIZES = """\
+litho: 1
+model: sticker-128
+prompt: a fox
+axes:
+  size: [64x64, 128x64, 128x128, 64x128, 192x128]
+  seed: 1-1000000
+"""
+
+
+class Memory(Case):
+    def worker(self, *args, expect=0, given=None):
+        done = subprocess.run([os.path.join(BIN, "litho-worker"), "--plan", *args],
+                              env=environment(), cwd=self.folder, input=given,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, expect, done.stderr)
+        return done
+
+    def test_worker_and_plan_name_the_same_bytes(self):
+        asked = json.loads(self.worker("--model", "sticker-128", "--size", "64x64",
+                                       "--set", "sampler=euler", "--json").stdout)
+        self.assertEqual(asked["total"], asked["weights"] + asked["render"])
+        path = self.write("small.yaml", SMALL)
+        plan = self.litho_json("plan", path)[0]
+        self.assertEqual(plan["memory"], [asked])
+        self.assertIn("of a worker for 64x64 with sticker-128", self.litho("plan", path).stdout)
+
+    def test_worker_takes_tasks_as_a_plan_prints_them(self):
+        plan = self.litho_json("plan", self.write("small.yaml", SMALL))[0]
+        lines = json.dumps(plan["first"]["task"]) + "\n" + json.dumps(plan["last"]["task"]) + "\n"
+        said = self.worker("-", "--json", given=lines).stdout.splitlines()
+        self.assertEqual(len(said), 2)
+        self.assertEqual(json.loads(said[0]), plan["memory"][0])
+
+    def test_the_largest_sizes_are_asked_for(self):
+        memory = self.litho_json("plan", self.write("sizes.yaml", SIZES))[0]["memory"]
+        self.assertEqual([(m["width"], m["height"]) for m in memory][:2], [(192, 128), (128, 128)])
+        self.assertEqual(len(memory), 4)
+        self.assertGreater(memory[0]["render"], memory[-1]["render"])
+
+    def test_a_missing_model_keeps_no_other_from_being_told(self):
+        path = self.write("two.yaml", SIZES.replace("size: [64x64, 128x64, 128x128, 64x128, "
+                                                    "192x128]", "model: [none, sticker-128]"))
+        plan = self.litho_json("plan", path, "--set", "size=64x64", expect=1)[0]
+        self.assertEqual([m["model"] for m in plan["memory"]], ["sticker-128"])
+        self.assertIn("not in the model library",
+                      self.worker("--model", "none", expect=1).stderr)
+
+    def test_what_cannot_be_rendered_is_said_in_the_plan(self):
+        path = self.write("small.yaml", SMALL)
+        plan = self.litho_json("plan", path, "--set", "prompt=<lora:none:1>")[0]
+        self.assertIn("none", plan["memory"][0]["error"])
+        self.assertIn("unknown: ", self.litho("plan", path, "--set",
+                                              "prompt=<lora:none:1>").stdout)
+
+
+if __name__ == "__main__":
+    main()
