@@ -206,13 +206,14 @@ out:
 static int init_first(struct schedule *s, const struct schedule_settings *set,
                       const struct schedule_options *o, struct err *e)
 {
-    int run = (int)(o->steps * o->strength);
+    int run;
 
     if (o->strength == 0)
         return 0;
     if (!(o->strength > 0 && o->strength <= 1))
         return err_set(e, ERR_INPUT, "denoising_strength is %g: it must lie between 0 and 1",
                        o->strength);
+    run = (int)(o->steps * o->strength);
     s->first = (o->steps - run) * (set->class->two_calls ? 2 : 1);
     if (run < 1 || s->first >= s->n)
         return err_set(e, ERR_INPUT,

@@ -19,7 +19,7 @@
 #define STEPS_MAX        64
 #define PIECES_MAX       6
 #define LATENT_TOLERANCE 1e-4 /* relative L2 */
-#define SIGMA_TOLERANCE  1e-5 /* relative; so for fractional time steps */
+#define SIGMA_TOLERANCE  1e-5 /* relative; so for fractional time steps from 1 on */
 
 static const char *folder = GOLDEN_DIR;
 static uint64_t seed = 64;
@@ -175,6 +175,15 @@ static json_t *open_index(const char *name)
     return root;
 }
 
+static bool has_array(const struct weights *w, const char *key, const char *part)
+{
+    struct tensor t;
+    char name[128];
+
+    snprintf(name, sizeof name, "%s%s", key, part);
+    return weights_find(w, name, &t);
+}
+
 /* At most max numbers of an array; returns how many it has. */
 static int64_t golden_array(const struct weights *w, const char *key, const char *part, float *ret,
                             int64_t max)
@@ -228,12 +237,16 @@ static void check_lists(const struct weights *w, const char *key, const struct s
     float want[2 * STEPS_MAX + 3];
 
     assert_int_equal(golden_array(w, key, ".timesteps", want, 2 * STEPS_MAX), s->n);
-    for (int i = 0; i < s->n; i++)
-        assert_relative(key, "time step", s->timesteps + i, want + i, 1,
-                        want[i] == floorf(want[i]) && s->timesteps[i] == floorf(s->timesteps[i])
-                            ? 0
-                            : SIGMA_TOLERANCE);
-    if (s->by_alpha)
+    for (int i = 0; i < s->n; i++) {
+        float t = s->timesteps[i];
+        bool whole = t == floorf(t) && want[i] == floorf(want[i]);
+        double tolerance = whole ? 0 : SIGMA_TOLERANCE * fmax(1, fabs((double)want[i]));
+
+        if (!(fabs((double)t - (double)want[i]) <= tolerance))
+            fail_msg("%s: time step[%d]: %.9g, recorded is %.9g", key, i, (double)t,
+                     (double)want[i]);
+    }
+    if (s->by_alpha || !has_array(w, key, ".sigmas"))
         return;
     assert_true(golden_array(w, key, ".sigmas", want, 2 * STEPS_MAX + 3) > s->n);
     assert_relative(key, "sigma", s->sigmas, want, s->n + 1, SIGMA_TOLERANCE);
@@ -261,11 +274,12 @@ static void check_run(const struct weights *w, const json_t *item, const struct 
 static struct schedule item_schedule(const json_t *item, enum sampler_id sampler,
                                      enum scheduler_id scheduler)
 {
-    const json_t *eta = json_object_get(item, "eta");
+    const json_t *eta = json_object_get(item, "eta"), *s_noise = json_object_get(item, "s_noise");
     struct schedule_options o = {.sampler = sampler,
                                  .scheduler = scheduler,
                                  .steps = (int)json_integer_value(json_object_get(item, "steps")),
                                  .eta = {eta != NULL, json_number_value(eta)},
+                                 .s_noise = {s_noise != NULL, json_number_value(s_noise)},
                                  .zero_snr = json_is_true(json_object_get(item, "zero_snr")),
                                  .strength = json_number_value(json_object_get(item, "strength"))};
     struct schedule_config *c;
@@ -318,16 +332,12 @@ static void every_recorded_run_of_diffusers_is_followed(void **state)
         assert_true(check_recorded(names[i].name, names[i].sampler, names[i].scheduler) >= 6);
 }
 
-/*
- * Schedulers, predictions, picture to picture, blended latents and single classes' settings, drawn
- * at random by tests/golden/samplers/more.py.
- */
-static void recorded_runs_with_any_settings_are_followed(void **state)
+/* Runs that say themselves what they are, in our terms. */
+static void check_more(const char *path)
 {
-    json_t *index = open_index("samplers/more");
-    struct weights *w = open_arrays("samplers/more");
+    json_t *index = open_index(path);
+    struct weights *w = open_arrays(path);
 
-    (void)state;
     worst = 0;
     for (size_t i = 0; i < json_array_size(index); i++) {
         const json_t *item = json_array_get(index, i);
@@ -339,9 +349,26 @@ static void recorded_runs_with_any_settings_are_followed(void **state)
         check_run(w, item, &s);
         schedule_done(&s);
     }
-    print_message("%zu runs, latents within %.2g\n", json_array_size(index), worst);
+    print_message("%s: %zu runs, latents within %.2g\n", path, json_array_size(index), worst);
     json_decref(index);
     weights_close(w);
+}
+
+/*
+ * Schedulers, predictions, picture to picture, blended latents and single classes' settings, drawn
+ * at random by tests/golden/samplers/more.py.
+ */
+static void recorded_runs_of_diffusers_with_any_settings_are_followed(void **state)
+{
+    (void)state;
+    check_more("samplers/more");
+}
+
+/* v-prediction, eta, s_noise and every schedule, drawn at random by tests/golden/a1111/more.py. */
+static void recorded_runs_of_the_web_ui_with_any_settings_are_followed(void **state)
+{
+    (void)state;
+    check_more("a1111/more");
 }
 
 /* ---- the web UI's */
@@ -481,7 +508,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_recorded_run_of_diffusers_is_followed),
-        cmocka_unit_test(recorded_runs_with_any_settings_are_followed),
+        cmocka_unit_test(recorded_runs_of_diffusers_with_any_settings_are_followed),
+        cmocka_unit_test(recorded_runs_of_the_web_ui_with_any_settings_are_followed),
         cmocka_unit_test(every_recorded_schedule_of_the_web_ui_is_equal),
         cmocka_unit_test(every_recorded_run_of_the_web_ui_is_followed),
         cmocka_unit_test(a_callback_that_says_stop_ends_the_run),
