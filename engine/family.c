@@ -109,6 +109,7 @@ static const struct other {
     {"depth_model.", "a depth to image model, which this engine does not render"},
     {"embedder.model.", "an unCLIP model, which this engine does not render"},
     {"cond_stage_model.roberta.", "AltDiffusion, whose text encoder this engine does not have"},
+    {"time_embed.cond_proj.", "a model that takes guidance as a number, which is not implemented"},
     {"cc_projection.", "a Zero123 model, which this engine does not render"},
     {".time_stack.", "a video model, which this engine does not render"},
     {".motion_modules.", "a video model, which this engine does not render"},

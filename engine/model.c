@@ -49,6 +49,20 @@ static int check_tokenizer(const struct tokenizer *t, const struct clip *clip, c
     return 0;
 }
 
+/* XL's U-Net takes the second encoder's pooled state, others take none. */
+static int check_pooled(const struct model *m, const char *path, struct err *e)
+{
+    int wanted = unet_config(m->unet)->pooled_width;
+    int pooled = m->clip2 != NULL ? clip_pooled_width(m->clip2) : 0;
+
+    if (pooled == wanted)
+        return 0;
+    return err_set(e, ERR_INPUT,
+                   "model '%s': the U-Net takes a pooled state of %d numbers, the second text "
+                   "encoder gives %d",
+                   path, wanted, pooled);
+}
+
 static int check_text(const struct model *m, const char *path, struct err *e)
 {
     int width = clip_config(m->clip)->width, wanted = unet_config(m->unet)->text_width;
@@ -64,6 +78,7 @@ static int check_text(const struct model *m, const char *path, struct err *e)
                                      "model '%s': the text encoders are %d and %d wide, the "
                                      "U-Net's cross_attention_dim is %d",
                                      path, width, second, wanted);
+    TRY(check_pooled(m, path, e));
     TRY(check_tokenizer(m->tokenizer, m->clip, path, e));
     if (m->clip2 == NULL)
         return 0;

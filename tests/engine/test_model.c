@@ -1,5 +1,5 @@
 /* What a model folder may not be: every refusal names the file and what is wrong in it. */
-#include "tests/engine/folders.h"
+#include "tests/engine/writer.h"
 
 /* Opens the folder, which must fail with that code and a text that has all the parts. */
 static void assert_refused(const char *folder, int code, const char *part1, const char *part2)
@@ -236,6 +236,86 @@ static void parts_that_do_not_fit_each_other_are_refused(void **state)
     folder_remove(folder);
 }
 
+/* Gives sd1's U-Net in the folder another number of channels to take, with weights of zeros. */
+static void set_in_channels(const char *folder, int channels)
+{
+    static const float zeros[32 * 16 * 9];
+    struct part unet = golden_part("sd1", "unet");
+    struct writer w = {0};
+    char path[2 * FOLDER_SIZE], text[16];
+    struct tensor t;
+
+    for (size_t i = 0; i < weights_count(unet.weights); i++) {
+        const char *name = weights_name(unet.weights, i);
+
+        assert_true(weights_find(unet.weights, name, &t));
+        if (strcmp(name, "conv_in.weight") == 0)
+            t = (struct tensor){
+                .data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {32, channels, 3, 3}};
+        writer_add(&w, name, &t);
+    }
+    snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", folder);
+    writer_save(&w, path);
+    part_close(&unet);
+    snprintf(text, sizeof text, "%d", channels);
+    folder_set(folder, "unet/config.json", "in_channels", text);
+}
+
+static void unets_take_the_latent_or_mask_and_masked_picture_too(void **state)
+{
+    char folder[FOLDER_SIZE];
+
+    (void)state;
+    for (int channels = 4; channels <= 9; channels++) {
+        struct ops *o = backend_open(0);
+        struct model *m = NULL;
+
+        folder_make(folder, "sd1", "channels");
+        set_in_channels(folder, channels);
+        if (channels == 4 || channels == 9) {
+            assert_ok(model_open(folder, o, 0, &m, e));
+            assert_true(m->masked == (channels == 9));
+            model_close(m);
+        } else {
+            assert_refused(folder, ERR_INPUT, "the U-Net takes", "of 9 for inpainting");
+        }
+        o->free(o);
+    }
+    folder_remove(folder);
+}
+
+static void sdxl_has_two_encoders_that_fit_its_unet(void **state)
+{
+    struct ops *o = backend_open(0);
+    struct model *m = NULL;
+    char folder[FOLDER_SIZE];
+
+    (void)state;
+    assert_ok(model_open(GOLDEN_DIR "/models/sdxl", o, 0, &m, e));
+    assert_true(m->kind.xl && m->kind.force_zeros && !m->masked);
+    assert_int_equal(clip_config(m->clip)->width + clip_config(m->clip2)->width,
+                     unet_config(m->unet)->text_width);
+    assert_int_equal(clip_pooled_width(m->clip2), unet_config(m->unet)->pooled_width);
+    assert_int_equal(tokenizer_pad(m->tokenizer), tokenizer_eos(m->tokenizer));
+    assert_int_equal(tokenizer_pad(m->tokenizer2), 0);
+    model_close(m);
+    o->free(o);
+
+    folder_make(folder, "sdxl", "pooled"); /* 256 = 76 + 6 * 30 */
+    folder_set(folder, "unet/config.json", "addition_time_embed_dim", "30");
+    assert_refused(folder, ERR_INPUT, "a pooled state of 76 numbers", "encoder gives 64");
+    folder_make(folder, "sdxl", "pooled");
+    folder_set(folder, "model_index.json", "_class_name", "\"StableDiffusionPipeline\"");
+    folder_set(folder, "model_index.json", "text_encoder_2", "null");
+    folder_set(folder, "model_index.json", "tokenizer_2", "null");
+    folder_set(folder, "model_index.json", "force_zeros_for_empty_prompt", NULL);
+    assert_refused(folder, ERR_INPUT, "the text encoder is 32 wide", "cross_attention_dim is 96");
+    folder_make(folder, "sdxl", "pooled");
+    folder_set(folder, "tokenizer_2/tokenizer_config.json", "model_max_length", "76");
+    assert_refused(folder, ERR_INPUT, "the tokenizers' lengths are 77 and 76", "");
+    folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +327,8 @@ int main(void)
         cmocka_unit_test(missing_tensor_is_named),
         cmocka_unit_test(truncated_weights_are_refused),
         cmocka_unit_test(parts_that_do_not_fit_each_other_are_refused),
+        cmocka_unit_test(unets_take_the_latent_or_mask_and_masked_picture_too),
+        cmocka_unit_test(sdxl_has_two_encoders_that_fit_its_unet),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
