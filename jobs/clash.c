@@ -109,6 +109,13 @@ static bool no_step(const struct task *t)
     return has_text(t->init_image) && (int)(t->steps * t->denoising_strength) < 1;
 }
 
+static bool no_second_step(const struct task *t)
+{
+    int steps = t->hr_second_pass_steps ? t->hr_second_pass_steps : t->steps;
+
+    return task_is_hires(t) && (int)(steps * t->denoising_strength) < 1;
+}
+
 struct clash {
     bool (*refused)(const struct task *t); /* reads these parameters alone: */
     enum param params[PARAMS_MAX];
@@ -179,6 +186,12 @@ static const struct clash clashes[] = {
      {PARAM_DENOISING_STRENGTH, PARAM_STEPS, PARAM_INIT_IMAGE},
      3,
      "denoising_strength: steps times denoising_strength leaves no whole step to run",
+     "choose more steps or a larger denoising_strength"},
+    {no_second_step,
+     {PARAM_DENOISING_STRENGTH, PARAM_STEPS, PARAM_HR_SECOND_PASS_STEPS, PARAM_HR_SCALE,
+      PARAM_HR_RESIZE_X, PARAM_HR_RESIZE_Y},
+     6,
+     "denoising_strength: the second pass' steps times it leave no whole step to run",
      "choose more steps or a larger denoising_strength"},
 };
 

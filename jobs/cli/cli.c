@@ -20,7 +20,7 @@ struct command {
 
 static const struct command commands[] = {
     {"plan", "JOB.yaml",
-     "what a manifest would render: images, models, disk, time; renders nothing",
+     "what a manifest would render: images, models, memory, disk, time; renders nothing",
      "Exit code 2 and every mistake with file:line:column if the manifest has any, 1 if a model "
      "is\n"
      "missing. Disk and time come from what earlier runs into the same folder took.",

@@ -129,6 +129,12 @@ static void a_strength_without_a_step_is_refused(void **state)
     clashes(t, "no whole step");
     t.denoising_strength = 0.05;
     passes(t);
+    t.init_image = NULL;
+    t.hr_scale = 2;
+    t.hr_second_pass_steps = 10;
+    clashes(t, "the second pass' steps");
+    t.denoising_strength = 0.1;
+    passes(t);
 }
 
 static void axes_clash_only_where_they_meet(void **state)
