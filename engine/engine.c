@@ -184,28 +184,39 @@ uint64_t engine_weight_bytes(const struct engine *g)
     return g->model->weight_bytes;
 }
 
+/* Weights, the arena and the picture itself. */
+static uint64_t all_bytes(const struct engine *g, const struct render *r, size_t arena_bytes)
+{
+    int width, height;
+
+    render_size(r, &width, &height);
+    return g->model->weight_bytes + arena_bytes + 3 * (uint64_t)width * (uint64_t)height;
+}
+
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
 {
     size_t bytes;
     int rc = pipeline_plan(&g->pipeline, r, &bytes, e);
 
     if (rc == 0)
-        *ret_bytes = g->model->weight_bytes + bytes;
+        *ret_bytes = all_bytes(g, r, bytes);
     return rc;
 }
 
 static int check_budget(const struct engine *g, const struct render *r, size_t bytes, struct err *e)
 {
     const double mib = 1048576;
-    uint64_t all = g->model->weight_bytes + bytes;
+    uint64_t all = all_bytes(g, r, bytes), weights = g->model->weight_bytes;
+    int width, height;
 
     if (g->memory_bytes == 0 || all <= g->memory_bytes)
         return 0;
+    render_size(r, &width, &height);
     return err_set(e, ERR_OOM,
                    "a picture of %d x %d takes %.1f MiB (weights %.1f, render %.1f); the budget is "
                    "%.1f MiB",
-                   r->width, r->height, (double)all / mib, (double)g->model->weight_bytes / mib,
-                   (double)bytes / mib, (double)g->memory_bytes / mib);
+                   width, height, (double)all / mib, (double)weights / mib,
+                   (double)(all - weights) / mib, (double)g->memory_bytes / mib);
 }
 
 int engine_render(struct engine *g, const struct render *r, struct image *ret_image, struct err *e)
