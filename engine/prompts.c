@@ -206,28 +206,6 @@ out:
     return rc;
 }
 
-int prompts_get(struct prompts *p, const struct model *m, const char *text, float *ret_states,
-                struct err *e)
-{
-    size_t tokens = (size_t)tokenizer_max_length(m->tokenizer);
-    int32_t *ids = calloc(tokens, sizeof *ids);
-    float *weights = calloc(tokens, sizeof *weights);
-    struct chunk_text t = {.texts = {{.ids = ids, .tokens = (int64_t)tokens}},
-                           .weights = {weights},
-                           .emphasis = EMPHASIS_NONE,
-                           .clip_skip = 1};
-    int rc = 0;
-
-    if (ids == NULL || weights == NULL)
-        TRY(err_set(e, ERR_OOM, "no memory for %zu tokens", tokens));
-    TRY(tokenizer_encode_padded(m->tokenizer, text, ids, NULL, e));
-    TRY(prompts_encode(p, m, &t, ret_states, NULL, e));
-out:
-    free(ids);
-    free(weights);
-    return rc;
-}
-
 void prompts_done(struct prompts *p)
 {
     for (size_t i = 0; i < p->n; i++)

@@ -61,11 +61,4 @@ int64_t prompts_pooled_width(const struct model *m);
 int prompts_encode(struct prompts *p, const struct model *m, const struct chunk_text *t,
                    float *ret_states, float *ret_pooled, struct err *e);
 
-/*
- * One row of a plain text, cut as diffusers cuts it, for SD: conditioning.h does all that prompts
- * can say. While the backend plans, p may be NULL.
- */
-int prompts_get(struct prompts *p, const struct model *m, const char *text, float *ret_states,
-                struct err *e);
-
 #endif

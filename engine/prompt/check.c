@@ -70,6 +70,9 @@ static int check_all(struct prompt_report *r, const char *prompt, const struct p
     rc = lora_uses(&s, &r->loras, &r->n_loras, &e);
     if (rc != 0)
         TRY(prompt_fault_set(f, rc, 0, "%s", e.text));
+    if (s.n_parts == 1 && s.parts[0].weighed)
+        TRY(add_note(r, prompt, false, s.parts[0].weight_at,
+                     "what follows is no text, but the weight of the whole prompt", f));
     for (size_t i = 0; i < s.n_parts; i++)
         TRY(check_part(r, prompt, &s.parts[i].text, rules->emphasis, f));
 out:

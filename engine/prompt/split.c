@@ -222,6 +222,7 @@ static int add_part(struct split *s, const struct prompt_text *t, size_t begin, 
                     struct prompt_fault *f)
 {
     struct split_part *parts, *part;
+    size_t trimmed;
     double weight;
     int rc = 0;
 
@@ -234,10 +235,13 @@ static int add_part(struct split *s, const struct prompt_text *t, size_t begin, 
     s->parts = parts;
     part = &parts[s->n_parts++];
     *part = (struct split_part){0};
+    trimmed = prompt_trim_blank(t->text, begin, end);
     end = strip_weight(t->text, begin, end, &weight);
     part->weight = weight;
+    part->weighed = end < trimmed;
+    part->weight_at = (uint32_t)prompt_text_origin(t, end);
     if (!isfinite(weight))
-        return prompt_fault_set(f, ERR_INPUT, prompt_text_origin(t, end),
+        return prompt_fault_set(f, ERR_INPUT, part->weight_at,
                                 "this weight is too large to be a number");
     TRY(prompt_text_append(&part->text, t, begin, end, f));
 out:

@@ -21,6 +21,8 @@
 struct split_part {
     struct prompt_text text;
     double weight;
+    bool weighed;       /* the weight was written, */
+    uint32_t weight_at; /* at this byte of the prompt */
 };
 
 /*

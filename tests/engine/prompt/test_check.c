@@ -44,6 +44,9 @@ static void what_does_nothing_is_said(void **state)
     check("[a:b:3], c | d", (struct prompt_rules){0},
           "12 because of this character nothing in this text is edited or alternates|");
     check("c | d", (struct prompt_rules){0}, ""); /* nothing was meant to be edited */
+    check("a wallpaper in 16:9", (struct prompt_rules){0},
+          "18 what follows is no text, but the weight of the whole prompt|");
+    check("a :2 AND b :3", (struct prompt_rules){0}, "");
 }
 
 static void rules_of_negative_prompts_and_literal_brackets_are_followed(void **state)
