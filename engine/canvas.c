@@ -99,7 +99,7 @@ out:
  * The part that full_res renders. It decides sizes, so it is found in memory of its own, also while
  * planning.
  */
-static int find_crop(const struct render *r, struct box *ret_crop, struct err *e)
+static int find_crop(const struct render *r, bool planning, struct box *ret_crop, struct err *e)
 {
     const struct inpaint *i = &r->inpaint;
     struct arena plan, own = {0};
@@ -110,8 +110,11 @@ static int find_crop(const struct render *r, struct box *ret_crop, struct err *e
     TRY(given_mask(&plan, i, i->blur, &mask, e));
     TRY(arena_init(&own, plan.peak, e));
     TRY(given_mask(&own, i, i->blur, &mask, e));
-    if (!mask_box(&mask, i->full_res_padding, ret_crop))
-        TRY(err_set(e, ERR_INPUT, "inpaint_full_res: the mask has nothing to repaint"));
+    if (!mask_box(&mask, i->full_res_padding, ret_crop)) {
+        if (!planning)
+            TRY(err_set(e, ERR_INPUT, "inpaint_full_res: the mask has nothing to repaint"));
+        *ret_crop = (struct box){0, 0, mask.width, mask.height};
+    }
     box_expand(ret_crop, r->width, r->height, mask.width, mask.height);
 out:
     arena_done(&own);
@@ -154,7 +157,7 @@ static int open_part(struct canvas *c, struct arena *a, const struct render *r, 
 
     c->original = view(&r->init, 3);
     c->overlaid = c->cropped = true;
-    TRY(find_crop(r, &c->crop, e));
+    TRY(find_crop(r, pixels_planning(a), &c->crop, e));
     TRY(given_mask(a, &r->inpaint, r->inpaint.blur, &c->overlay, e));
     TRY(fit_part(a, r, &c->original, &c->crop, &c->picture, e));
     TRY(fit_part(a, r, &c->overlay, &c->crop, &c->mask, e));

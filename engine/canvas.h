@@ -42,8 +42,9 @@ struct canvas {
 };
 
 /*
- * Works while planning; with full_res it then reads the mask, which decides the sizes. ERR_INPUT
- * for what does not go together, with the reason.
+ * Works while planning; with full_res it then reads the mask, which decides the sizes: a mask with
+ * nothing to repaint stands for one that is not known yet, and the whole picture is planned for.
+ * ERR_INPUT for what does not go together, with the reason; also for such a mask when it is run.
  */
 int canvas_open(struct canvas *c, struct arena *a, const struct render *r, struct err *e);
 

@@ -295,10 +295,14 @@ static void what_does_not_go_together_is_refused_with_the_reason(void **state)
         uint64_t bytes;
         struct image image;
 
-        assert_int_equal(engine_plan(g, &c[i].r, &bytes, &why), ERR_INPUT);
+        if (c[i].r.inpaint.mask.pixels == black) /* of a plan it is a mask yet unknown */
+            assert_ok(engine_plan(g, &c[i].r, &bytes, e));
+        else
+            assert_int_equal(engine_plan(g, &c[i].r, &bytes, &why), ERR_INPUT);
+        why = (struct err){0};
+        assert_int_equal(engine_render(g, &c[i].r, &image, &why), ERR_INPUT);
         if (strstr(why.text, c[i].reason) == NULL)
             fail_msg("%d: %s", i, why.text);
-        assert_int_equal(engine_render(g, &c[i].r, &image, NULL), ERR_INPUT);
     }
     engine_close(g);
 }
