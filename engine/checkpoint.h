@@ -2,16 +2,17 @@
  * One model on disk, whatever its layout: parts to open networks from, tokenizers, the scheduler's
  * configuration, and the files that decide pixels. It loads nothing: struct model does.
  *
- * Layouts:
- * - a diffusers folder of a Stable Diffusion or Stable Diffusion XL pipeline, text to picture,
- * image to image or inpainting; weights as one file, shards with an index, or a variant (part.h);
- * - one .safetensors file with the names of the original checkpoints (latent-diffusion for SD 1 and
- *   2, generative-models for SDXL). What its shapes do not tell follows the published configuration
- *   of its family (family.h), or a configuration that is named. Tensors that are not asked for
- *   (model_ema., alphas_cumprod, position_ids, logit_scale, ...) are left alone; one that is
- * missing is an error that names it as the file would. Another VAE may take the place of the
- * model's own: a folder, or a file in original or diffusers' names, whose groups and scaling are
- * then as those of the model's own.
+ * A diffusers folder of a Stable Diffusion or Stable Diffusion XL pipeline, text to picture, image
+ * to image or inpainting; weights as one file, shards with an index, or a variant (part.h).
+ *
+ * Or one .safetensors file with the names of the original checkpoints (latent-diffusion for SD 1
+ * and 2, generative-models for SDXL). What its shapes do not tell follows the published
+ * configuration of its family (family.h), or a configuration that is named. Tensors that are not
+ * asked for (model_ema., alphas_cumprod, position_ids, logit_scale, ...) are left alone; one that
+ * is missing is an error that names it as the file would.
+ *
+ * Another VAE may take the place of the model's own: a folder, or a file in original or diffusers'
+ * names, whose groups and scaling are then as those of the model's own.
  *
  * Pickles (.ckpt, .pt, .bin) are refused, by their bytes too.
  *

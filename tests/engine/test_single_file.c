@@ -158,8 +158,10 @@ static void every_tensor_is_found_under_its_original_name(void **state)
     }
 }
 
-static struct image render_of(const struct engine_options *o)
+/* One step, of a prompt alone or of a picture whose lower half is painted anew. */
+static struct image render_as(const struct engine_options *o, bool inpaint)
 {
+    static uint8_t grey[64 * 64 * 3], lower[64 * 64];
     struct render r = {.prompt = "a red apple!",
                        .negative_prompt = "blurry",
                        .sampler = SAMPLER_EULER,
@@ -172,26 +174,39 @@ static struct image render_of(const struct engine_options *o)
     struct image image = {0};
     struct engine *g = NULL;
 
+    if (inpaint) {
+        memset(grey, 128, sizeof grey);
+        memset(lower + sizeof lower / 2, 255, sizeof lower / 2);
+        r.init = (struct picture_in){64, 64, grey};
+        r.inpaint.mask = (struct picture_in){64, 64, lower};
+        r.denoising_strength = 1;
+    }
     assert_ok(engine_open(o, &g, e));
     assert_ok(engine_render(g, &r, &image, e));
     engine_close(g);
     return image;
 }
 
+static struct image render_of(const struct engine_options *o)
+{
+    return render_as(o, false);
+}
+
 static void a_picture_of_the_file_equals_that_of_the_folder(void **state)
 {
-    static const char *const models[] = {"sd1", "sd2"};
+    static const char *const models[] = {"sd1", "sd2", "sdxl", "inpaint"};
     const struct single_options plain = {.extras = true};
 
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        bool inpaint = strcmp(models[i], "inpaint") == 0;
         struct engine_options o = {.model = golden(models[i]), .threads = 2};
-        struct image want = render_of(&o), got;
+        struct image want = render_as(&o, inpaint), got;
 
         single_file_write(models[i], &plain, single_path);
         o = (struct engine_options){
             .model = single_path, .config = golden(models[i]), .threads = 2};
-        got = render_of(&o);
+        got = render_as(&o, inpaint);
         assert_memory_equal(got.pixels, want.pixels, 64 * 64 * 3);
         image_done(&got);
         image_done(&want);
