@@ -219,6 +219,24 @@ class Examples(Case):
     def test_products(self):
         self.example("products", 64, 32, "steps=1", "size=64x64", "seed=3")
 
+    def test_styles(self):
+        self.example("styles", 15, 4, "steps=1", "size=64x64", "axes.thing=[fox, cat]",
+                     "axes.styles=[None, 'pixel, night']")
+
+    def test_prompts(self):
+        self.example("prompts", 15, 5, "steps=4", "size=64x64", "seed=1")
+
+    def test_img2img(self):
+        self.example("img2img", 12, 4, "steps=4", "size=64x64", "axes.thing=[fox, cat]",
+                     "denoising_strength=[0.3, 1]")
+
+    def test_inpaint(self):
+        self.example("inpaint", 6, 3, "steps=2", "size=64x64", "seed=1")
+
+    def test_hires(self):
+        self.example("hires", 8, 2, "steps=2", "size=64x64", "axes.thing=[fox]",
+                     "axes.hr_scale=[1.5]")
+
     def test_every_example_is_in_this_list(self):
         names = sorted(re.sub(r"\.yaml$", "", name) for name in os.listdir(EXAMPLES)
                        if name.endswith(".yaml"))
