@@ -59,7 +59,7 @@ static int check_mask(const struct render *r, struct err *e)
     return 0;
 }
 
-static int check(const struct render *r, struct err *e)
+int canvas_check(const struct render *r, struct err *e)
 {
     int rc = 0;
 
@@ -268,7 +268,6 @@ int canvas_open(struct canvas *c, struct arena *a, const struct render *r, struc
 {
     int rc = 0;
 
-    TRY(check(r, e));
     *c = (struct canvas){.width = r->width + r->outpaint_left + r->outpaint_right,
                          .height = r->height + r->outpaint_top + r->outpaint_bottom};
     if (r->init.pixels == NULL)

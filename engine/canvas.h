@@ -41,10 +41,14 @@ struct canvas {
     struct pixels overlay;  /* grey, of the result's size: where it is black the original stays */
 };
 
+/* ERR_INPUT for pictures, masks and borders that do not go together, with the reason. */
+int canvas_check(const struct render *r, struct err *e);
+
 /*
- * Works while planning; with full_res it then reads the mask, which decides the sizes: a mask with
- * nothing to repaint stands for one that is not known yet, and the whole picture is planned for.
- * ERR_INPUT for what does not go together, with the reason; also for such a mask when it is run.
+ * r: checked. Works while planning; with full_res it then reads the mask, which decides the sizes:
+ * a mask with nothing to repaint stands for one that is not known yet, and the whole picture is
+ * planned for. ERR_INPUT for such a mask when it is run, and for pictures too narrow to come to
+ * size.
  */
 int canvas_open(struct canvas *c, struct arena *a, const struct render *r, struct err *e);
 

@@ -103,6 +103,7 @@ static int check_render(const struct model *m, const struct render *r, struct er
     if (r->prompt == NULL)
         return err_set(e, ERR_ARG, "a render needs a prompt");
     TRY(check_numbers(r, e));
+    TRY(canvas_check(r, e));
     if (asks_for_hires(r))
         TRY(check_hires(m, r, e));
     TRY(check_size(m, r, e));

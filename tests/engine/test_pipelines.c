@@ -248,11 +248,11 @@ static void what_does_not_go_together_is_refused_with_the_reason(void **state)
     struct {
         struct render r;
         const char *reason;
-    } c[24];
+    } c[25];
     int n = 0;
 
     (void)state;
-    for (int i = 0; i < 24; i++)
+    for (int i = 0; i < 25; i++)
         c[i].r = two_steps();
 #define WISH(set, why)                                                                             \
     do {                                                                                           \
@@ -265,6 +265,7 @@ static void what_does_not_go_together_is_refused_with_the_reason(void **state)
     WISH(r->outpaint_left = 8, "needs an init_image");
     WISH((r->init = init, r->outpaint_left = 12), "multiple of 8");
     WISH((r->init = init, r->outpaint_top = -8), "multiple of 8");
+    WISH((r->init = init, r->outpaint_right = INT_MAX - 7), "multiple of 8");
     WISH((r->init = init, r->inpaint.mask = mask, r->inpaint.full_res = true, r->outpaint_top = 8),
          "do not go together");
     WISH((r->init = init, r->inpaint.mask = mask, r->inpaint.mask.width = 40),
@@ -289,7 +290,7 @@ static void what_does_not_go_together_is_refused_with_the_reason(void **state)
     WISH(r->clip_skip = 40, "clip_skip");
     WISH(r->prompt = "a (red:1.2.3) <lora:x:much>", "prompt, column");
 #undef WISH
-    assert_int_equal(n, 24);
+    assert_int_equal(n, 25);
     for (int i = 0; i < n; i++) {
         struct err why = {0};
         uint64_t bytes;
