@@ -198,7 +198,7 @@ static int index_lines(struct batch *b, struct err *e)
             continue;
         if (b->recorded)
             b->recorded(b->user, &row->record);
-        if (row->record.failed)
+        if (row->record.failed || !row->record.path[0])
             continue;
         if (row->job != job)
             TRY(index_flush(b, job, &lines, e));

@@ -35,6 +35,7 @@ struct coord_limits {
     int64_t grace_ms;     /* after a restart, wait for workers to claim what they hold; 6000 */
     int64_t stall_ms;     /* a started attempt without progress, at the least; 60000 */
     int64_t load_ms;      /* an attempt that has not started (its model loads); 600000 */
+    bool empties;         /* attempts may end without a picture: this coordinator is measured */
     size_t stuck_bytes;   /* pictures kept in memory while the disk refuses them; 256 MiB */
 };
 

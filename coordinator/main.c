@@ -27,6 +27,7 @@ enum { EXIT_USAGE = 2 };
 
 struct options {
     const char *listen, *state, *out, *metrics;
+    bool empty_results;
 };
 
 struct server {
@@ -53,6 +54,9 @@ static const char usage[] =
     "  --state DIR            what outlives a restart: database, lock, bound endpoint\n"
     "  --out DIR              where pictures go\n"
     "  --metrics ADDR:PORT    serve /metrics and /healthz there, loopback only\n"
+    "  --empty-results        for measuring: take results without pictures, into a state folder "
+    "of\n"
+    "                         its own that no other coordinator opens\n"
     "  --log-level LEVEL      debug, info (default), warn or error\n"
     "  --help, --version\n"
     "\n"
@@ -202,13 +206,15 @@ static int server_open(struct server *s, const struct options *options, struct e
     *s = (struct server){.signals = -1};
     TRY(signals_open(&s->signals, e));
     TRY(store_open(options->state, &s->store, e));
+    TRY(store_claim(s->store, options->empty_results, e));
     endpoint_withdraw(options);
     if ((network = store_network(options->state)))
         log_warn("state_on_network",
                  "state=%s type=%s: locks and syncs may not hold there; use a local disk",
                  options->state, network);
     TRY(output_open(options->out, &s->output, e));
-    TRY(coord_init(&s->coord, &(struct coord_limits){0}, output_dir(s->output), e));
+    TRY(coord_init(&s->coord, &(struct coord_limits){.empties = options->empty_results},
+                   output_dir(s->output), e));
     TRY(drawing_open(&s->drawing, e));
     TRY(gauges_new(&s->gauges, e));
     TRY(store_restore(s->store, restore_job, &restoring, e));
@@ -431,10 +437,15 @@ static bool set_level(const char *name)
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"listen", required_argument, NULL, 'l'},    {"state", required_argument, NULL, 's'},
-        {"out", required_argument, NULL, 'o'},       {"metrics", required_argument, NULL, 'm'},
-        {"log-level", required_argument, NULL, 'L'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},         {0},
+        {"listen", required_argument, NULL, 'l'},
+        {"state", required_argument, NULL, 's'},
+        {"out", required_argument, NULL, 'o'},
+        {"metrics", required_argument, NULL, 'm'},
+        {"log-level", required_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},
+        {"empty-results", no_argument, NULL, 'E'},
+        {"version", no_argument, NULL, 'V'},
+        {0},
     };
     int c;
 
@@ -451,6 +462,9 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'm':
             o->metrics = optarg;
+            break;
+        case 'E':
+            o->empty_results = true;
             break;
         case 'L':
             if (!set_level(optarg))

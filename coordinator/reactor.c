@@ -1,6 +1,7 @@
 #include "coordinator/reactor.h"
 
 #include "coordinator/attempts.h"
+#include "coordinator/empties.h"
 #include "coordinator/requests.h"
 #include "coordinator/sched.h"
 #include "proto/version.h"
@@ -135,6 +136,8 @@ static int on_worker_message(struct coord *c, struct worker *w, const struct msg
         return on_progress(c, w, &m->progress, now_ms, o, e);
     case MSG_RESULT:
         return on_result(c, w, &m->result, now_ms, o, e);
+    case MSG_EMPTY:
+        return on_empty(c, w, &m->empty, now_ms, o, e);
     case MSG_FAILED:
         return on_failed(c, w, &m->failed, now_ms, o, e);
     default:
@@ -167,7 +170,11 @@ static int on_message(struct coord *c, const struct peer *peer, const struct msg
     case MSG_READY:
     case MSG_PROGRESS:
     case MSG_RESULT:
+    case MSG_EMPTY:
     case MSG_FAILED:
+        if (m->type == MSG_EMPTY && !c->limits.empties)
+            return refuse(c, peer, ERR_INPUT, "this coordinator takes no results without pictures",
+                          now_ms, o, e);
         if (!w)
             return refuse(c, peer, ERR_INPUT, "only workers send this", now_ms, o, e);
         return on_worker_message(c, w, m, now_ms, o, e);

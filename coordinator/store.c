@@ -4,7 +4,8 @@
 #include "coordinator/state_dir.h"
 #include "coordinator/store_inner.h"
 
-#define COMMIT_BUSY_MS 1000 /* a reader of another process may hold the file for a moment */
+#define MEASURED_ID    0x6c6d656d /* application_id of a state without pictures */
+#define COMMIT_BUSY_MS 1000       /* a reader of another process may hold the file for a moment */
 
 static int migrate(sqlite3 *db, struct err *e)
 {
@@ -77,6 +78,30 @@ void store_close(struct store *s)
     sqlite3_close(s->db);
     state_unlock(s->lock);
     free(s);
+}
+
+int store_claim(struct store *s, bool measured, struct err *e)
+{
+    int64_t id, jobs;
+    char line[64];
+    int rc;
+
+    TRY(sql_int(s->db, "PRAGMA application_id", &id, e));
+    TRY(sql_int(s->db, "SELECT COUNT(*) FROM jobs", &jobs, e));
+    if (measured == (id == MEASURED_ID))
+        return 0;
+    if (id == MEASURED_ID)
+        return err_set(e, ERR_CONFLICT,
+                       "the state folder belongs to a measurement: its records have no pictures");
+    if (jobs > 0)
+        return err_set(
+            e, ERR_CONFLICT,
+            "results without pictures need a state folder of their own, and this one has "
+            "jobs");
+    snprintf(line, sizeof line, "PRAGMA application_id = %d", MEASURED_ID);
+    TRY(sql_run(s->db, line, e));
+out:
+    return rc;
 }
 
 int store_begin(struct store *s, struct err *e)

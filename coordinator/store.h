@@ -30,6 +30,13 @@ void store_close(struct store *s);
 const char *store_network(const char *state_dir);
 
 /*
+ * Whether the state is one of measurements: its records have no pictures. Such a one is never
+ * opened as a real one, nor the other way round (ERR_CONFLICT); a fresh state becomes what is
+ * asked.
+ */
+int store_claim(struct store *s, bool measured, struct err *e);
+
+/*
  * One transaction per batch. ERR_IO: the disk refused (full, or an I/O error); nothing was written
  * and the same batch may be tried again after store_rollback. Others are final.
  */

@@ -58,6 +58,7 @@
     X(MSG_LEASE, "lease", lease)             /* S > W */                                           \
     X(MSG_PROGRESS, "progress", progress)    /* W > S */                                           \
     X(MSG_RESULT, "result", result)          /* W > S: kept until acknowledged */                  \
+    X(MSG_EMPTY, "empty", empty)             /* W > S: for measuring; most coordinators refuse */  \
     X(MSG_FAILED, "failed", failed)          /* W > S: kept until acknowledged */                  \
     X(MSG_ACK, "ack", ack)                   /* S > W: durable, or not wanted; forget it */        \
     X(MSG_REVOKE, "revoke", revoke)          /* S > W: stop this attempt, answer nothing */        \
@@ -148,6 +149,11 @@ struct msg_result {
     double load_seconds;   /* opening the model, 0 when it was resident */
     double render_seconds; /* prompt to PNG */
     bool black;            /* every pixel is 0: a warning, not a failure */
+};
+
+/* The attempt ends without a picture. Only coordinators that measure themselves take it. */
+struct msg_empty {
+    struct attempt_ref ref;
 };
 
 struct msg_failed {
@@ -311,6 +317,7 @@ struct msg {
         struct msg_lease lease;
         struct msg_progress progress;
         struct msg_result result;
+        struct msg_empty empty;
         struct msg_failed failed;
         struct msg_ack ack;
         struct msg_revoke revoke;

@@ -173,6 +173,11 @@ static const struct field ack_at[] = {REF, STRING(verdict, 1, MSG_NAME_MAX)};
 TABLE(ack);
 #undef ROW
 
+#define ROW msg_empty
+static const struct field empty_at[] = {REF};
+TABLE(empty);
+#undef ROW
+
 #define ROW msg_revoke
 static const struct field revoke_at[] = {REF};
 TABLE(revoke);
