@@ -20,8 +20,9 @@ int coord_init(struct coord *c, const struct coord_limits *limits, const char *o
         c->limits.stuck_bytes = 256u << 20;
     c->n_buckets = 1024;
     c->buckets = calloc(c->n_buckets, sizeof *c->buckets);
+    c->found = calloc(COORD_FOUND_SLOTS, sizeof *c->found);
     c->out_dir = strdup(out_dir);
-    if (!c->buckets || !c->out_dir) {
+    if (!c->buckets || !c->found || !c->out_dir) {
         coord_done(c);
         return err_set(e, ERR_OOM, "no memory for the coordinator's state");
     }
@@ -60,6 +61,7 @@ void coord_done(struct coord *c)
     }
     free(c->jobs);
     free(c->workers);
+    free(c->found);
     free(c->buckets);
     free(c->out_dir);
     *c = (struct coord){0};

@@ -27,6 +27,7 @@
 #define COORD_CLIENTS_MAX    1024
 #define COORD_LOST_SHOWN     32 /* lost workers kept for `workers` */
 #define COORD_SPEEDS_MAX     8  /* (model, size) pairs whose step time a worker remembers */
+#define COORD_FOUND_SLOTS    4096
 #define COORD_RECENT         32 /* finish times that a job's rate is taken from */
 
 struct coord_limits {
@@ -165,6 +166,7 @@ struct coord {
     struct task_entry *ready_first, *ready_last;
     struct worker **workers; /* owned, lost ones included */
     size_t n_workers, workers_room;
+    struct worker **found; /* [COORD_FOUND_SLOTS] where a look-up by address found one; owned */
     uint64_t next_session;
     struct client clients[COORD_CLIENTS_MAX];
     size_t n_clients;

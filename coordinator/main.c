@@ -16,7 +16,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define BATCH_MESSAGES 64           /* messages of one transaction */
+#define BATCH_MESSAGES 4096 /* messages of one transaction */
+#define BATCH_LARGE    64   /* of them, those of over LARGE_BYTES: pictures, synced one by one */
+#define LARGE_BYTES    4096
 #define BATCH_BYTES    (128u << 20) /* of frames; a batch ends beyond */
 #define TICK_MS        250
 #define TICK_LATEST_MS 5000
@@ -281,11 +283,12 @@ static int receive(struct server *s, int64_t now_ms, bool *ret_drained, struct e
     struct buf frame = {0};
     size_t bytes = 0;
     bool any = true;
-    int rc = 0;
+    int large = 0, rc = 0;
 
-    for (int n = 0; any && n < BATCH_MESSAGES && bytes < BATCH_BYTES; n++) {
+    for (int n = 0; any && n < BATCH_MESSAGES && large < BATCH_LARGE && bytes < BATCH_BYTES; n++) {
         TRY(receive_one(s, &frame, now_ms, &any, e));
         bytes += any ? frame.size : 0;
+        large += any && frame.size > LARGE_BYTES;
     }
     *ret_drained = !any;
 out:

@@ -6,20 +6,43 @@ bool peer_equal(const struct peer *a, const struct peer *b)
     return a->size == b->size && memcmp(a->id, b->id, a->size) == 0;
 }
 
+static size_t slot_of(const struct peer *peer)
+{
+    uint64_t x = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < peer->size; i++)
+        x = (x ^ peer->id[i]) * UINT64_C(0x100000001b3);
+    return (size_t)((x ^ x >> 32) % COORD_FOUND_SLOTS);
+}
+
 struct worker *coord_worker(const struct coord *c, const struct peer *peer)
 {
+    struct worker **found = &c->found[slot_of(peer)];
+
+    if (*found && !(*found)->lost && peer_equal(&(*found)->peer, peer))
+        return *found;
     for (size_t i = 0; i < c->n_workers; i++)
         if (!c->workers[i]->lost && peer_equal(&c->workers[i]->peer, peer))
-            return c->workers[i];
+            return *found = c->workers[i];
     return NULL;
 }
 
+/* Sessions ascend in the list: a new one is the highest, and is appended. */
 struct worker *coord_session(const struct coord *c, uint64_t session)
 {
-    for (size_t i = 0; i < c->n_workers; i++)
-        if (!c->workers[i]->lost && c->workers[i]->session == session)
-            return c->workers[i];
-    return NULL;
+    size_t low = 0, high = c->n_workers;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (c->workers[middle]->session < session)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < c->n_workers && c->workers[low]->session == session && !c->workers[low]->lost
+               ? c->workers[low]
+               : NULL;
 }
 
 static void worker_free(struct worker *w)
@@ -85,6 +108,7 @@ void coord_worker_remove(struct coord *c, struct worker *w)
         c->n_workers--;
         break;
     }
+    memset(c->found, 0, COORD_FOUND_SLOTS * sizeof *c->found);
     worker_free(w);
 }
 

@@ -185,19 +185,6 @@ bool param_is_optional(enum param p)
     return infos[p].optional;
 }
 
-bool param_is_absent(const struct task *t, enum param p)
-{
-    struct buf text = {0};
-    bool absent;
-
-    if (!infos[p].optional)
-        return false;
-    param_text(t, p, &text);
-    absent = !text.failed && strcmp(buf_text(&text), infos[p].preset) == 0;
-    buf_done(&text);
-    return absent;
-}
-
 static int64_t whole_of(const struct info *info, const void *field)
 {
     return info->max > INT32_MAX ? *(const int64_t *)field : *(const int *)field;
@@ -209,6 +196,31 @@ static int term_of(const void *field)
 
     memcpy(&id, field, sizeof id);
     return id;
+}
+
+bool param_is_absent(const struct task *t, enum param p)
+{
+    const struct info *info = &infos[p];
+    const void *field = (const char *)t + info->offset;
+    const char *text;
+
+    if (!info->optional)
+        return false;
+    switch (info->kind) {
+    case PARAM_KIND_WHOLE:
+        return whole_of(info, field) == strtoll(info->preset, NULL, 10);
+    case PARAM_KIND_REAL:
+        return *(const double *)field == strtod(info->preset, NULL);
+    case PARAM_KIND_MAYBE:
+        return !((const struct task_number *)field)->set;
+    case PARAM_KIND_BOOL:
+        return !*(const bool *)field;
+    case PARAM_KIND_TERM:
+        return strcmp(term_name(info->terms, term_of(field)), info->preset) == 0;
+    default:
+        text = *(char *const *)field;
+        return strcmp(text ? text : "", info->preset) == 0;
+    }
 }
 
 double param_number(const struct task *t, enum param p)
@@ -506,7 +518,7 @@ void param_text(const struct task *t, enum param p, struct buf *ret_text)
         buf_puts(ret_text, text ? text : "");
         break;
     case PARAM_KIND_WHOLE:
-        buf_printf(ret_text, "%" PRId64, whole_of(info, field));
+        buf_whole(ret_text, whole_of(info, field));
         break;
     case PARAM_KIND_REAL:
         put_real(ret_text, *(const double *)field);
@@ -550,6 +562,22 @@ json_t *param_json(const struct task *t, enum param p)
     value = text.failed ? NULL : json_string(buf_text(&text));
     buf_done(&text);
     return value;
+}
+
+void param_put_json(const struct task *t, enum param p, struct buf *ret_text)
+{
+    struct buf text = {0};
+    enum param_kind kind = infos[p].kind;
+
+    if (kind == PARAM_KIND_WHOLE || kind == PARAM_KIND_BOOL || kind == PARAM_KIND_REAL ||
+        kind == PARAM_KIND_MAYBE) {
+        param_text(t, p, ret_text);
+        return;
+    }
+    param_text(t, p, &text);
+    json_put_string(ret_text, buf_text(&text), text.size);
+    ret_text->failed |= text.failed;
+    buf_done(&text);
 }
 
 static const char *type_problem(enum param p, const json_t *value)

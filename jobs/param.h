@@ -125,6 +125,9 @@ void param_text(const struct task *t, enum param p, struct buf *ret_text);
  * out of memory. */
 json_t *param_json(const struct task *t, enum param p);
 
+/* Appends the same as JSON text (RFC 8785). Not of a number left open. */
+void param_put_json(const struct task *t, enum param p, struct buf *ret_text);
+
 /* Sets it from JSON of that type. value NULL: its default, if it is optional. ERR_INPUT; where:
  * named in errors ("task"). */
 int param_from_json(struct task *t, enum param p, const json_t *value, const char *where,

@@ -89,18 +89,65 @@ int task_check(const struct task *t, struct err *e)
 
 void task_to_json(const struct task *t, struct buf *ret_text)
 {
-    json_t *value = json_object();
-    bool failed = !value;
+    /* By name, as RFC 8785 asks. */
+    static const enum param order[PARAM_FIELDS] = {
+        PARAM_CFG_SCALE,
+        PARAM_CLIP_SKIP,
+        PARAM_DENOISING_STRENGTH,
+        PARAM_EMPHASIS,
+        PARAM_ETA,
+        PARAM_GUIDANCE_RESCALE,
+        PARAM_HEIGHT,
+        PARAM_HR_RESIZE_X,
+        PARAM_HR_RESIZE_Y,
+        PARAM_HR_SCALE,
+        PARAM_HR_SECOND_PASS_STEPS,
+        PARAM_HR_UPSCALER,
+        PARAM_INIT_IMAGE,
+        PARAM_INPAINT_FULL_RES,
+        PARAM_INPAINT_FULL_RES_PADDING,
+        PARAM_INPAINTING_FILL,
+        PARAM_INPAINTING_MASK_INVERT,
+        PARAM_MASK,
+        PARAM_MASK_BLUR,
+        PARAM_MODEL,
+        PARAM_MODEL_CONFIG,
+        PARAM_NEGATIVE_PROMPT,
+        PARAM_OUTPAINT_BOTTOM,
+        PARAM_OUTPAINT_LEFT,
+        PARAM_OUTPAINT_RIGHT,
+        PARAM_OUTPAINT_TOP,
+        PARAM_PRECISION,
+        PARAM_PROMPT,
+        PARAM_RESCALE_BETAS_ZERO_SNR,
+        PARAM_RESIZE_MODE,
+        PARAM_RNG,
+        PARAM_S_NOISE,
+        PARAM_SAMPLER,
+        PARAM_SCHEDULER,
+        PARAM_SEED,
+        PARAM_SEED_RESIZE_FROM_H,
+        PARAM_SEED_RESIZE_FROM_W,
+        PARAM_STEPS,
+        PARAM_SUBSEED,
+        PARAM_SUBSEED_STRENGTH,
+        PARAM_VAE,
+        PARAM_VAE_TILE,
+        PARAM_WIDTH,
+    };
+    bool first = true;
 
-    for (int p = 0; p < PARAM_FIELDS && !failed; p++)
-        if (!param_is_absent(t, (enum param)p))
-            failed = json_object_set_new(value, param_name((enum param)p),
-                                         param_json(t, (enum param)p)) != 0;
-    if (failed)
-        ret_text->failed = true;
-    else
-        json_canonical(value, ret_text);
-    json_decref(value);
+    buf_putc(ret_text, '{');
+    for (int i = 0; i < PARAM_FIELDS; i++) {
+        if (param_is_absent(t, order[i]))
+            continue;
+        buf_puts(ret_text, first ? "\"" : ",\"");
+        buf_puts(ret_text, param_name(order[i]));
+        buf_puts(ret_text, "\":");
+        param_put_json(t, order[i], ret_text);
+        first = false;
+    }
+    buf_putc(ret_text, '}');
 }
 
 int task_from_value(const json_t *value, struct task *ret_t, struct err *e)

@@ -74,6 +74,20 @@ void buf_printf(struct buf *b, const char *format, ...)
     b->size += (size_t)n;
 }
 
+void buf_whole(struct buf *b, int64_t n)
+{
+    char text[24];
+    size_t at = sizeof text;
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+
+    do
+        text[--at] = (char)('0' + left % 10);
+    while (left /= 10);
+    if (n < 0)
+        text[--at] = '-';
+    buf_append(b, text + at, sizeof text - at);
+}
+
 /* Digits and decimal exponent of the shortest form: x = 0.d1d2d3... * 10^point. */
 static int shortest_digits(double x, char digits[32], int *ret_point)
 {
@@ -101,6 +115,10 @@ void buf_number(struct buf *b, double x)
 
     if (x == 0) {
         buf_putc(b, '0'); /* RFC 8785: minus zero too */
+        return;
+    }
+    if (fabs(x) < 1e15 && x == floor(x)) {
+        buf_whole(b, (int64_t)x);
         return;
     }
     if (x < 0)

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buf {
     char *data;      /* owned; NULL while nothing was appended */
@@ -30,6 +31,9 @@ void buf_append(struct buf *b, const void *data, size_t size_bytes);
 void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Decimal. */
+void buf_whole(struct buf *b, int64_t n);
 
 /*
  * Shortest decimal text that reads back as exactly x, as ECMAScript's Number::toString prints it

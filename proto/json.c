@@ -66,23 +66,29 @@ out:
     return rc;
 }
 
-static void put_string(struct buf *b, const char *s, size_t size)
+void json_put_string(struct buf *b, const char *s, size_t size)
 {
     static const char shorts[] = "btn\0fr"; /* 8..13 */
+    size_t plain = 0;                       /* bytes not appended yet, before i */
 
     buf_putc(b, '"');
     for (size_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)s[i];
 
-        if (c == '"' || c == '\\')
+        if (c >= 32 && c != '"' && c != '\\') {
+            plain++;
+            continue;
+        }
+        buf_append(b, s + i - plain, plain);
+        plain = 0;
+        if (c >= 32)
             buf_printf(b, "\\%c", c);
         else if (c >= 8 && c <= 13 && c != 11)
             buf_printf(b, "\\%c", shorts[c - 8]);
-        else if (c < 32)
-            buf_printf(b, "\\u%04x", c);
         else
-            buf_putc(b, (char)c);
+            buf_printf(b, "\\u%04x", c);
     }
+    buf_append(b, s + size - plain, plain);
     buf_putc(b, '"');
 }
 
@@ -121,7 +127,7 @@ static void put_object(struct buf *b, const json_t *v, int depth)
     for (i = 0; i < n; i++) {
         if (i)
             buf_putc(b, ',');
-        put_string(b, keys[i], strlen(keys[i]));
+        json_put_string(b, keys[i], strlen(keys[i]));
         buf_putc(b, ':');
         put_value(b, json_object_get(v, keys[i]), depth + 1);
     }
@@ -149,7 +155,7 @@ static void put_value(struct buf *b, const json_t *v, int depth)
         buf_putc(b, ']');
         break;
     case JSON_STRING:
-        put_string(b, json_string_value(v), json_string_length(v));
+        json_put_string(b, json_string_value(v), json_string_length(v));
         break;
     case JSON_INTEGER:
         buf_printf(b, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
