@@ -161,7 +161,7 @@ out:
 static int put_embedding(struct cutter *u, const struct embedding *m, double weight)
 {
     struct chunk_fix *fixes;
-    size_t use, capacity;
+    size_t use = 0, capacity;
     int n, rc = 0;
 
     TRY(use_embedding(u->k->uses, m, &use, u->e));

@@ -58,7 +58,7 @@ static void cv_line(uint8_t *line, size_t step, int n, const int *w, int half, u
 
 int mask_blur(struct arena *a, struct pixels *mask, double sigma, struct err *e)
 {
-    int half = (int)(2.5 * sigma + 0.5), rc = 0, *w;
+    int half = (int)(2.5 * sigma + 0.5), rc = 0, *w = NULL;
     int longest = mask->width > mask->height ? mask->width : mask->height;
     size_t mark = arena_mark(a), row = (size_t)mask->width;
     uint8_t *padded;

@@ -224,7 +224,7 @@ static inline void check_cases(const char *model, const char *images, const char
         json_array_foreach(cases, i, c)
         {
             if (strcmp(case_text(c, "model"), model) == 0 &&
-                (b != 0 || strcmp(case_text(c, "name"), ref_case) == 0))
+                (b != 0 || (ref_case != NULL && strcmp(case_text(c, "name"), ref_case) == 0)))
                 check_case(m, folder, c);
         }
         model_close(m);
