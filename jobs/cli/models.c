@@ -1,6 +1,7 @@
 #include "jobs/cli/models.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,9 +10,10 @@ int model_resolve(const char *model, char **model_name, struct err *e)
 {
     char path[PATH_MAX];
     struct stat status;
+    bool there = stat(model, &status) == 0 && (S_ISDIR(status.st_mode) || S_ISREG(status.st_mode));
     char *name;
 
-    if (strchr(model, '/') == NULL && (stat(model, &status) != 0 || !S_ISDIR(status.st_mode)))
+    if (strchr(model, '/') == NULL && !there)
         name = strdup(model);
     else if (realpath(model, path) != NULL)
         name = strdup(path);

@@ -5,8 +5,8 @@
 #include "proto/err.h"
 
 /*
- * A folder becomes its absolute path, so that it holds for the workers too; any other word stays a
- * library name. Replaces *model_name, which is freed; on failure it stays.
+ * A folder or file becomes its absolute path, so that it holds for the workers too; any other word
+ * stays a library name. Replaces *model_name, which is freed; on failure it stays.
  */
 int model_resolve(const char *model, char **model_name, struct err *e);
 

@@ -232,6 +232,34 @@ static void every_field_is_written_and_read_back(void **state)
     task_done(&copy);
 }
 
+/* The writer builds no tree: its order of keys is held against one that does. */
+static void tasks_are_canonical_json_whatever_they_hold(void **state)
+{
+    struct task t = {0};
+
+    (void)state;
+    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    for (int p = 0; p < PARAM_FIELDS; p++) {
+        static const char *const values[] = {"1",      "8",       "64",  "0.5",  "true",
+                                             "/x",     "none",    "nv",  "fill", "euler",
+                                             "karras", "lanczos", "crop"};
+        struct buf text = {0}, canonical = {0};
+        json_t *tree;
+
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+            param_set(&t, (enum param)p, values[i], NULL);
+        task_to_json(&t, &text);
+        tree = json_loadb(text.data, text.size, 0, NULL);
+        assert_non_null(tree);
+        json_canonical(tree, &canonical);
+        assert_string_equal(buf_text(&text), buf_text(&canonical));
+        json_decref(tree);
+        buf_done(&text);
+        buf_done(&canonical);
+    }
+    task_done(&t);
+}
+
 static void new_fields_have_bounds_of_their_own(void **state)
 {
     static const char *const bad[][2] = {
@@ -403,6 +431,7 @@ int main(void)
         cmocka_unit_test(ddim_with_karras_is_refused),
         cmocka_unit_test(what_is_at_its_default_is_left_out),
         cmocka_unit_test(every_field_is_written_and_read_back),
+        cmocka_unit_test(tasks_are_canonical_json_whatever_they_hold),
         cmocka_unit_test(new_fields_have_bounds_of_their_own),
         cmocka_unit_test(pickles_are_refused_with_the_cure),
         cmocka_unit_test(numbers_that_are_none_are_refused),
