@@ -69,6 +69,43 @@ bool bits_has(const struct bits *b, uint64_t index)
     return b->pages[at]->words[bit / 64] >> bit % 64 & 1;
 }
 
+int bits_put_page(struct bits *b, uint64_t number, const uint64_t words[BITS_PAGE / 64],
+                  struct err *e)
+{
+    size_t at = position(b, number);
+    int rc;
+
+    if (number < b->floor / BITS_PAGE)
+        return 0;
+    if (at == b->n_pages || b->pages[at]->number != number)
+        if ((rc = page_insert(b, at, number, e)) != 0)
+            return rc;
+    for (size_t i = 0; i < BITS_PAGE / 64; i++)
+        b->pages[at]->words[i] |= words[i];
+    return 0;
+}
+
+uint64_t bits_gap(const struct bits *b, uint64_t from)
+{
+    size_t at;
+
+    if (from < b->floor)
+        from = b->floor;
+    for (at = position(b, from / BITS_PAGE);
+         at < b->n_pages && b->pages[at]->number == from / BITS_PAGE; at++) {
+        const uint64_t *words = b->pages[at]->words;
+
+        for (size_t i = from % BITS_PAGE / 64; i < BITS_PAGE / 64; i++) {
+            uint64_t missing = ~words[i] >> from % 64;
+
+            if (missing)
+                return from + (uint64_t)__builtin_ctzll(missing);
+            from = (from / 64 + 1) * 64;
+        }
+    }
+    return from;
+}
+
 void bits_raise(struct bits *b, uint64_t floor)
 {
     size_t n = 0;

@@ -35,6 +35,13 @@ struct bits {
 int bits_add(struct bits *b, uint64_t index, struct err *e);
 bool bits_has(const struct bits *b, uint64_t index);
 
+/* Adds a whole page of indices at once: bit i of words is number * BITS_PAGE + i. */
+int bits_put_page(struct bits *b, uint64_t number, const uint64_t words[BITS_PAGE / 64],
+                  struct err *e);
+
+/* The first index >= from that is not in the set. Looks at words, not at bits. */
+uint64_t bits_gap(const struct bits *b, uint64_t from);
+
 /* Puts every index below floor into the set and frees the pages below it. Never lowers. */
 void bits_raise(struct bits *b, uint64_t floor);
 

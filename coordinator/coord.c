@@ -208,16 +208,20 @@ int coord_job_find(const struct coord *c, const char *typed, struct job_entry **
 
 int job_settle(struct job_entry *j, uint64_t index, struct err *e)
 {
-    uint64_t span = job_span(j->job), floor, next;
     int rc = bits_add(&j->settled, index, e);
 
-    if (rc != 0)
-        return rc;
-    floor = j->settled.floor;
-    while ((next = job_next(j->job, floor)) < span && bits_has(&j->settled, next))
-        floor = next + 1;
-    bits_raise(&j->settled, next);
-    return 0;
+    if (rc == 0)
+        settled_raise(j->job, &j->settled);
+    return rc;
+}
+
+void settled_raise(const struct job *job, struct bits *settled)
+{
+    uint64_t span = job_span(job), next = job_next(job, settled->floor), end;
+
+    while (next < span && (end = bits_gap(settled, next)) > next)
+        next = job_next(job, end);
+    bits_raise(settled, next);
 }
 
 int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,

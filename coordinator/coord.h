@@ -207,6 +207,8 @@ int coord_job_find(const struct coord *c, const char *typed, struct job_entry **
 
 /* Marks the task settled and moves the floor over what is settled or excluded. */
 int job_settle(struct job_entry *j, uint64_t index, struct err *e);
+/* The same floor, for a set that was read whole. */
+void settled_raise(const struct job *job, struct bits *settled);
 int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,
                      const char *text, struct err *e);
 /* Why the job waits; NULL: it does not. */

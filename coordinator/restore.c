@@ -13,37 +13,58 @@ static void restored_done(struct restored *r)
     job_free(r->job);
 }
 
-static int take_record(void *user, const struct record *record, struct err *e)
+/* The first failures, which status shows. */
+static int take_failures(struct store *s, struct restored *r, struct err *e)
 {
-    struct restored *r = user;
-    struct failure_note *note;
-    /* Job and bits live in `r`; the entry's bookkeeping of settled tasks is shared with coord. */
-    struct job_entry entry = {.job = r->job, .settled = r->settled};
+    struct sql q = {0};
+    bool row;
     int rc;
 
-    if (record->index >= job_span(r->job) || job_excluded(r->job, record->index))
-        return err_set(e, ERR_INPUT,
-                       "job %.12s: the store has a record of task %llu, which the "
-                       "job does not have",
-                       r->hash, (unsigned long long)record->index);
-    rc = job_settle(&entry, record->index, e);
-    r->settled = entry.settled;
-    if (rc != 0)
-        return rc;
-    if (!record->failed) {
-        r->done++;
-        return 0;
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT task_index, attempt, code, text FROM records WHERE job = ? AND "
+                    "failed = 1 ORDER BY task_index LIMIT ?",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)r->number);
+    sql_bind_int(&q, COORD_FAILURES_SHOWN);
+    for (;;) {
+        struct failure_note *note = &r->failures[r->n_failures];
+
+        TRY(sql_step(&q, &row, e));
+        if (!row)
+            break;
+        note->index = (uint64_t)sql_get_int(&q, 0);
+        note->attempts = (uint32_t)sql_get_int(&q, 1);
+        note->code = strdup(sql_get_text(&q, 2));
+        note->text = strdup(sql_get_text(&q, 3));
+        r->n_failures++;
+        if (!note->code || !note->text)
+            TRY(err_set(e, ERR_OOM, "no memory for a failure"));
     }
-    r->failed++;
-    if (r->n_failures == COORD_FAILURES_SHOWN)
-        return 0;
-    note = &r->failures[r->n_failures];
-    note->index = record->index;
-    note->attempts = record->attempt;
-    note->code = strdup(record->code);
-    note->text = strdup(record->text);
-    r->n_failures++;
-    return note->code && note->text ? 0 : err_set(e, ERR_OOM, "no memory for a failure");
+out:
+    sql_reset(&q);
+    return rc;
+}
+
+/* Every record is of a task that the job has. */
+static int check_records(struct store *s, const struct restored *r, struct err *e)
+{
+    struct sql q = {0};
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT task_index FROM records WHERE job = ? ORDER BY task_index DESC LIMIT 1",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)r->number);
+    TRY(sql_step(&q, &row, e));
+    if (row && ((uint64_t)sql_get_int(&q, 0) >= job_span(r->job) ||
+                r->done + r->failed > job_count(r->job)))
+        TRY(err_set(e, ERR_INPUT,
+                    "job %.12s: the store has a record of task %lld, which the job does not have",
+                    r->hash, (long long)sql_get_int(&q, 0)));
+out:
+    sql_reset(&q);
+    return rc;
 }
 
 static int take_attempts(struct store *s, struct restored *r, struct err *e)
@@ -96,7 +117,10 @@ static int load_whole(struct store *s, struct restored *r, struct err *e)
     TRY(store_job(s, r->number, &r->job, e));
     if (strcmp(job_hash(r->job), r->hash) != 0)
         TRY(err_set(e, ERR_INPUT, "job %.12s: the store's bundle is damaged", r->hash));
-    TRY(store_records(s, r->number, 0, take_record, r, e));
+    TRY(settled_load(s, r->number, &r->settled, &r->done, &r->failed, e));
+    settled_raise(r->job, &r->settled);
+    TRY(check_records(s, r, e));
+    TRY(take_failures(s, r, e));
     TRY(take_attempts(s, r, e));
 out:
     return rc;
@@ -229,6 +253,7 @@ static int records_delete(struct store *s, uint64_t job, const struct missing *m
                     e));
     sql_bind_int(&q, (int64_t)job);
     TRY(sql_finish(&q, e));
+    TRY(settled_rebuild(s, job, e));
     TRY(store_commit(s, e));
 out:
     if (rc != 0)
@@ -263,13 +288,19 @@ static int peek(sqlite3 *db, const char *hash, uint64_t *ret_done, uint64_t *ret
 {
     struct sql_cache cache = {0};
     struct sql q;
+    int64_t has_bits;
     bool row;
     int rc;
 
+    TRY(sql_int(db, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'settled'", &has_bits, e));
     TRY(sql_prepare(db, &cache,
-                    "SELECT (SELECT COUNT(*) FROM records WHERE job = number AND failed = 0), "
-                    "(SELECT COUNT(*) FROM records WHERE job = number AND failed = 1) "
-                    "FROM jobs WHERE hash = ?",
+                    has_bits ? "SELECT (SELECT SUM(done) FROM settled WHERE job = number), "
+                               "(SELECT SUM(failed) FROM settled WHERE job = number) "
+                               "FROM jobs WHERE hash = ?"
+                             : /* a state that no newer coordinator has opened yet */
+                        "SELECT (SELECT COUNT(*) FROM records WHERE job = number AND failed = 0), "
+                        "(SELECT COUNT(*) FROM records WHERE job = number AND failed = 1) "
+                        "FROM jobs WHERE hash = ?",
                     &q, e));
     sql_bind_text(&q, hash);
     TRY(sql_step(&q, &row, e));

@@ -7,8 +7,22 @@
 #define MEASURED_ID    0x6c6d656d /* application_id of a state without pictures */
 #define COMMIT_BUSY_MS 1000       /* a reader of another process may hold the file for a moment */
 
-static int migrate(sqlite3 *db, struct err *e)
+/* The bits of settled tasks, for states from before they were kept. */
+static int rebuild_all(struct store *s, struct err *e)
 {
+    int64_t last;
+    int rc;
+
+    TRY(sql_int(s->db, "SELECT COALESCE(MAX(number), 0) FROM jobs", &last, e));
+    for (int64_t job = 1; job <= last; job++)
+        TRY(settled_rebuild(s, (uint64_t)job, e));
+out:
+    return rc;
+}
+
+static int migrate(struct store *s, struct err *e)
+{
+    sqlite3 *db = s->db;
     int64_t version;
     char line[64];
     int rc;
@@ -22,6 +36,8 @@ static int migrate(sqlite3 *db, struct err *e)
     for (int64_t i = version; i < schema_version; i++) {
         TRY(sql_run(db, "BEGIN IMMEDIATE", e));
         TRY(sql_run(db, schema_migrations[i], e));
+        if (strstr(schema_migrations[i], "CREATE TABLE settled "))
+            TRY(rebuild_all(s, e));
         snprintf(line, sizeof line, "PRAGMA user_version = %lld", (long long)i + 1);
         TRY(sql_run(db, line, e));
         TRY(sql_run(db, "COMMIT", e));
@@ -47,7 +63,6 @@ static int database_open(const char *state_dir, sqlite3 **ret_db, struct err *e)
     TRY(sql_run(*ret_db, "PRAGMA journal_mode = WAL", e));
     TRY(sql_run(*ret_db, "PRAGMA synchronous = FULL", e));
     TRY(sql_run(*ret_db, "PRAGMA foreign_keys = ON", e));
-    TRY(migrate(*ret_db, e));
 out:
     buf_done(&path);
     return rc;
@@ -63,6 +78,7 @@ int store_open(const char *state_dir, struct store **ret_store, struct err *e)
     s->lock = -1;
     TRY(state_lock(state_dir, &s->lock, e));
     TRY(database_open(state_dir, &s->db, e));
+    TRY(migrate(s, e));
     *ret_store = s;
     s = NULL;
 out:
@@ -111,13 +127,19 @@ int store_begin(struct store *s, struct err *e)
 
 int store_commit(struct store *s, struct err *e)
 {
-    return sql_run(s->db, "COMMIT", e);
+    int rc;
+
+    TRY(settled_flush(s, e));
+    TRY(sql_run(s->db, "COMMIT", e));
+out:
+    return rc;
 }
 
 void store_rollback(struct store *s)
 {
     /* Fails only when SQLite has rolled back by itself, as it does on a full disk. */
     sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    settled_forget(s);
 }
 
 static int apply_job(struct store *s, const struct store_row *row, struct err *e)
@@ -215,6 +237,7 @@ static int apply_record(struct store *s, const struct store_row *row, struct err
     sql_bind_int(&q, (int64_t)row->job);
     sql_bind_int(&q, (int64_t)r->index);
     TRY(sql_finish(&q, e));
+    TRY(settled_note(s, row->job, r->index, r->failed, e));
 out:
     return rc;
 }
@@ -329,7 +352,7 @@ int store_count_done(struct store *s, uint64_t job, uint64_t *ret_n, struct err 
     int rc;
 
     TRY(sql_prepare(s->db, &s->statements,
-                    "SELECT COUNT(*) FROM records WHERE job = ? AND failed = 0", &q, e));
+                    "SELECT COALESCE(SUM(done), 0) FROM settled WHERE job = ?", &q, e));
     sql_bind_int(&q, (int64_t)job);
     TRY(sql_step(&q, &row, e));
     *ret_n = row ? (uint64_t)sql_get_int(&q, 0) : 0;

@@ -2,6 +2,7 @@
 #ifndef COORDINATOR_STORE_INNER_H
 #define COORDINATOR_STORE_INNER_H
 
+#include "coordinator/settled.h"
 #include "coordinator/sql.h"
 #include "coordinator/store.h"
 
@@ -9,6 +10,7 @@ struct store {
     sqlite3 *db;
     int lock; /* descriptor of STATE/lock */
     struct sql_cache statements;
+    struct settled settled;
 };
 
 #endif
