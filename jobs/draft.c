@@ -349,5 +349,6 @@ void draft_done(struct draft *dr)
     json_decref(dr->known_styles);
     json_decref(dr->styles);
     json_decref(dr->sheet);
+    json_decref(dr->conduct);
     pool_done(&dr->pool);
 }

@@ -57,6 +57,7 @@ struct draft {
     const char *path;
     struct node *path_node; /* NULL: the default path */
     json_t *sheet;          /* owned */
+    json_t *conduct;        /* owned */
 };
 
 /* Tells every key of a mapping that is not one of `keys`, with a suggestion; `what` names it. */
@@ -131,6 +132,9 @@ int draft_exclude(struct draft *dr, struct err *e);
 
 /* `output`: path and sheet. */
 int draft_output(struct draft *dr, struct err *e);
+
+/* `priority`, `first`, `max_failed`, `deadline`. */
+int draft_conduct(struct draft *dr, struct err *e);
 
 /* What is wrong in the prompts of a job that the draft has become: the first task's, and each value
  * that can change them by itself. */

@@ -24,6 +24,7 @@ struct job {
     const struct style_set *fixed_styles; /* of every task, unless a column selects them; or NULL */
     struct axes axes;
     struct exclude exclude;
+    struct conduct conduct;
     struct path path;
     uint64_t count;
     bool has_sheet;
@@ -57,8 +58,8 @@ static int check_keys(const json_t *object, const char *what, const char *const 
 static int read_document(const void *bundle, size_t size, struct job *job, json_t **ret_root,
                          struct err *e)
 {
-    static const char *const keys[] = {"litho",   "job",     "fixed",  "axes",
-                                       "combine", "exclude", "output", "styles"};
+    static const char *const keys[] = {"litho",   "job",    "fixed",  "axes",   "combine",
+                                       "exclude", "output", "styles", "conduct"};
     struct buf canonical = {0};
     json_t *root = NULL;
     int rc;
@@ -362,6 +363,7 @@ static int load(const void *bundle, size_t size, struct job *job, struct err *e)
     TRY(check_prompt(job, PARAM_NEGATIVE_PROMPT, e));
     TRY(read_exclude(json_object_get(root, "exclude"), job, e));
     TRY(read_output(json_object_get(root, "output"), job, e));
+    TRY(conduct_read(json_object_get(root, "conduct"), &job->conduct, e));
     TRY(list_models(job, e));
 out:
     json_decref(root);
@@ -416,6 +418,11 @@ const char *job_bundle(const struct job *job, size_t *ret_size)
 {
     *ret_size = job->bundle_size;
     return job->bundle;
+}
+
+const struct conduct *job_conduct(const struct job *job)
+{
+    return &job->conduct;
 }
 
 uint64_t job_span(const struct job *job)
@@ -526,14 +533,34 @@ uint64_t job_axis_length(const struct job *job, size_t axis)
     return job->axes.items[axis].length;
 }
 
-bool job_axes_zipped(const struct job *job, size_t a, size_t b)
-{
-    return job->axes.items[a].factor == job->axes.items[b].factor;
-}
-
 uint64_t job_axis_stride(const struct job *job, size_t axis)
 {
     return job->axes.factors[job->axes.items[axis].factor].stride;
+}
+
+static bool param_costly(int p)
+{
+    return p == PARAM_MODEL || p == PARAM_MODEL_CONFIG || p == PARAM_VAE || p == PARAM_PRECISION ||
+           p == PARAM_WIDTH || p == PARAM_HEIGHT || p == PARAM_SIZE || p == PARAM_STYLES;
+}
+
+bool job_axis_costly(const struct job *job, size_t axis)
+{
+    const struct axis *a = &job->axes.items[axis];
+
+    for (size_t c = 0; c < a->n_columns; c++) {
+        if (param_costly(a->columns[c].param))
+            return true;
+        for (uint64_t at = 0; a->cells && at < a->length; at++)
+            if (strstr(a->cells[at * a->n_columns + c], "<lora:"))
+                return true;
+    }
+    return false;
+}
+
+bool job_axes_zipped(const struct job *job, size_t a, size_t b)
+{
+    return job->axes.items[a].factor == job->axes.items[b].factor;
 }
 
 uint64_t job_axis_at(const struct job *job, size_t axis, uint64_t index)

@@ -15,6 +15,7 @@
 #ifndef JOBS_JOB_H
 #define JOBS_JOB_H
 
+#include "jobs/conduct.h"
 #include "jobs/task.h"
 #include "proto/hash.h"
 
@@ -42,6 +43,9 @@ void job_free(struct job *job);
 const char *job_name(const struct job *job);
 const char *job_hash(const struct job *job);                     /* 64 hex digits */
 const char *job_bundle(const struct job *job, size_t *ret_size); /* as given to job_load */
+
+/* How the job wants to be treated. Borrowed. */
+const struct conduct *job_conduct(const struct job *job);
 
 /* Indices are 0..span-1, first axis of `combine` outermost; excluded ones keep their index. */
 uint64_t job_span(const struct job *job);
@@ -72,6 +76,9 @@ uint64_t job_axis_length(const struct job *job, size_t axis);
 bool job_axes_zipped(const struct job *job, size_t a, size_t b);
 /* Indices from one value of the axis to the next. */
 uint64_t job_axis_stride(const struct job *job, size_t axis);
+/* Whether a change of the axis is dear to a worker: it sets a model, a VAE, a precision or a size,
+ * or a text of it names a LoRA. */
+bool job_axis_costly(const struct job *job, size_t axis);
 /* Which value of the axis an index has, and that value as text. */
 uint64_t job_axis_at(const struct job *job, size_t axis, uint64_t index);
 void job_axis_value(const struct job *job, size_t axis, uint64_t at, struct buf *ret_text);

@@ -94,8 +94,9 @@ out:
 
 static void check_top(struct draft *dr)
 {
-    static const char *const own[] = {"litho",   "job",    "defaults", "axes",       "combine",
-                                      "exclude", "output", "outpaint", "styles_file"};
+    static const char *const own[] = {
+        "litho",    "job",         "defaults", "axes",  "combine",    "exclude", "output",
+        "outpaint", "styles_file", "priority", "first", "max_failed", "deadline"};
     const char *keys[sizeof own / sizeof *own + PARAM_COUNT];
     const struct node *version = node_get(dr->root, "litho");
     size_t n = 0;
@@ -173,6 +174,7 @@ static int read_parts(struct draft *dr, struct err *e)
     TRY(draft_styles(dr, e));
     TRY(draft_exclude(dr, e));
     TRY(draft_output(dr, e));
+    TRY(draft_conduct(dr, e));
     TRY(draft_prompts(dr, e));
 out:
     return rc;
@@ -218,8 +220,10 @@ static json_t *bundle_json(const struct draft *dr)
     bundle = json_pack("{s:i, s:s, s:O, s:o, s:o, s:O, s:{s:s, s:O}}", "litho", 1, "job", dr->job,
                        "fixed", dr->fixed, "axes", axes, "combine", combine_json(&dr->combine),
                        "exclude", dr->exclude, "output", "path", dr->path, "sheet", dr->sheet);
-    if (bundle && json_object_size(dr->styles) > 0 &&
-        json_object_set(bundle, "styles", dr->styles) != 0) {
+    if (bundle &&
+        ((json_object_size(dr->styles) > 0 && json_object_set(bundle, "styles", dr->styles) != 0) ||
+         (json_object_size(dr->conduct) > 0 &&
+          json_object_set(bundle, "conduct", dr->conduct) != 0))) {
         json_decref(bundle);
         return NULL;
     }

@@ -23,6 +23,7 @@ struct spec {
     const char *exclude; /* default: none */
     const char *path;    /* default: {job}/{index}.png */
     const char *sheet;   /* default: null */
+    const char *conduct; /* default: left out */
 };
 
 static json_t *bundle_json(const char *text)
@@ -91,6 +92,8 @@ static json_t *bundle_value(const struct spec *s)
     if (!s->sheet)
         json_decref(sheet);
     assert_non_null(root);
+    if (s->conduct)
+        json_object_set_new(root, "conduct", bundle_json(s->conduct));
     return root;
 }
 
