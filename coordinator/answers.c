@@ -80,6 +80,174 @@ out:
     return rc;
 }
 
+struct history {
+    struct attempt_row rows[MSG_PAGE_MAX];
+    char *texts[MSG_PAGE_MAX * 2]; /* owned: worker and text of each row */
+    size_t n;
+};
+
+static int history_add(struct history *h, struct attempt_row row, struct err *e)
+{
+    char *worker, *text;
+
+    if (h->n == MSG_PAGE_MAX)
+        return 0;
+    h->texts[2 * h->n] = worker = strdup(row.worker ? row.worker : "");
+    h->texts[2 * h->n + 1] = text = strdup(row.text ? row.text : "");
+    row.worker = worker;
+    row.text = text;
+    h->rows[h->n++] = row;
+    return worker && text ? 0 : err_set(e, ERR_OOM, "no memory for a task's history");
+}
+
+static int history_row(void *user, const struct history_row *row, struct err *e)
+{
+    return history_add(user,
+                       (struct attempt_row){.attempt = row->attempt,
+                                            .worker = row->worker,
+                                            .code = err_name(err_from_name(row->code)),
+                                            .text = row->text,
+                                            .started_ms = (uint64_t)row->started_ms,
+                                            .ended_ms = (uint64_t)row->ended_ms},
+                       e);
+}
+
+/* The attempt that settled the task with a picture; a failure has its row already. */
+static int history_record(struct history *h, const struct record *r, struct err *e)
+{
+    double seconds = r->load_seconds + r->render_seconds;
+
+    if (r->failed && h->n > 0)
+        return 0;
+    return history_add(
+        h,
+        (struct attempt_row){.attempt = r->attempt,
+                             .worker = r->worker,
+                             .code = r->failed ? err_name(err_from_name(r->code)) : "done",
+                             .text = r->failed ? r->text : r->path,
+                             .started_ms = (uint64_t)(r->finished_ms - (int64_t)(seconds * 1000)),
+                             .ended_ms = (uint64_t)r->finished_ms},
+        e);
+}
+
+static int history_running(const struct coord *c, const struct job_entry *j, uint64_t index,
+                           struct history *h, const char **ret_state, struct err *e)
+{
+    const struct task_entry *t = coord_task(c, j, index);
+    int rc = 0;
+
+    *ret_state = t && t->n_runs ? "running" : "pending";
+    for (size_t i = 0; t && i < t->n_runs; i++) {
+        const struct run *r = &t->runs[i];
+        const struct worker *w = r->session ? coord_session(c, r->session) : NULL;
+        char text[64] = "not started";
+
+        if (r->started)
+            snprintf(text, sizeof text, "step %u of %u", r->step, r->steps);
+        TRY(history_add(
+            h,
+            (struct attempt_row){.attempt = r->attempt,
+                                 .worker = w ? w->name : "",
+                                 .text = text,
+                                 .started_ms = (uint64_t)(r->since_ms + c->wall_offset_ms)},
+            e));
+    }
+out:
+    return rc;
+}
+
+static int answer_history(const struct coord *c, struct store *s, const struct job_entry *j,
+                          const struct out *out, struct msg *m, struct history *h,
+                          struct record *record, struct err *e)
+{
+    const char *state;
+    int rc;
+
+    TRY(store_history(s, out->job, out->index, history_row, h, e));
+    rc = store_record(s, out->job, out->index, record, NULL);
+    if (rc == 0) {
+        state = record->failed ? "failed" : "done";
+        TRY(history_record(h, record, e));
+    } else if (rc == ERR_MISSING) {
+        if (j->job && out->index >= job_span(j->job))
+            TRY(err_set(e, ERR_MISSING, "job '%s' has no task %llu", j->name,
+                        (unsigned long long)out->index));
+        TRY(history_running(c, j, out->index, h, &state, e));
+    } else {
+        goto out;
+    }
+    *m = (struct msg){.type = MSG_ATTEMPTS,
+                      .attempts = {.request = out->request,
+                                   .index = out->index,
+                                   .state = state,
+                                   .attempts = h->rows,
+                                   .n_attempts = h->n}};
+out:
+    return rc;
+}
+
+#define CHECK_BYTES (64u << 20) /* of files read for one answer */
+
+struct check {
+    struct output *output;
+    struct bad_file bad[MSG_PAGE_MAX];
+    char *texts[MSG_PAGE_MAX * 2]; /* owned: path and text of each */
+    size_t n_bad;
+    uint64_t looked, limit, files, bytes, next;
+};
+
+static int check_add(struct check *k, const struct record *r, const char *why, struct err *e)
+{
+    char *path = strdup(r->path), *text = strdup(why);
+
+    k->texts[2 * k->n_bad] = path;
+    k->texts[2 * k->n_bad + 1] = text;
+    k->bad[k->n_bad++] = (struct bad_file){.index = r->index, .path = path, .text = text};
+    return path && text ? 0 : err_set(e, ERR_OOM, "no memory for a list of files");
+}
+
+static int check_file(void *user, const struct record *r, struct err *e)
+{
+    struct check *k = user;
+    struct buf bytes = {0};
+    char hex[HASH_HEX_SIZE];
+    struct err why;
+    int rc = 0;
+
+    if (k->looked == k->limit || k->bytes > CHECK_BYTES) {
+        k->next = r->index;
+        return 1;
+    }
+    k->looked++;
+    if (r->failed)
+        return 0;
+    k->files++;
+    rc = output_read(k->output, r->path, MSG_PNG_MAX, &bytes, &why);
+    k->bytes += bytes.size;
+    if (rc != 0)
+        rc = check_add(k, r, rc == ERR_MISSING ? "the file is gone" : why.text, e);
+    else if ((rc = hash_bytes(bytes.data, bytes.size, hex, e)) == 0 && strcmp(hex, r->sha256) != 0)
+        rc = check_add(k, r, "the file's bytes are not those of the record", e);
+    buf_done(&bytes);
+    return rc;
+}
+
+static int answer_check(struct store *s, const struct out *out, struct msg *m, struct check *k,
+                        struct err *e)
+{
+    int rc;
+
+    k->limit = out->limit && out->limit < MSG_PAGE_MAX ? out->limit : MSG_PAGE_MAX;
+    rc = store_records(s, out->job, out->from, check_file, k, e);
+    *m = (struct msg){.type = MSG_CHECKED,
+                      .checked = {.request = out->request,
+                                  .files = k->files,
+                                  .next = k->next,
+                                  .bad = k->bad,
+                                  .n_bad = k->n_bad}};
+    return rc < 0 ? rc : 0;
+}
+
 int answer_frame(struct coord *c, struct store *s, struct output *o, const struct out *out,
                  struct buf *ret_frame, struct err *e)
 {
@@ -87,11 +255,21 @@ int answer_frame(struct coord *c, struct store *s, struct output *o, const struc
     struct page page = {0};
     struct buf png = {0};
     struct err why = {0};
+    struct history *h = calloc(1, sizeof *h);
+    struct check *k = calloc(1, sizeof *k);
     struct msg m;
     int rc;
 
-    if (!coord_job(c, out->job))
+    if (h && k)
+        k->output = o;
+    if (!h || !k)
+        rc = err_set(&why, ERR_OOM, "no memory for an answer");
+    else if (!coord_job(c, out->job))
         rc = err_set(&why, ERR_MISSING, "the job is gone");
+    else if (out->answer == MSG_HISTORY)
+        rc = answer_history(c, s, coord_job(c, out->job), out, &m, h, &record, &why);
+    else if (out->answer == MSG_CHECK)
+        rc = answer_check(s, out, &m, k, &why);
     else if (out->answer == MSG_FETCH)
         rc = answer_fetch(s, o, out, &m, &record, &png, &why);
     else
@@ -103,6 +281,12 @@ int answer_frame(struct coord *c, struct store *s, struct output *o, const struc
     rc = msg_encode(&m, ret_frame, e);
     for (size_t i = 0; i < page.n; i++)
         record_done(&page.records[i]);
+    for (size_t i = 0; h && i < 2 * h->n; i++)
+        free(h->texts[i]);
+    for (size_t i = 0; k && i < 2 * k->n_bad; i++)
+        free(k->texts[i]);
+    free(h);
+    free(k);
     free(page.rows);
     free(page.records);
     record_done(&record);

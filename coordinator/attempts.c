@@ -1,5 +1,7 @@
 #include "coordinator/attempts.h"
 
+#include "coordinator/history.h"
+#include "coordinator/policy.h"
 #include "coordinator/sched.h"
 
 #define AGAIN_DELAY_MS 500  /* before a task goes to the worker that failed it */
@@ -61,7 +63,11 @@ int job_persist(struct outbox *o, const struct job_entry *j, struct err *e)
     out->row.failed = j->failed;
     out->row.finished_ms = j->finished_ms;
     out->row.sheet = j->sheet ? strdup(j->sheet) : NULL;
-    if (j->sheet && !out->row.sheet)
+    out->row.reason = j->stop_reason ? strdup(j->stop_reason) : NULL;
+    out->row.paused = j->paused;
+    out->row.force = j->force;
+    out->row.priority = j->priority;
+    if ((j->sheet && !out->row.sheet) || (j->stop_reason && !out->row.reason))
         rc = err_set(e, ERR_OOM, "no memory for a job's row");
 out:
     return rc;
@@ -71,6 +77,7 @@ int job_end(const struct coord *c, struct job_entry *j, int64_t now_ms, struct o
             struct err *e)
 {
     j->phase = j->failed ? JOB_FAILED : JOB_DONE;
+    j->force = false;
     j->finished_ms = now_ms + c->wall_offset_ms;
     j->sweep = true;
     return outbox_log(o, j->failed ? LOG_WARN : LOG_INFO, e, "job_over",
@@ -98,6 +105,71 @@ int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, str
     TRY(job_persist(o, j, e));
 out:
     return rc;
+}
+
+/* The workers are told to drop what they hold of the job. */
+static int runs_revoke(struct coord *c, const struct job_entry *j, struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < c->n_buckets; i++) {
+        for (struct task_entry *t = c->buckets[i]; t; t = t->chain) {
+            for (size_t k = 0; t->job == j && k < t->n_runs; k++) {
+                struct worker *w = coord_session(c, t->runs[k].session);
+
+                if (w)
+                    TRY(send_revoke(c, o, w, t, t->runs[k].attempt, e));
+            }
+        }
+    }
+out:
+    return rc;
+}
+
+int job_give_up(struct coord *c, struct job_entry *j, enum job_phase phase, const char *reason,
+                int64_t now_ms, struct outbox *o, struct err *e)
+{
+    int rc;
+
+    TRY(runs_revoke(c, j, o, e));
+    coord_job_tasks_remove(c, j);
+    TRY(job_wait(j, 0, NULL, e));
+    TRY(text_replace(&j->stop_reason, reason, e));
+    j->phase = phase;
+    j->finished_ms = now_ms + c->wall_offset_ms;
+    j->sweep = true;
+    TRY(outbox_log(o, reason ? LOG_WARN : LOG_INFO, e,
+                   phase == JOB_CANCELLED ? "job_cancelled" : "job_stopped",
+                   "job=%.12s name=%s reason=%s", j->hash, j->name, reason ? reason : ""));
+    TRY(job_persist(o, j, e));
+out:
+    return rc;
+}
+
+int job_stop_if_due(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                    struct err *e)
+{
+    const struct conduct *conduct = j->job ? job_conduct(j->job) : NULL;
+    char reason[200];
+
+    if (j->phase != JOB_RUNNING)
+        return 0;
+    if (conduct->deadline_s &&
+        now_ms + c->wall_offset_ms > j->submitted_ms + INT64_C(1000) * conduct->deadline_s) {
+        snprintf(reason, sizeof reason, "%s: %u s after its submission %llu of %llu tasks are open",
+                 err_name(ERR_TIMEOUT), conduct->deadline_s,
+                 (unsigned long long)(j->tasks - j->done - j->failed),
+                 (unsigned long long)j->tasks);
+        return job_give_up(c, j, JOB_FAILED, reason, now_ms, o, e);
+    }
+    if (j->failed > conduct_failures(conduct, j->tasks)) {
+        snprintf(reason, sizeof reason,
+                 "max_failed: %llu of %llu tasks failed, the manifest bears %llu",
+                 (unsigned long long)j->failed, (unsigned long long)j->tasks,
+                 (unsigned long long)conduct_failures(conduct, j->tasks));
+        return job_give_up(c, j, JOB_FAILED, reason, now_ms, o, e);
+    }
+    return 0;
 }
 
 /* Other attempts of a settled task: nobody needs them any more. */
@@ -186,29 +258,64 @@ static int fail_note(struct task_entry *t, const char *code, const char *text, s
     return t->fail_code && t->fail_text ? 0 : err_set(e, ERR_OOM, "no memory for a failure's text");
 }
 
-/*
- * What a class of failure means. bad_input fails at once: it would everywhere. asset_missing and
- * oom fail once no connected worker is left that has not said so. cancelled is nobody's fault. The
- * others may be chance: three tries, elsewhere if there is another worker.
- */
-int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
-                   const struct msg_failed *m, int64_t now_ms, struct outbox *o, struct err *e)
+/* Three tasks of one model that it fails in one way, and the worker is blocked for the model. */
+static int blame_worker(struct task_entry *t, struct worker *w, int code, struct outbox *o,
+                        struct err *e)
 {
-    int code = err_from_name(m->code), rc = 0;
-    bool elsewhere;
+    uint64_t pixels = code == ERR_OOM ? t->needs.pixels : 0;
+    struct task task = {0};
+    bool before, after;
+    int rc;
 
-    TRY(fail_note(t, err_name(code), m->text, e));
-    if (code != ERR_CANCELLED) {
+    TRY(sched_describe(t, &task, e));
+    before = block_holds(&w->blocks, t->needs.model_key, t->needs.pixels);
+    TRY(block_note(&w->blocks, task.model, t->needs.model_key, code, pixels,
+                   t->job->number << 40 ^ t->index, e));
+    after = block_holds(&w->blocks, t->needs.model_key, t->needs.pixels);
+    if (after && !before)
+        TRY(outbox_log(o, LOG_WARN, e, "worker_blocked", "name=%s model=%s code=%s", w->name,
+                       task.model, err_name(code)));
+out:
+    task_done(&task);
+    return rc;
+}
+
+/* Whether no other attempt is to be made. */
+static bool is_final(const struct task_entry *t, const struct policy *p, const struct msg_failed *m,
+                     bool elsewhere)
+{
+    if (p->where == POLICY_NOWHERE || !m->retryable)
+        return true;
+    if (p->where != POLICY_ANYWHERE && !elsewhere)
+        return true;
+    return p->costs && t->tries >= p->tries;
+}
+
+int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
+                   const struct msg_failed *m, int64_t since_ms, int64_t now_ms, struct outbox *o,
+                   struct err *e)
+{
+    const struct policy *p = policy_of(err_from_name(m->code));
+    const char *code = err_name(p->code);
+    bool elsewhere;
+    int rc = 0;
+
+    TRY(fail_note(t, code, m->text, e));
+    TRY(history_note(c, t, m->ref.attempt, w->name, code, m->text, since_ms, now_ms, o, e));
+    if (p->costs) {
         t->tries++;
         task_refuse(t, w->session);
         w->failed++;
         c->count.failed++;
     }
+    if (p->blocks)
+        TRY(blame_worker(t, w, p->code, o, e));
+    if (p->where == POLICY_LARGER && w->memory_bytes > t->memory_over)
+        t->memory_over = w->memory_bytes;
+    t->only_elsewhere = p->where == POLICY_ELSEWHERE || p->where == POLICY_LARGER;
     elsewhere = sched_elsewhere(c, t, w->session);
-    t->only_elsewhere = code == ERR_MISSING || code == ERR_OOM;
-    if (!m->retryable || !err_retryable(code) || (t->only_elsewhere && !elsewhere) ||
-        t->tries >= (t->only_elsewhere ? COORD_REFUSED_MAX : COORD_TRIES_MAX)) {
-        TRY(task_fail(c, t, w, err_name(code), m->text, now_ms, o, e));
+    if (is_final(t, p, m, elsewhere)) {
+        TRY(task_fail(c, t, w, code, m->text, now_ms, o, e));
         goto out;
     }
     t->not_before_ms = elsewhere ? 0 : now_ms + AGAIN_DELAY_MS * (t->tries ? t->tries : 1);
@@ -216,7 +323,7 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
     TRY(task_persist(o, t, NULL, e));
     TRY(outbox_log(o, LOG_INFO, e, "attempt_failed",
                    "job=%.12s index=%llu attempt=%u worker=%s code=%s text=%.300s", t->job->hash,
-                   (unsigned long long)t->index, m->ref.attempt, w->name, err_name(code), m->text));
+                   (unsigned long long)t->index, m->ref.attempt, w->name, code, m->text));
 out:
     return rc;
 }
@@ -269,6 +376,7 @@ int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int
 {
     struct task_entry *t;
     const char *verdict;
+    int64_t since_ms;
     struct run *r;
     int rc = 0;
 
@@ -280,12 +388,23 @@ int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int
     r = run_numbered(t, m->ref.attempt);
     if (!r || (r->session && r->session != w->session))
         goto out; /* a revoked attempt: its failure says nothing new */
+    since_ms = r->since_ms;
     run_remove(c, t, r);
     t->failed[t->n_failed++ % COORD_REFUSED_MAX] = m->ref.attempt;
     if (t->phase == TASK_RUNNING)
-        TRY(attempt_failed(c, t, w, m, now_ms, o, e));
+        TRY(attempt_failed(c, t, w, m, since_ms, now_ms, o, e));
 out:
     return rc;
+}
+
+/* One step of the task took so long. */
+static void pace_learn(struct worker *w, const struct task_entry *t, double ms)
+{
+    double pace = t->needs.pixels ? ms * 1e6 / (double)t->needs.pixels : 0;
+
+    speed_learn(&w->speeds, t->speed_key, ms);
+    if (pace > 0)
+        w->pace_ms += (w->pace_ms > 0 ? 0.2 : 1) * (pace - w->pace_ms);
 }
 
 int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m, int64_t now_ms,
@@ -306,7 +425,7 @@ int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m,
     if (m->steps > 2 * TASK_STEPS_MAX || m->step > m->steps || (r->started && m->step <= r->step))
         return 0;
     if (r->started)
-        speed_learn(w, t->speed_key, (double)(now_ms - w->active_ms) / (m->step - r->step));
+        pace_learn(w, t, (double)(now_ms - w->active_ms) / (m->step - r->step));
     r->started = true;
     r->step = m->step;
     r->steps = m->steps;

@@ -27,9 +27,11 @@ int worker_lose(struct coord *c, struct worker *w, bool blame, const char *why, 
 /* Attempts without progress, and unclaimed ones after a restart. */
 int attempts_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e);
 
-/* One attempt ended without a picture; its run is removed already. w: who had it. */
+/* One attempt ended without a picture, by policy.h; its run, leased at since_ms (0: unknown), is
+ * removed already. w: who had it. */
 int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
-                   const struct msg_failed *m, int64_t now_ms, struct outbox *o, struct err *e);
+                   const struct msg_failed *m, int64_t since_ms, int64_t now_ms, struct outbox *o,
+                   struct err *e);
 
 /* Whether that attempt's failure was counted; of the last COORD_REFUSED_MAX. */
 bool attempt_has_failed(const struct task_entry *t, uint32_t attempt);
@@ -71,6 +73,13 @@ int job_end(const struct coord *c, struct job_entry *j, int64_t now_ms, struct o
 int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
                        struct err *e);
 int job_persist(struct outbox *o, const struct job_entry *j, struct err *e);
+
+/* Ends a job before its tasks: what is done stays, the rest is given up. reason: may be NULL. */
+int job_give_up(struct coord *c, struct job_entry *j, enum job_phase phase, const char *reason,
+                int64_t now_ms, struct outbox *o, struct err *e);
+/* Gives a running job up that is past its deadline, or had more failures than it bears. */
+int job_stop_if_due(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                    struct err *e);
 
 /* Tells w to drop the attempt, and counts it. The run stays: the caller removes it. */
 int send_revoke(struct coord *c, struct outbox *o, const struct worker *w,

@@ -21,14 +21,64 @@ static int do_open(struct batch *b, const struct out *out, int64_t now_ms, struc
     return rc;
 }
 
+/*
+ * The job that made the picture at the path, if it is another one of the same name, over, and its
+ * task has the same index: the manifest was changed, and the new picture takes the old one's place.
+ * NULL: none. One look-up for each such job; nothing is listed.
+ */
+static const struct job_entry *superseded(struct batch *b, const struct job_entry *j,
+                                          uint64_t index, const char *path)
+{
+    for (size_t i = 0; i < b->coord->n_jobs; i++) {
+        const struct job_entry *other = b->coord->jobs[i];
+        struct record record = {0};
+        bool it;
+
+        if (other == j || strcmp(other->name, j->name) != 0 || other->phase == JOB_OPENING ||
+            other->phase == JOB_RUNNING || other->phase == JOB_FINISHING ||
+            store_record(b->store, other->number, index, &record, NULL) != 0)
+            continue;
+        it = !record.failed && strcmp(record.path, path) == 0;
+        record_done(&record);
+        if (it)
+            return other;
+    }
+    return NULL;
+}
+
+static bool may_replace(struct batch *b, uint64_t job, uint64_t index, const char *path)
+{
+    const struct job_entry *j = coord_job(b->coord, job);
+
+    return j && output_is_ours(b->output, path) && (j->force || superseded(b, j, index, path));
+}
+
+/* The picture that was replaced is no longer one of the other job's. */
+static int forget(struct batch *b, uint64_t job, uint64_t index, struct err *e)
+{
+    struct out *out;
+    int rc;
+
+    TRY(outbox_add(&b->outbox, OUT_STORE, &out, e));
+    out->row.op = STORE_FORGET;
+    out->row.job = job;
+    out->row.index = index;
+out:
+    return rc;
+}
+
 static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
 {
     struct event event = {.type = EVENT_PROBED, .job = out->job, .index = out->index};
+    const struct job_entry *j = coord_job(b->coord, out->job);
     struct record found;
     int rc;
 
     event.text = out->task;
     event.probe = output_probe(b->output, out->path, out->task, &found, &event.failure);
+    if ((event.probe == PROBE_OURS && j && j->force) ||
+        (event.probe == PROBE_FOREIGN && may_replace(b, out->job, out->index, out->path)))
+        event.probe = PROBE_FREE;
     found.index = out->index;
     event.found = &found;
     rc = reactor_on(b->coord, &event, now_ms, &b->outbox, e);
@@ -39,35 +89,40 @@ static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, stru
 static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err *e)
 {
     struct event event = {.type = EVENT_WRITTEN, .delivery = out->delivery};
+    struct delivery *d = out->delivery;
+    const struct job_entry *j = coord_job(b->coord, d->job), *other;
+    int rc;
 
     out->delivery = NULL;
-    if (output_write(b->output, event.delivery, &event.failure) == 0)
+    d->replace = j && j->force && output_is_ours(b->output, d->path);
+    rc = output_write(b->output, d, &event.failure);
+    if (rc == ERR_CONFLICT && may_replace(b, d->job, d->index, d->path)) {
+        d->replace = true;
+        rc = output_write(b->output, d, &event.failure);
+    }
+    if (rc == 0)
         event.failure.code = 0;
+    other = rc == 0 && d->replace && j ? superseded(b, j, d->index, d->path) : NULL;
+    if (other && (rc = forget(b, other->number, d->index, e)) != 0)
+        return rc;
     return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
 }
 
-static bool picture_missing(void *user, const char *path)
-{
-    struct batch *b = user;
-
-    return !output_has(b->output, path);
-}
-
-struct reopening {
+struct restoring {
     struct batch *b;
     int64_t now_ms;
 };
 
-static bool reopening_missing(void *user, const char *path)
+static bool restoring_missing(void *user, const char *path)
 {
-    struct reopening *r = user;
+    struct restoring *r = user;
 
-    return picture_missing(r->b, path);
+    return !output_has(r->b->output, path);
 }
 
-static int reopened(void *user, struct restored *restored, struct err *e)
+static int restored(void *user, struct restored *restored, struct err *e)
 {
-    struct reopening *r = user;
+    struct restoring *r = user;
     struct event event = {.type = EVENT_RESTORED, .job = restored->number, .restored = restored};
 
     return reactor_on(r->b->coord, &event, r->now_ms, &r->b->outbox, e);
@@ -75,15 +130,53 @@ static int reopened(void *user, struct restored *restored, struct err *e)
 
 static int index_torn(struct batch *b, uint64_t job, struct err *e);
 
-static int do_reopen(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
+static int defer(struct batch *b, uint64_t job, enum reopen what, struct err *e)
 {
-    struct reopening r = {.b = b, .now_ms = now_ms};
-    struct event event = {.type = EVENT_RESTORED, .job = out->job};
-    int rc = store_reopen(b->store, out->job, reopening_missing, reopened, &r, &event.failure);
+    struct reopening *more = realloc(b->deferred, (b->n_deferred + 1) * sizeof *more);
 
+    if (!more)
+        return err_set(e, ERR_OOM, "no memory for a list of jobs");
+    b->deferred = more;
+    b->deferred[b->n_deferred++] = (struct reopening){job, what};
+    return 0;
+}
+
+/* Rows of this batch that the store does not show yet. */
+static bool has_rows(const struct batch *b, uint64_t job)
+{
+    for (size_t i = 0; i < b->outbox.n; i++)
+        if (b->outbox.items[i].type == OUT_STORE && b->outbox.items[i].row.job == job)
+            return true;
+    return false;
+}
+
+static int do_reopen(struct batch *b, uint64_t job, enum reopen what, int64_t now_ms, struct err *e)
+{
+    struct restoring r = {.b = b, .now_ms = now_ms};
+    struct event event = {.type = EVENT_RESTORED, .job = job};
+    int rc;
+
+    if (has_rows(b, job))
+        return defer(b, job, what, e);
+    rc = store_reopen(b->store, job, what == REOPEN_ALL,
+                      what == REOPEN_MISSING ? restoring_missing : NULL, restored, &r,
+                      &event.failure);
     if (rc == 0)
-        return index_torn(b, out->job, e);
+        return index_torn(b, job, e);
     return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+}
+
+/* Those that waited for the commit of the batch before. */
+static int deferred_reopen(struct batch *b, int64_t now_ms, struct err *e)
+{
+    size_t n = b->n_deferred;
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = do_reopen(b, b->deferred[i].job, b->deferred[i].what, now_ms, e);
+    memmove(b->deferred, b->deferred + n, (b->n_deferred - n) * sizeof *b->deferred);
+    b->n_deferred -= n;
+    return rc;
 }
 
 /* Effects that the reactor waits for; their events may add more. */
@@ -103,7 +196,7 @@ static int effects(struct batch *b, int64_t now_ms, struct err *e)
         } else if (out.type == OUT_PROBE) {
             TRY(do_probe(b, &out, now_ms, e));
         } else if (out.type == OUT_REOPEN) {
-            TRY(do_reopen(b, &out, now_ms, e));
+            TRY(do_reopen(b, out.job, out.reopen, now_ms, e));
         }
     }
 out:
@@ -116,6 +209,8 @@ int batch_run(struct batch *b, int64_t now_ms, struct err *e)
     int rc = 0;
 
     b->n_effects = 0;
+    if (b->n_deferred)
+        TRY(deferred_reopen(b, now_ms, e));
     TRY(effects(b, now_ms, e));
     for (int round = 0; round < BATCH_ROUNDS_MAX; round++) {
         before = b->outbox.n;
@@ -306,5 +401,6 @@ void batch_done(struct batch *b)
     outbox_done(&b->outbox);
     free(b->gone);
     free(b->torn);
+    free(b->deferred);
     *b = (struct batch){0};
 }

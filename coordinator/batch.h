@@ -35,6 +35,11 @@ struct batch {
     size_t n_effects;  /* outbox items before this one are carried out */
     struct peer *gone; /* peers that could not be reached; owned */
     size_t n_gone, gone_room;
+    struct reopening { /* asked for while rows of the job waited for the commit; owned */
+        uint64_t job;
+        enum reopen what;
+    } * deferred;
+    size_t n_deferred;
     uint64_t *torn; /* jobs whose index.jsonl must be made anew; owned */
     size_t n_torn;
 };

@@ -41,6 +41,9 @@ static void job_entry_free(struct job_entry *j)
     free(j->folder);
     free(j->sheet);
     free(j->wait_reason);
+    free(j->token);
+    free(j->stop_reason);
+    queue_done(&j->queue);
     free(j);
 }
 
@@ -108,16 +111,36 @@ out:
     return rc;
 }
 
+/* Where the job is that had the fewest leases: a new one starts there, and owes no past. */
+static uint64_t least_pass(const struct coord *c)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (size_t i = 0; i < c->n_jobs; i++)
+        if (c->jobs[i]->phase == JOB_RUNNING && c->jobs[i]->pass < least)
+            least = c->jobs[i]->pass;
+    return least == UINT64_MAX ? 0 : least;
+}
+
 int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_entry **ret_entry,
                   struct err *e)
 {
-    int rc = job_entry_add(c, number, job_hash(job), job_name(job), ret_entry, e);
+    struct job_entry *j;
+    int rc = job_entry_add(c, number, job_hash(job), job_name(job), &j, e);
 
-    if (rc == 0) {
-        (*ret_entry)->job = job;
-        (*ret_entry)->tasks = job_count(job);
+    if (rc != 0)
+        return rc;
+    rc = queue_open(&j->queue, job, e);
+    if (rc != 0) {
+        coord_job_remove(c, j);
+        return rc;
     }
-    return rc;
+    j->job = job;
+    j->tasks = job_count(job);
+    j->priority = job_conduct(job)->priority;
+    j->pass = least_pass(c);
+    *ret_entry = j;
+    return 0;
 }
 
 int coord_job_add_settled(struct coord *c, uint64_t number, const char *hash, const char *name,
@@ -151,6 +174,14 @@ struct job_entry *coord_job_by_hash(const struct coord *c, const char *hash)
 {
     for (size_t i = c->n_jobs; i-- > 0;)
         if (strcmp(c->jobs[i]->hash, hash) == 0)
+            return c->jobs[i];
+    return NULL;
+}
+
+struct job_entry *coord_job_by_token(const struct coord *c, const char *token)
+{
+    for (size_t i = c->n_jobs; i-- > 0;)
+        if (c->jobs[i]->token && strcmp(c->jobs[i]->token, token) == 0)
             return c->jobs[i];
     return NULL;
 }
@@ -249,6 +280,17 @@ int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, con
     memmove(j->failures + at + 1, j->failures + at, (j->n_failures - at) * sizeof note);
     j->failures[at] = note;
     j->n_failures++;
+    return 0;
+}
+
+int text_replace(char **text, const char *by, struct err *e)
+{
+    char *copy = by ? strdup(by) : NULL;
+
+    if (by && !copy)
+        return err_set(e, ERR_OOM, "no memory for a text");
+    free(*text);
+    *text = copy;
     return 0;
 }
 

@@ -14,6 +14,8 @@
 #define COORDINATOR_COORD_H
 
 #include "coordinator/bits.h"
+#include "coordinator/blocks.h"
+#include "coordinator/queue.h"
 #include "coordinator/record.h"
 #include "jobs/job.h"
 #include "proto/link.h"
@@ -21,12 +23,11 @@
 
 #define COORD_FAILURES_SHOWN 20 /* first failures of a job, kept for status */
 #define COORD_RUNS_MAX       4  /* attempts of one task that workers may hold at a time */
-#define COORD_LOSSES_MAX     3  /* workers that a task may lose before it is quarantined */
-#define COORD_TRIES_MAX      3  /* attempts of a retryable failure */
+#define COORD_LOSSES_MAX     POLICY_LOSSES_MAX
 #define COORD_REFUSED_MAX    16 /* workers remembered as having failed a task */
 #define COORD_CLIENTS_MAX    1024
 #define COORD_LOST_SHOWN     32 /* lost workers kept for `workers` */
-#define COORD_SPEEDS_MAX     8  /* (model, size) pairs whose step time a worker remembers */
+#define COORD_SPEEDS_MAX     16 /* (model, size) pairs whose step time a worker remembers */
 #define COORD_FOUND_SLOTS    4096
 #define COORD_RECENT         32 /* finish times that a job's rate is taken from */
 
@@ -65,7 +66,7 @@ struct job_entry {
     struct job *job; /* owned; NULL once settled and swept */
     enum job_phase phase;
     struct bits settled;
-    uint64_t cursor; /* no task below it is still untouched */
+    struct queue queue; /* of untouched tasks; while `job` is there */
     uint64_t tasks, done, failed, running;
     struct failure_note failures[COORD_FAILURES_SHOWN]; /* of the lowest indices known */
     size_t n_failures;
@@ -75,9 +76,17 @@ struct job_entry {
     int64_t wait_until_ms;             /* no lease before; 0: none */
     char *wait_reason;                 /* why it waits, NULL if it does not; owned */
     bool sweep;                        /* free `job` at the next tick */
+    bool paused;                       /* no lease until it is resumed */
+    bool force;                        /* pictures in place are rendered again */
+    uint32_t priority;                 /* 1..100, larger first */
+    char *token;                       /* of the submission, NULL none; owned */
+    char *stop_reason;                 /* why it ended before its tasks did, NULL; owned */
+    uint64_t pass;                     /* leases it had, from where the others were when it came */
+    int64_t leased_ms;                 /* when it last had one, or came */
     /* who waits for the answer to submit */
     struct peer client;
     uint64_t request;
+    enum msg_type asked; /* submit or retry */
     bool known;
 };
 
@@ -106,15 +115,20 @@ struct task_entry {
     struct job_entry *job;
     uint64_t index;
     enum task_phase phase;
-    uint32_t attempts;                   /* numbers given out so far */
-    uint32_t tries;                      /* attempts that ended in a failure of their own */
-    uint32_t losses;                     /* workers lost while they worked on it */
-    uint32_t lost[COORD_LOSSES_MAX];     /* the attempts lost with them */
-    uint64_t refused[COORD_REFUSED_MAX]; /* sessions of workers that failed it, a ring */
+    uint32_t attempts;                    /* numbers given out so far */
+    uint32_t tries;                       /* attempts that ended in a failure of their own */
+    uint32_t losses;                      /* workers lost while they worked on it */
+    uint32_t lost[COORD_LOSSES_MAX];      /* the attempts lost with them */
+    uint64_t lost_with[COORD_LOSSES_MAX]; /* what those workers' addresses hash to */
+    uint64_t refused[COORD_REFUSED_MAX];  /* sessions of workers that failed it, a ring */
     uint32_t n_refused;
     uint32_t failed[COORD_REFUSED_MAX]; /* attempts whose failure was counted, a ring */
     uint32_t n_failed;
     bool only_elsewhere;         /* the last failure would come again on that worker */
+    uint64_t memory_over;        /* oom: only workers with a larger budget than this; 0: any */
+    struct needs needs;          /* model_key 0: not looked at yet */
+    uint64_t lot;                /* of its job's queue */
+    int steps;                   /* 0 unknown */
     char *fail_code, *fail_text; /* of the last failed attempt, NULL if none; owned */
     int64_t not_before_ms;       /* back-off */
     uint64_t probe_session;      /* worker that gets it if the path is free */
@@ -139,12 +153,18 @@ struct worker {
     bool lost;        /* kept only to be shown */
     bool stated;      /* `ready` was seen since its last hello */
     int64_t joined_ms, heard_ms, sent_ms;
-    int64_t active_ms; /* last progress, result or failure */
+    int64_t active_ms;     /* last progress, result or failure */
+    bool leaving;          /* gets no lease any more */
+    struct needs resident; /* of its latest lease: what it has ready */
+    struct blocks blocks;
+    double pace_ms; /* of one step of a megapixel; running mean, 0 unknown */
     uint64_t done, failed;
     struct task_entry **tasks; /* whose runs it holds, oldest first; owned array */
     size_t n_tasks, room;
-    struct speed speeds[COORD_SPEEDS_MAX];
-    size_t n_speeds;
+    struct speeds {
+        struct speed at[COORD_SPEEDS_MAX];
+        size_t n;
+    } speeds, loads; /* by speed key, and opening a model by model key */
 };
 
 struct client {
@@ -179,7 +199,7 @@ struct coord {
     /* counted for monitoring, since the coordinator started */
     struct {
         uint64_t leases, accepted, duplicates, unknown, failed, lost, stalled, revoked, refused;
-        uint64_t adopted;
+        uint64_t adopted, seconds;
     } count;
 };
 
@@ -205,12 +225,17 @@ struct job_entry *coord_job_by_hash(const struct coord *c, const char *hash);
 int coord_job_find(const struct coord *c, const char *typed, struct job_entry **ret_entry,
                    struct err *e);
 
+struct job_entry *coord_job_by_token(const struct coord *c, const char *token);
+
 /* Marks the task settled and moves the floor over what is settled or excluded. */
 int job_settle(struct job_entry *j, uint64_t index, struct err *e);
 /* The same floor, for a set that was read whole. */
 void settled_raise(const struct job *job, struct bits *settled);
 int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,
                      const char *text, struct err *e);
+/* Replaces an owned text; NULL is legal for both. */
+int text_replace(char **text, const char *by, struct err *e);
+
 /* Why the job waits; NULL: it does not. */
 int job_wait(struct job_entry *j, int64_t until_ms, const char *reason, struct err *e);
 
@@ -242,9 +267,12 @@ void run_remove(struct coord *c, struct task_entry *t, struct run *r);
 bool task_refused_by(const struct task_entry *t, uint64_t session);
 void task_refuse(struct task_entry *t, uint64_t session);
 
-/* A step of the task named by key took step_ms on this worker. */
-void speed_learn(struct worker *w, uint64_t key, double step_ms);
-double speed_step_ms(const struct worker *w, uint64_t key); /* 0: unknown */
+/* What key names took `ms`, in one table of a worker's. */
+void speed_learn(struct speeds *s, uint64_t key, double ms);
+double speed_ms(const struct speeds *s, uint64_t key); /* 0: unknown */
+
+/* A number that tells connections apart. */
+uint64_t peer_hash(const struct peer *peer);
 
 /* Hello was said and the peer is still counted. */
 struct client *coord_client(struct coord *c, const struct peer *peer);

@@ -130,6 +130,8 @@ static int delivery_refused(struct coord *c, struct delivery *d, struct task_ent
     struct msg_failed failed = {.code = err_name(why->code), .text = why->text, .retryable = true};
     int rc = 0;
 
+    memcpy(failed.ref.job, t->job->hash, sizeof failed.ref.job);
+    failed.ref.index = t->index;
     failed.ref.attempt = d->attempt;
     TRY(send_ack(o, &d->peer, t->job->hash, t->index, d->attempt, "unknown", e));
     if (why->code == ERR_CONFLICT) {
@@ -138,7 +140,7 @@ static int delivery_refused(struct coord *c, struct delivery *d, struct task_ent
     }
     task_to(c, t, TASK_RUNNING);
     if (w)
-        TRY(attempt_failed(c, t, w, &failed, now_ms, o, e));
+        TRY(attempt_failed(c, t, w, &failed, 0, now_ms, o, e));
     else
         task_free_if_idle(c, t);
 out:
@@ -168,8 +170,12 @@ int on_written(struct coord *c, const struct event *event, int64_t now_ms, struc
     c->retry_delay_ms = 0;
     TRY(job_wait(j, 0, NULL, e));
     c->count.accepted++;
-    if (w)
+    if (w) {
         w->done++;
+        block_lift(&w->blocks, t->needs.model_key, t->needs.pixels);
+        if (d->record.load_seconds > 0)
+            speed_learn(&w->loads, t->needs.model_key, d->record.load_seconds * 1000);
+    }
     TRY(task_settle(c, j, &d->record, now_ms, o, e));
     TRY(send_ack(o, &d->peer, j->hash, d->index, d->attempt, "accepted", e));
 out:

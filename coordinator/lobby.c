@@ -32,6 +32,23 @@ static bool from_client(const struct msg *m, uint64_t *ret_request)
     case MSG_FETCH:
         *ret_request = m->fetch.request;
         return true;
+    case MSG_PAUSE:
+    case MSG_RESUME:
+    case MSG_REMOVE:
+        *ret_request = m->pause.request;
+        return true;
+    case MSG_RETRY:
+        *ret_request = m->retry.request;
+        return true;
+    case MSG_DRAIN:
+        *ret_request = m->drain.request;
+        return true;
+    case MSG_HISTORY:
+        *ret_request = m->history.request;
+        return true;
+    case MSG_CHECK:
+        *ret_request = m->check.request;
+        return true;
     default:
         return false;
     }

@@ -1,5 +1,7 @@
 /* What workers hold, and what is lost with them: attempts.h. */
 #include "coordinator/attempts.h"
+#include "coordinator/controls.h"
+#include "coordinator/history.h"
 #include "coordinator/sched.h"
 
 /* A lease and a `ready` may pass each other on the wire for this long. */
@@ -14,6 +16,18 @@ static bool held(const struct msg_ready *m, const struct task_entry *t, const st
     return false;
 }
 
+/* Each worker once: one that is lost again and again is one worker. */
+static void loss_count(struct task_entry *t, uint32_t attempt, uint64_t worker)
+{
+    for (uint32_t i = 0; i < t->losses; i++)
+        if (t->lost_with[i] == worker)
+            return;
+    if (t->losses == COORD_LOSSES_MAX)
+        return;
+    t->lost[t->losses] = attempt;
+    t->lost_with[t->losses++] = worker;
+}
+
 /*
  * A run went away without a result: free again. blame: the task may be what its worker died of.
  * Three lost workers quarantine the task.
@@ -21,14 +35,18 @@ static bool held(const struct msg_ready *m, const struct task_entry *t, const st
 static int run_lost(struct coord *c, struct task_entry *t, struct run *r, bool blame,
                     int64_t now_ms, struct outbox *o, struct err *e)
 {
-    uint32_t attempt = r->attempt;
+    const struct worker *w = coord_session(c, r->session);
     char text[160];
     int rc;
 
+    TRY(history_note(c, t, r->attempt, w ? w->name : "", err_name(blame ? ERR_LOST : ERR_CANCELLED),
+                     blame ? "the worker was lost while it worked on this task"
+                           : "the worker does not hold it any more",
+                     r->since_ms, now_ms, o, e));
+    if (blame && w)
+        loss_count(t, r->attempt, peer_hash(&w->peer));
     run_remove(c, t, r);
     c->count.lost++;
-    if (blame && t->losses < COORD_LOSSES_MAX)
-        t->lost[t->losses++] = attempt;
     if (blame && t->losses >= COORD_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
         snprintf(text, sizeof text,
                  "quarantined: %u workers were lost while they worked on this task", t->losses);
@@ -79,7 +97,9 @@ static void forgive(struct task_entry *t, uint32_t attempt)
     for (uint32_t i = 0; i < t->losses; i++) {
         if (t->lost[i] != attempt)
             continue;
-        t->lost[i] = t->lost[--t->losses];
+        t->losses--;
+        t->lost[i] = t->lost[t->losses];
+        t->lost_with[i] = t->lost_with[t->losses];
         return;
     }
 }
@@ -135,6 +155,10 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
     w->credits = m->credits > crossing ? m->credits - crossing : 0;
     if (w->credits > MSG_PAGE_MAX)
         w->credits = MSG_PAGE_MAX;
+    if (w->leaving) { /* said again: the first may have been lost */
+        w->credits = 0;
+        TRY(send_leave(o, w, e));
+    }
     w->stated = true;
 out:
     return rc;
@@ -187,7 +211,7 @@ static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct
     struct task_entry *t = task_at_work(w);
     struct run *r = t ? run_of(t, w) : NULL;
     struct msg_failed failed = {.code = err_name(ERR_TIMEOUT), .retryable = true};
-    int64_t quiet_ms, limit_ms = c->limits.load_ms;
+    int64_t quiet_ms, limit_ms = c->limits.load_ms, since_ms;
     char text[160];
     int rc = 0;
 
@@ -196,7 +220,7 @@ static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct
     quiet_ms = now_ms - (w->active_ms > r->since_ms ? w->active_ms : r->since_ms);
     if (r->started) {
         double growth = t->step_growth > 1 ? t->step_growth : 1;
-        double learned_ms = 10 * growth * speed_step_ms(w, t->speed_key);
+        double learned_ms = 10 * growth * speed_ms(&w->speeds, t->speed_key);
 
         limit_ms =
             learned_ms > (double)c->limits.stall_ms ? (int64_t)learned_ms : c->limits.stall_ms;
@@ -210,9 +234,10 @@ static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct
     c->count.stalled++;
     w->active_ms = now_ms;
     TRY(send_revoke(c, o, w, t, r->attempt, e));
+    since_ms = r->since_ms;
     run_remove(c, t, r);
     if (t->phase == TASK_RUNNING && t->n_runs == 0)
-        TRY(attempt_failed(c, t, w, &failed, now_ms, o, e));
+        TRY(attempt_failed(c, t, w, &failed, since_ms, now_ms, o, e));
 out:
     return rc;
 }

@@ -24,6 +24,7 @@
 #define TICK_LATEST_MS 5000
 #define REFUSED_MS     1000 /* between two tries of a commit that the disk refuses */
 #define GAUGES_MS      1000
+#define PURGE_ROWS     5000 /* of a removed job, at a time */
 
 enum { EXIT_USAGE = 2 };
 
@@ -360,6 +361,16 @@ static int drawn(struct server *s, int64_t now_ms, struct err *e)
     return rc;
 }
 
+/* Rows of removed jobs go while nothing else waits. A disk that refuses is asked again later. */
+static void purge(struct server *s)
+{
+    struct err why;
+    bool more;
+
+    if (store_purge(s->store, PURGE_ROWS, &more, &why) != 0)
+        log_warn("not_purged", "why=%s", why.text);
+}
+
 static int turn(struct server *s, struct err *e)
 {
     int64_t now_ms, begun_ms;
@@ -387,6 +398,8 @@ static int turn(struct server *s, struct err *e)
     begun_ms = clock_monotonic_ms();
     TRY(commit_insist(s, batch_run(&s->batch, now_ms, e), e));
     gauges_batch(s->gauges, clock_monotonic_ms() - begun_ms, s->batch.commit_ms);
+    if (drained)
+        purge(s);
     if (s->http && now_ms - s->gauged_ms >= GAUGES_MS) {
         TRY(gauges_publish(s->gauges, &s->coord, now_ms, s->http, e));
         s->gauged_ms = now_ms;

@@ -83,6 +83,9 @@ static void out_done(struct out *out)
     free(out->row.folder);
     free(out->row.sheet);
     free(out->row.worker);
+    free(out->row.token);
+    free(out->row.reason);
+    free(out->row.text);
     record_done(&out->row.record);
 }
 

@@ -26,6 +26,7 @@ struct delivery {
     void *png;  /* owned */
     size_t png_size;
     bool black;           /* every pixel is 0 */
+    bool replace;         /* a picture of ours at the path is replaced */
     struct record record; /* what will be recorded if it succeeds */
 };
 
@@ -48,6 +49,9 @@ enum store_op {
     STORE_STATE,   /* phase, counts, times and sheet of a job */
     STORE_ATTEMPT, /* attempt numbers of a task in flight */
     STORE_RECORD,  /* a settled task; its attempt row goes */
+    STORE_HISTORY, /* an attempt that gave no picture */
+    STORE_FORGET,  /* a record whose picture another job replaced */
+    STORE_REMOVE,  /* the job and all its rows, some of them later */
 };
 
 struct store_row {
@@ -57,17 +61,32 @@ struct store_row {
     const struct job *bundle; /* borrowed: see above */
     char *folder;             /* owned */
     int64_t submitted_ms;
-    /* STORE_STATE */
+    char *token; /* owned, may be NULL */
+    /* STORE_STATE, and the last three STORE_JOB */
     const char *state; /* static */
     char *sheet;       /* owned, may be NULL */
     uint64_t done, failed;
     int64_t finished_ms;
-    /* STORE_ATTEMPT */
+    char *reason; /* owned, may be NULL */
+    bool paused, force;
+    uint32_t priority;
+    /* STORE_ATTEMPT; STORE_HISTORY: index, attempts (the number), worker, finished_ms */
     uint64_t index;
     uint32_t attempts, tries, losses;
     char *worker; /* that holds the last attempt; "" when none does; owned */
+    /* STORE_HISTORY */
+    const char *code; /* static */
+    char *text;       /* owned */
+    int64_t started_ms;
     /* STORE_RECORD */
     struct record record;
+};
+
+/* Which tasks of a job are done again. */
+enum reopen {
+    REOPEN_MISSING, /* failures, and pictures whose file is gone */
+    REOPEN_FAILED,  /* failures alone: no file is looked for */
+    REOPEN_ALL
 };
 
 struct out {
@@ -80,8 +99,9 @@ struct out {
     struct delivery *delivery; /* OUT_WRITE */
     struct store_row row;      /* OUT_STORE */
     uint64_t request;          /* OUT_ANSWER */
-    enum msg_type answer;      /* OUT_ANSWER: MSG_RECORDS or MSG_FETCH */
-    uint64_t from;             /* OUT_ANSWER records */
+    enum msg_type answer;      /* OUT_ANSWER: MSG_RECORDS, _FETCH, _HISTORY or _CHECK */
+    enum reopen reopen;        /* OUT_REOPEN */
+    uint64_t from;             /* OUT_ANSWER records, check */
     uint32_t limit;
     enum log_level level; /* OUT_LOG */
     const char *event;    /* OUT_LOG: static word */

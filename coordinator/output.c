@@ -189,8 +189,9 @@ static int describe(const char *path, const struct buf *bytes, const char *task,
     if (!chunk || !task_equal(chunk, task))
         TRY(err_set(e, ERR_CONFLICT,
                     "'%s' is in the output folder already and is %s: move it away, or change "
-                    "output.path or the job's name",
-                    path, chunk ? "a picture of another task" : "no picture of this program"));
+                    "output.path or the job's name%s",
+                    path, chunk ? "a picture of another task" : "no picture of this program",
+                    chunk ? ", or submit with --force" : ""));
     TRY(hash_bytes(bytes->data, bytes->size, ret_found->sha256, e));
     TRY(record_picture(ret_found, path, "", text_or_empty(chunk, "device_class"),
                        text_or_empty(chunk, "precision"), e));
@@ -217,6 +218,18 @@ out:
     return rc == ERR_MISSING                     ? PROBE_FREE
            : rc == ERR_CONFLICT || rc == ERR_ARG ? PROBE_FOREIGN
                                                  : PROBE_BLOCKED;
+}
+
+bool output_is_ours(struct output *o, const char *path)
+{
+    struct buf bytes = {0};
+    json_t *chunk = NULL;
+
+    if (output_read(o, path, MSG_FRAME_MAX, &bytes, NULL) == 0)
+        chunk = litho_chunk(&bytes);
+    buf_done(&bytes);
+    json_decref(chunk);
+    return chunk != NULL;
 }
 
 /* Gives a temporary file its name. ERR_CONFLICT: the name is taken. */
@@ -305,7 +318,7 @@ int output_write(struct output *o, struct delivery *d, struct err *e)
                        d->record.sha256);
     if (!png_is_whole(d->png, d->png_size))
         return err_set(e, ERR_OUTPUT, "the result of %zu bytes is no PNG file", d->png_size);
-    rc = commit_file(o, d->path, hex, d->png, d->png_size, false, e);
+    rc = commit_file(o, d->path, hex, d->png, d->png_size, d->replace, e);
     if (rc == ERR_CONFLICT && output_has(o, d->path))
         rc = adopt(o, d, e);
 out:

@@ -33,10 +33,14 @@ const char *output_dir(const struct output *o);
 enum probe_answer output_probe(struct output *o, const char *path, const char *task,
                                struct record *ret_found, struct err *e);
 
+/* Whether a whole picture of this program is there, of whatever task. */
+bool output_is_ours(struct output *o, const char *path);
+
 /*
  * Checks the picture's hash, then commits it under d->path. A file there is adopted if its bytes or
- * its task are equal; d->record then describes that file. ERR_OUTPUT: the bytes are not what
- * their hash says or no PNG; ERR_CONFLICT: another file is there; ERR_IO: the disk refused.
+ * its task are equal, d->record then describes that file; with d->replace it is replaced.
+ * ERR_OUTPUT: the bytes are not what their hash says or no PNG; ERR_CONFLICT: another file is
+ * there; ERR_IO: the disk refused.
  */
 int output_write(struct output *o, struct delivery *d, struct err *e);
 

@@ -185,6 +185,13 @@ static int on_message(struct coord *c, const struct peer *peer, const struct msg
     case MSG_WORKERS:
     case MSG_RECORDS:
     case MSG_FETCH:
+    case MSG_PAUSE:
+    case MSG_RESUME:
+    case MSG_RETRY:
+    case MSG_REMOVE:
+    case MSG_DRAIN:
+    case MSG_HISTORY:
+    case MSG_CHECK:
         return on_request(c, peer, m, now_ms, o, e);
     default:
         return refuse(c, peer, ERR_INPUT, "only coordinators send this", now_ms, o, e);
@@ -236,6 +243,7 @@ static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err
             job_free(j->job);
             j->job = NULL;
             bits_done(&j->settled);
+            queue_done(&j->queue);
             j->sweep = false;
         }
         TRY(job_finish_if_over(c, j, now_ms, o, e));
@@ -334,6 +342,14 @@ static int restore_fields(struct job_entry *j, const struct restored *r, struct 
     j->sheet = r->sheet && r->sheet[0] ? strdup(r->sheet) : NULL;
     if (!j->folder || (r->sheet && r->sheet[0] && !j->sheet))
         return err_set(e, ERR_OOM, "no memory for a job");
+    if (r->token && r->token[0])
+        TRY(text_replace(&j->token, r->token, e));
+    if (r->reason && r->reason[0])
+        TRY(text_replace(&j->stop_reason, r->reason, e));
+    if (r->priority)
+        j->priority = r->priority;
+    j->paused = r->paused;
+    j->force = r->force;
     j->tasks = r->tasks;
     j->done = r->done;
     j->failed = r->failed;
@@ -357,7 +373,7 @@ int reactor_restore_attempts(struct coord *c, struct job_entry *j, const struct 
         struct run *run;
 
         if (a->index >= job_span(j->job) || job_excluded(j->job, a->index) ||
-            bits_has(&j->settled, a->index))
+            bits_has(&j->settled, a->index) || coord_task(c, j, a->index))
             continue;
         TRY(coord_task_add(c, j, a->index, &t, e));
         t->attempts = a->attempts;
@@ -391,6 +407,7 @@ int reactor_restore(struct coord *c, struct restored *r, int64_t now_ms, struct 
                                                                           : JOB_FAILED;
     }
     TRY(restore_fields(j, r, e));
+    j->leased_ms = now_ms;
     if (j->job)
         TRY(reactor_restore_attempts(c, j, r, now_ms, e));
 out:

@@ -42,8 +42,11 @@ struct restored {
     uint64_t number;
     char hash[HASH_HEX_SIZE];
     const char *name, *folder, *sheet, *state; /* borrowed during the event */
-    struct job *job;                           /* taken over by the reactor; NULL: over */
-    struct bits settled;                       /* taken over */
+    const char *token, *reason;                /* the same; NULL or "": none */
+    uint32_t priority;                         /* 0: what the bundle says */
+    bool paused, force;
+    struct job *job;     /* taken over by the reactor; NULL: over */
+    struct bits settled; /* taken over */
     uint64_t tasks, done, failed;
     int64_t submitted_ms, finished_ms;
     struct failure_note *failures; /* borrowed, ascending */

@@ -1,5 +1,5 @@
-/* Answers to clients: submit, list, status, cancel, workers, records, fetch. Part of the reactor.
- */
+/* Answers to clients: what they ask of jobs and workers. Part of the reactor; what they tell jobs
+ * and workers to do is controls.h's. */
 #ifndef COORDINATOR_REQUESTS_H
 #define COORDINATOR_REQUESTS_H
 
@@ -12,6 +12,17 @@ int on_opened(struct coord *c, const struct event *event, int64_t now_ms, struct
               struct err *e);
 int on_restored(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
                 struct err *e);
+
+/* Answers of type job, fleet and jobs. */
+int send_job(struct coord *c, const struct peer *peer, uint64_t request, const struct job_entry *j,
+             int64_t now_ms, struct outbox *o, struct err *e);
+int send_fleet(struct coord *c, const struct peer *peer, uint64_t request, int64_t now_ms,
+               struct outbox *o, struct err *e);
+int on_list(struct coord *c, const struct peer *peer, const struct msg_list *m, int64_t now_ms,
+            struct outbox *o, struct err *e);
+
+/* Has the job read back from the store; answered by EVENT_RESTORED. */
+int job_reopen(struct job_entry *j, enum reopen what, struct outbox *o, struct err *e);
 
 /* request: the one that fails, 0: none of them, the session is refused. */
 int send_error(struct outbox *o, const struct peer *peer, uint64_t request, const struct err *why,

@@ -129,7 +129,7 @@ out:
 /* A job's row; the strings are copied into text. */
 struct job_row {
     struct restored r;
-    char *name, *folder, *sheet, *state;
+    char *name, *folder, *sheet, *state, *token, *reason;
 };
 
 static void job_row_done(struct job_row *row)
@@ -138,6 +138,8 @@ static void job_row_done(struct job_row *row)
     free(row->folder);
     free(row->sheet);
     free(row->state);
+    free(row->token);
+    free(row->reason);
     restored_done(&row->r);
     *row = (struct job_row){0};
 }
@@ -151,7 +153,8 @@ static int job_row_read(struct store *s, uint64_t from, struct job_row *row, boo
 
     TRY(sql_prepare(s->db, &s->statements,
                     "SELECT number, hash, name, folder, state, tasks, done, failed, submitted_ms, "
-                    "finished_ms, sheet FROM jobs WHERE number >= ? ORDER BY number LIMIT 1",
+                    "finished_ms, sheet, token, reason, priority, paused, force FROM jobs "
+                    "WHERE number >= ? AND state <> 'removed' ORDER BY number LIMIT 1",
                     &q, e));
     sql_bind_int(&q, (int64_t)from);
     TRY(sql_step(&q, ret_found, e));
@@ -161,7 +164,9 @@ static int job_row_read(struct store *s, uint64_t from, struct job_row *row, boo
     row->folder = strdup(sql_get_text(&q, 3));
     row->state = strdup(sql_get_text(&q, 4));
     row->sheet = strdup(sql_get_text(&q, 10));
-    if (!row->name || !row->folder || !row->state || !row->sheet)
+    row->token = strdup(sql_get_text(&q, 11));
+    row->reason = strdup(sql_get_text(&q, 12));
+    if (!row->name || !row->folder || !row->state || !row->sheet || !row->token || !row->reason)
         TRY(err_set(e, ERR_OOM, "no memory for a job's row"));
     row->r = (struct restored){
         .number = (uint64_t)sql_get_int(&q, 0),
@@ -169,6 +174,11 @@ static int job_row_read(struct store *s, uint64_t from, struct job_row *row, boo
         .folder = row->folder,
         .state = row->state,
         .sheet = row->sheet,
+        .token = row->token,
+        .reason = row->reason,
+        .priority = (uint32_t)sql_get_int(&q, 13),
+        .paused = sql_get_int(&q, 14) != 0,
+        .force = sql_get_int(&q, 15) != 0,
         .tasks = (uint64_t)sql_get_int(&q, 5),
         .done = (uint64_t)sql_get_int(&q, 6),
         .failed = (uint64_t)sql_get_int(&q, 7),
@@ -192,9 +202,11 @@ int store_restore(struct store *s, int (*f)(void *user, struct restored *r, stru
 {
     struct job_row row = {0};
     uint64_t from = 0;
-    bool found;
+    bool found, more = true;
     int rc;
 
+    while (more) /* so that the numbers of removed jobs may be given again */
+        TRY(store_purge(s, 100000, &more, e));
     for (;;) {
         TRY(job_row_read(s, from, &row, &found, e));
         if (!found)
@@ -221,7 +233,7 @@ static int note_missing(void *user, const struct record *record, struct err *e)
 {
     struct missing *m = user;
 
-    if (!record->failed && !m->missing(m->user, record->path))
+    if (!record->failed && (!m->missing || !m->missing(m->user, record->path)))
         return 0;
     if (m->n == m->room) {
         size_t room = m->room ? m->room * 2 : 64;
@@ -236,7 +248,8 @@ static int note_missing(void *user, const struct record *record, struct err *e)
     return 0;
 }
 
-static int records_delete(struct store *s, uint64_t job, const struct missing *m, struct err *e)
+static int records_delete(struct store *s, uint64_t job, bool all, const struct missing *m,
+                          struct err *e)
 {
     struct sql q;
     int rc;
@@ -249,8 +262,15 @@ static int records_delete(struct store *s, uint64_t job, const struct missing *m
         sql_bind_int(&q, (int64_t)m->indices[i]);
         TRY(sql_finish(&q, e));
     }
-    TRY(sql_prepare(s->db, &s->statements, "UPDATE jobs SET state = 'running' WHERE number = ?", &q,
+    if (all) {
+        TRY(sql_prepare(s->db, &s->statements, "DELETE FROM records WHERE job = ?", &q, e));
+        sql_bind_int(&q, (int64_t)job);
+        TRY(sql_finish(&q, e));
+    }
+    TRY(sql_prepare(s->db, &s->statements,
+                    "UPDATE jobs SET state = 'running', force = force OR ? WHERE number = ?", &q,
                     e));
+    sql_bind_int(&q, all);
     sql_bind_int(&q, (int64_t)job);
     TRY(sql_finish(&q, e));
     TRY(settled_rebuild(s, job, e));
@@ -261,7 +281,8 @@ out:
     return rc;
 }
 
-int store_reopen(struct store *s, uint64_t job, bool (*missing)(void *user, const char *path),
+int store_reopen(struct store *s, uint64_t job, bool all,
+                 bool (*missing)(void *user, const char *path),
                  int (*f)(void *user, struct restored *r, struct err *e), void *user, struct err *e)
 {
     struct missing m = {.missing = missing, .user = user};
@@ -269,12 +290,14 @@ int store_reopen(struct store *s, uint64_t job, bool (*missing)(void *user, cons
     bool found;
     int rc;
 
-    TRY(store_records(s, job, 0, note_missing, &m, e));
+    if (!all)
+        TRY(store_records(s, job, 0, note_missing, &m, e));
     TRY(job_row_read(s, job, &row, &found, e));
     if (!found || row.r.number != job)
         TRY(err_set(e, ERR_MISSING, "no job %llu in the store", (unsigned long long)job));
-    if (m.n > 0)
-        TRY(records_delete(s, job, &m, e));
+    if (m.n > 0 || all)
+        TRY(records_delete(s, job, all, &m, e));
+    row.r.force |= all;
     TRY(load_whole(s, &row.r, e));
     TRY(f(user, &row.r, e));
 out:

@@ -1,14 +1,38 @@
 #include "coordinator/sched.h"
 
 #include "coordinator/attempts.h"
+#include "coordinator/tail.h"
 
 #define ADOPTIONS_MAX 64 /* tries of one worker per call: pictures found need no lease */
+
+/* A connected worker that takes leases. */
+static bool works(const struct worker *w)
+{
+    return !w->lost && !w->leaving;
+}
+
+/* Its budget is larger than one that was too small; without a budget that cannot be told. */
+static bool memory_fits(const struct task_entry *t, const struct worker *w)
+{
+    return t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over;
+}
 
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session)
 {
     for (size_t i = 0; i < c->n_workers; i++)
-        if (!c->workers[i]->lost && c->workers[i]->session != session &&
-            !task_refused_by(t, c->workers[i]->session))
+        if (works(c->workers[i]) && c->workers[i]->session != session &&
+            memory_fits(t, c->workers[i]) && !task_refused_by(t, c->workers[i]->session))
+            return true;
+    return false;
+}
+
+/* Whether a worker that is not blocked for it could take such a task. */
+static bool unblocked_elsewhere(const struct coord *c, const struct needs *n,
+                                const struct worker *w)
+{
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (c->workers[i] != w && works(c->workers[i]) &&
+            !block_holds(&c->workers[i]->blocks, n->model_key, n->pixels))
             return true;
     return false;
 }
@@ -39,56 +63,163 @@ static double step_growth(const struct task *task)
     return ratio > 1 ? ratio * ratio : 1;
 }
 
+int sched_describe(struct task_entry *t, struct task *ret_task, struct err *e)
+{
+    int rc = job_task(t->job->job, t->index, ret_task, e);
+
+    if (rc != 0)
+        return rc;
+    t->needs = needs_of(ret_task);
+    t->speed_key = speed_key(ret_task);
+    t->step_growth = step_growth(ret_task);
+    t->steps = ret_task->steps;
+    return 0;
+}
+
 static bool job_takes_leases(const struct job_entry *j, int64_t now_ms)
 {
-    return j->phase == JOB_RUNNING && !(j->wait_reason && now_ms < j->wait_until_ms);
+    return j->phase == JOB_RUNNING && !j->paused && !(j->wait_reason && now_ms < j->wait_until_ms);
 }
 
 /* Elsewhere first: a worker that failed the task gets it again only if there is no other. */
 static bool fits(const struct coord *c, const struct task_entry *t, const struct worker *w,
                  int64_t now_ms)
 {
-    if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms)
+    if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms || !memory_fits(t, w))
+        return false;
+    if (block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
+        unblocked_elsewhere(c, &t->needs, w))
         return false;
     if (!task_refused_by(t, w->session))
         return true;
     return !t->only_elsewhere && !sched_elsewhere(c, t, w->session);
 }
 
-/* The next task that nobody has touched, as an entry; NULL in ret_task: there is none. */
-static int untouched_next(struct coord *c, struct job_entry *j, struct task_entry **ret_task,
-                          struct err *e)
+/* Priority, and a step more for every SCHED_AGE_MS without a lease. */
+static int64_t urgency(const struct job_entry *j, int64_t now_ms)
 {
-    uint64_t span = job_span(j->job);
+    return j->priority + (now_ms - j->leased_ms) / SCHED_AGE_MS;
+}
+
+/* What the worker has ready is used there as long as others have not waited for too many leases. */
+static bool stays(const struct job_entry *j, const struct worker *w, uint64_t least)
+{
+    if (!w->resident.key || j->pass > least + SCHED_SLACK)
+        return false;
+    for (uint64_t i = 0; i < j->queue.groups.n; i++)
+        if (!j->queue.lots[i].over && j->queue.lots[i].needs.key == w->resident.key)
+            return true;
+    return false;
+}
+
+/* Whether a comes before b. */
+static bool sooner(const struct job_entry *a, const struct job_entry *b, const struct worker *w,
+                   uint64_t least, int64_t now_ms)
+{
+    bool first_a = queue_has_first(a), first_b = queue_has_first(b);
+    int64_t urgent_a = urgency(a, now_ms), urgent_b = urgency(b, now_ms);
+    bool stays_a, stays_b;
+
+    if (first_a != first_b)
+        return first_a;
+    if (urgent_a != urgent_b)
+        return urgent_a > urgent_b;
+    stays_a = stays(a, w, least);
+    stays_b = stays(b, w, least);
+    if (stays_a != stays_b)
+        return stays_a;
+    return a->pass != b->pass ? a->pass < b->pass : a->number < b->number;
+}
+
+static bool has_untouched(const struct job_entry *j, int64_t now_ms)
+{
+    return job_takes_leases(j, now_ms) && j->queue.left > 0;
+}
+
+/* The job whose turn it is, of those numbered differently from `tried`; NULL: none. */
+static struct job_entry *next_job(const struct coord *c, const struct worker *w, int64_t now_ms,
+                                  const uint64_t *tried, size_t n_tried)
+{
+    struct job_entry *best = NULL;
+    uint64_t least = UINT64_MAX;
+
+    for (size_t i = 0; i < c->n_jobs; i++)
+        if (has_untouched(c->jobs[i], now_ms) && c->jobs[i]->pass < least)
+            least = c->jobs[i]->pass;
+    for (size_t i = 0; i < c->n_jobs; i++) {
+        struct job_entry *j = c->jobs[i];
+        bool known = false;
+
+        for (size_t k = 0; k < n_tried; k++)
+            known |= tried[k] == j->number;
+        if (!known && has_untouched(j, now_ms) && (!best || sooner(j, best, w, least, now_ms)))
+            best = j;
+    }
+    return best;
+}
+
+/* The next task of the job that nobody has touched and this worker may have; NULL: none now. */
+static int take(struct coord *c, struct job_entry *j, const struct worker *w,
+                struct task_entry **ret_task, struct err *e)
+{
+    uint64_t lot;
+    int rc = 0;
 
     *ret_task = NULL;
-    if (j->cursor < j->settled.floor)
-        j->cursor = j->settled.floor;
-    for (;;) {
-        j->cursor = job_next(j->job, j->cursor);
-        if (j->cursor >= span)
-            return 0;
-        if (!bits_has(&j->settled, j->cursor) && !coord_task(c, j, j->cursor))
-            return coord_task_add(c, j, j->cursor++, ret_task, e);
-        j->cursor++;
+    if (queue_has_first(j) && w->blocks.n == 0)
+        TRY(queue_take_first(c, j, ret_task, e));
+    while (!*ret_task && j->queue.left) {
+        uint64_t k;
+
+        TRY(queue_lot(j, w, false, &lot, e));
+        if (lot == j->queue.groups.n) {
+            TRY(queue_lot(j, w, true, &lot, e));
+            if (lot == j->queue.groups.n || unblocked_elsewhere(c, &j->queue.lots[lot].needs, w))
+                break;
+        }
+        k = j->queue.lots[lot].k;
+        TRY(queue_take(c, j, lot, ret_task, e));
+        if (!*ret_task && !j->queue.lots[lot].over && j->queue.lots[lot].k == k)
+            break;
+        if (!*ret_task && !j->queue.lots[lot].over)
+            break; /* a long run of settled ones: more looks next time */
     }
+out:
+    return rc;
 }
 
 static int pick(struct coord *c, const struct worker *w, int64_t now_ms,
                 struct task_entry **ret_task, struct err *e)
 {
+    uint64_t tried[SCHED_JOBS_TRIED];
+    struct job_entry *j;
     int rc = 0;
 
     *ret_task = NULL;
     for (struct task_entry *t = c->ready_first; t; t = t->next) {
+        struct task task = {0};
+
+        if (!t->needs.model_key && job_takes_leases(t->job, now_ms)) {
+            TRY(sched_describe(t, &task, e));
+            task_done(&task);
+        }
         if (fits(c, t, w, now_ms)) {
             *ret_task = t;
             return 0;
         }
     }
-    for (size_t i = 0; i < c->n_jobs && rc == 0 && !*ret_task; i++)
-        if (job_takes_leases(c->jobs[i], now_ms))
-            rc = untouched_next(c, c->jobs[i], ret_task, e);
+    for (size_t n = 0; n < SCHED_JOBS_TRIED && !*ret_task; n++) {
+        j = next_job(c, w, now_ms, tried, n);
+        if (!j)
+            break;
+        tried[n] = j->number;
+        TRY(take(c, j, w, ret_task, e));
+    }
+    if (*ret_task) {
+        (*ret_task)->job->pass++;
+        (*ret_task)->job->leased_ms = now_ms;
+    }
+out:
     return rc;
 }
 
@@ -100,7 +231,7 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct
     struct out *out;
     int rc;
 
-    TRY(job_task(t->job->job, t->index, &task, e));
+    TRY(sched_describe(t, &task, e));
     TRY(job_path(t->job->job, t->index, &path, e));
     task_to_json(&task, &text);
     TRY(outbox_add(o, OUT_PROBE, &out, e));
@@ -112,9 +243,8 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct
         rc = err_set(e, ERR_OOM, "no memory for a lease");
         goto out;
     }
-    t->speed_key = speed_key(&task);
-    t->step_growth = step_growth(&task);
     t->probe_session = w->session;
+    w->resident = t->needs;
     w->credits--;
     task_to(c, t, TASK_PROBING);
 out:
@@ -124,18 +254,75 @@ out:
     return rc;
 }
 
+/* Tasks that no worker has yet are fewer than the workers: the end of the work. */
+static bool is_tail(const struct coord *c)
+{
+    uint64_t left = 0;
+
+    for (size_t i = 0; i < c->n_jobs; i++) {
+        const struct job_entry *j = c->jobs[i];
+
+        if (j->phase == JOB_RUNNING && !j->paused)
+            left += j->tasks - j->done - j->failed - j->running;
+    }
+    return left < c->n_workers;
+}
+
+/* The fastest first; those without a known pace between. */
+static int by_pace(const void *a, const void *b)
+{
+    double x = (*(struct worker *const *)a)->pace_ms, y = (*(struct worker *const *)b)->pace_ms;
+
+    return (x > y) - (x < y);
+}
+
+/* In the tail, idle workers choose first, the fastest of them before the others. */
+static int tail_schedule(struct coord *c, int64_t now_ms, struct outbox *o, bool *ret_gave,
+                         struct err *e)
+{
+    struct worker **idle = calloc(c->n_workers ? c->n_workers : 1, sizeof *idle);
+    struct task_entry *t;
+    size_t n = 0;
+    int rc = 0;
+
+    if (!idle)
+        return err_set(e, ERR_OOM, "no memory for a list of workers");
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (works(c->workers[i]) && c->workers[i]->credits && c->workers[i]->n_tasks == 0)
+            idle[n++] = c->workers[i];
+    qsort(idle, n, sizeof *idle, by_pace);
+    for (size_t i = 0; i < n; i++) {
+        if (!idle[i]->credits)
+            continue;
+        TRY(pick(c, idle[i], now_ms, &t, e));
+        if (!t)
+            TRY(tail_speculate(c, idle[i], now_ms, o, ret_gave, e));
+        if (!t)
+            continue;
+        TRY(probe(c, idle[i], t, o, e));
+        *ret_gave = true;
+    }
+out:
+    free(idle);
+    return rc;
+}
+
 int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
 {
     bool gave = true;
     int rc = 0;
 
+    for (size_t i = 0; i < c->n_jobs; i++)
+        TRY(job_stop_if_due(c, c->jobs[i], now_ms, o, e));
     /* One lease each per round, so that a short job spreads over the workers. */
     for (int round = 0; gave && round < ADOPTIONS_MAX; round++) {
         gave = false;
+        if (is_tail(c))
+            TRY(tail_schedule(c, now_ms, o, &gave, e));
         for (size_t i = 0; i < c->n_workers; i++) {
             struct task_entry *t;
 
-            if (c->workers[i]->lost || !c->workers[i]->credits)
+            if (!works(c->workers[i]) || !c->workers[i]->credits)
                 continue;
             TRY(pick(c, c->workers[i], now_ms, &t, e));
             if (!t)
@@ -148,8 +335,8 @@ out:
     return rc;
 }
 
-static int lease(struct coord *c, struct worker *w, struct task_entry *t, const char *task,
-                 int64_t now_ms, struct outbox *o, struct err *e)
+int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const char *task,
+                int64_t now_ms, struct outbox *o, struct err *e)
 {
     struct msg m = {.type = MSG_LEASE, .lease = {.task = task}};
     struct run *r;
@@ -195,7 +382,7 @@ int on_probed(struct coord *c, const struct event *event, int64_t now_ms, struct
     if (!t || t->phase != TASK_PROBING)
         return 0;
     if (event->probe == PROBE_FREE && w && t->n_runs == 0)
-        return lease(c, w, t, event->text, now_ms, o, e);
+        return sched_lease(c, w, t, event->text, now_ms, o, e);
     if (w)
         w->credits++;
     if (event->probe == PROBE_OURS) {

@@ -124,6 +124,20 @@ out:
     return rc;
 }
 
+int settled_unnote(struct store *s, uint64_t job, uint64_t index, struct err *e)
+{
+    uint64_t bit = index % BITS_PAGE;
+    struct settled_page *p;
+    int rc;
+
+    TRY(page_of(s, job, index / BITS_PAGE, &p, e));
+    p->bits[bit / 8] &= (unsigned char)~(1 << bit % 8);
+    p->done--;
+    p->dirty = true;
+out:
+    return rc;
+}
+
 int settled_flush(struct store *s, struct err *e)
 {
     int rc = 0;

@@ -32,6 +32,9 @@ struct settled {
 /* A record was inserted, within the transaction. */
 int settled_note(struct store *s, uint64_t job, uint64_t index, bool failed, struct err *e);
 
+/* A picture's record was deleted, within the transaction. */
+int settled_unnote(struct store *s, uint64_t job, uint64_t index, struct err *e);
+
 /* Writes what changed; the transaction goes on. */
 int settled_flush(struct store *s, struct err *e);
 

@@ -76,6 +76,7 @@ int store_open(const char *state_dir, struct store **ret_store, struct err *e)
     if (!s)
         return err_set(e, ERR_OOM, "no memory for the store");
     s->lock = -1;
+    s->purge = true;
     TRY(state_lock(state_dir, &s->lock, e));
     TRY(database_open(state_dir, &s->db, e));
     TRY(migrate(s, e));
@@ -151,7 +152,8 @@ static int apply_job(struct store *s, const struct store_row *row, struct err *e
 
     TRY(sql_prepare(s->db, &s->statements,
                     "INSERT INTO jobs (number, hash, name, folder, state, tasks, submitted_ms, "
-                    "bundle) VALUES (?, ?, ?, ?, 'running', ?, ?, ?)",
+                    "bundle, token, priority, paused, force) "
+                    "VALUES (?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?)",
                     &q, e));
     sql_bind_int(&q, (int64_t)row->job);
     sql_bind_text(&q, job_hash(row->bundle));
@@ -160,6 +162,10 @@ static int apply_job(struct store *s, const struct store_row *row, struct err *e
     sql_bind_int(&q, (int64_t)job_count(row->bundle));
     sql_bind_int(&q, row->submitted_ms);
     sql_bind_blob(&q, bundle, size);
+    sql_bind_text(&q, row->token ? row->token : "");
+    sql_bind_int(&q, row->priority);
+    sql_bind_int(&q, row->paused);
+    sql_bind_int(&q, row->force);
     TRY(sql_finish(&q, e));
 out:
     return rc;
@@ -171,14 +177,18 @@ static int apply_state(struct store *s, const struct store_row *row, struct err 
     int rc;
 
     TRY(sql_prepare(s->db, &s->statements,
-                    "UPDATE jobs SET state = ?, done = ?, failed = ?, finished_ms = ?, sheet = ? "
-                    "WHERE number = ?",
+                    "UPDATE jobs SET state = ?, done = ?, failed = ?, finished_ms = ?, sheet = ?, "
+                    "reason = ?, paused = ?, force = ?, priority = ? WHERE number = ?",
                     &q, e));
     sql_bind_text(&q, row->state);
     sql_bind_int(&q, (int64_t)row->done);
     sql_bind_int(&q, (int64_t)row->failed);
     sql_bind_int(&q, row->finished_ms);
     sql_bind_text(&q, row->sheet ? row->sheet : "");
+    sql_bind_text(&q, row->reason ? row->reason : "");
+    sql_bind_int(&q, row->paused);
+    sql_bind_int(&q, row->force);
+    sql_bind_int(&q, row->priority);
     sql_bind_int(&q, (int64_t)row->job);
     TRY(sql_finish(&q, e));
 out:
@@ -242,6 +252,157 @@ out:
     return rc;
 }
 
+static int apply_history(struct store *s, const struct store_row *row, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "INSERT OR REPLACE INTO history (job, task_index, attempt, worker, code, text, "
+                    "started_ms, ended_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_int(&q, (int64_t)row->index);
+    sql_bind_int(&q, row->attempts);
+    sql_bind_text(&q, row->worker);
+    sql_bind_text(&q, row->code);
+    sql_bind_text(&q, row->text);
+    sql_bind_int(&q, row->started_ms);
+    sql_bind_int(&q, row->finished_ms);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+static int apply_forget(struct store *s, const struct store_row *row, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements, "DELETE FROM records WHERE job = ? AND task_index = ?",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_int(&q, (int64_t)row->index);
+    TRY(sql_finish(&q, e));
+    if (sqlite3_changes(s->db) > 0)
+        TRY(settled_unnote(s, row->job, row->index, e));
+out:
+    return rc;
+}
+
+/* The row stays without a name until store_purge has taken what belongs to it. */
+static int apply_remove(struct store *s, const struct store_row *row, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "UPDATE jobs SET state = 'removed', hash = number || ':', "
+                    "folder = number || ':', token = '' WHERE number = ?",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    TRY(sql_finish(&q, e));
+    s->purge = true;
+out:
+    return rc;
+}
+
+static int purge_from(struct store *s, const char *text, int64_t job, uint32_t limit, int *ret_n,
+                      struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements, text, &q, e));
+    sql_bind_int(&q, job);
+    sql_bind_int(&q, job);
+    sql_bind_int(&q, limit);
+    TRY(sql_finish(&q, e));
+    *ret_n = sqlite3_changes(s->db);
+out:
+    return rc;
+}
+
+#define PURGE(table)                                                                               \
+    "DELETE FROM " table " WHERE job = ? AND task_index IN (SELECT task_index FROM " table         \
+    " WHERE job = ? LIMIT ?)"
+
+static int purge_some(struct store *s, int64_t job, uint32_t limit, struct err *e)
+{
+    static const char *const texts[] = {PURGE("records"), PURGE("attempts"), PURGE("history")};
+    struct sql q;
+    int rc, n;
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        TRY(purge_from(s, texts[i], job, limit, &n, e));
+        if (n > 0)
+            return 0;
+    }
+    TRY(sql_prepare(s->db, &s->statements, "DELETE FROM settled WHERE job = ?", &q, e));
+    sql_bind_int(&q, job);
+    TRY(sql_finish(&q, e));
+    TRY(sql_prepare(s->db, &s->statements, "DELETE FROM jobs WHERE number = ?", &q, e));
+    sql_bind_int(&q, job);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+int store_purge(struct store *s, uint32_t limit, bool *ret_more, struct err *e)
+{
+    int64_t job = 0;
+    int rc = 0;
+
+    *ret_more = s->purge;
+    if (!s->purge)
+        return 0;
+    TRY(sql_int(s->db, "SELECT COALESCE(MIN(number), 0) FROM jobs WHERE state = 'removed'", &job,
+                e));
+    s->purge = *ret_more = job != 0;
+    if (!job)
+        return 0;
+    TRY(store_begin(s, e));
+    TRY(purge_some(s, job, limit, e));
+    TRY(store_commit(s, e));
+out:
+    if (rc != 0)
+        store_rollback(s);
+    return rc;
+}
+
+int store_history(struct store *s, uint64_t job, uint64_t index,
+                  int (*f)(void *user, const struct history_row *row, struct err *e), void *user,
+                  struct err *e)
+{
+    struct sql q = {0};
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT attempt, worker, code, text, started_ms, ended_ms FROM history "
+                    "WHERE job = ? AND task_index = ? ORDER BY attempt",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)job);
+    sql_bind_int(&q, (int64_t)index);
+    for (;;) {
+        struct history_row h;
+
+        TRY(sql_step(&q, &row, e));
+        if (!row)
+            break;
+        h = (struct history_row){.attempt = (uint32_t)sql_get_int(&q, 0),
+                                 .worker = sql_get_text(&q, 1),
+                                 .code = sql_get_text(&q, 2),
+                                 .text = sql_get_text(&q, 3),
+                                 .started_ms = sql_get_int(&q, 4),
+                                 .ended_ms = sql_get_int(&q, 5)};
+        TRY(f(user, &h, e));
+    }
+out:
+    sql_reset(&q);
+    return rc;
+}
+
 int store_apply(struct store *s, const struct store_row *row, struct err *e)
 {
     switch (row->op) {
@@ -253,6 +414,12 @@ int store_apply(struct store *s, const struct store_row *row, struct err *e)
         return apply_attempt(s, row, e);
     case STORE_RECORD:
         return apply_record(s, row, e);
+    case STORE_HISTORY:
+        return apply_history(s, row, e);
+    case STORE_FORGET:
+        return apply_forget(s, row, e);
+    case STORE_REMOVE:
+        return apply_remove(s, row, e);
     }
     return err_set(e, ERR_INTERNAL, "row of kind %d", (int)row->op);
 }

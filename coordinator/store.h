@@ -53,10 +53,12 @@ int store_restore(struct store *s, int (*f)(void *user, struct restored *r, stru
                   void *user, struct err *e);
 
 /*
- * Reads one job that is over as if it were not: failures and pictures for which `missing` says true
- * are deleted, so that they are done again. Runs in a transaction of its own. Then calls f.
+ * Reads one job as if it were not over: failures and pictures for which `missing` says true (NULL:
+ * none) are deleted, or with `all` everything, so that they are done again. Runs in a transaction
+ * of its own: no row of the job may wait for a commit. Then calls f.
  */
-int store_reopen(struct store *s, uint64_t job, bool (*missing)(void *user, const char *path),
+int store_reopen(struct store *s, uint64_t job, bool all,
+                 bool (*missing)(void *user, const char *path),
                  int (*f)(void *user, struct restored *r, struct err *e), void *user,
                  struct err *e);
 
@@ -72,6 +74,21 @@ int store_record(struct store *s, uint64_t job, uint64_t index, struct record *r
 
 /* Pictures recorded for a job. */
 int store_count_done(struct store *s, uint64_t job, uint64_t *ret_n, struct err *e);
+
+/* An attempt that gave no picture; strings are borrowed during the call. */
+struct history_row {
+    uint32_t attempt;
+    const char *worker, *code, *text;
+    int64_t started_ms, ended_ms; /* wall clock; started 0 unknown */
+};
+
+/* Of one task, in order of their numbers; stops at f's first error. */
+int store_history(struct store *s, uint64_t job, uint64_t index,
+                  int (*f)(void *user, const struct history_row *row, struct err *e), void *user,
+                  struct err *e);
+
+/* Deletes about `limit` rows of removed jobs, in a transaction of its own. ret_more: call again. */
+int store_purge(struct store *s, uint32_t limit, bool *ret_more, struct err *e);
 
 /* The bundle of a job, loaded. */
 int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e);

@@ -11,6 +11,7 @@ struct store {
     int lock; /* descriptor of STATE/lock */
     struct sql_cache statements;
     struct settled settled;
+    bool purge; /* there may be rows of removed jobs */
 };
 
 #endif

@@ -81,6 +81,10 @@ int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
     t->job = j;
     t->index = index;
     t->phase = TASK_READY;
+    if (j->queue.lots) {
+        t->lot = groups_of(&j->queue.groups, index);
+        j->queue.lots[t->lot].in_flight++;
+    }
     at = bucket(c, j->number, index);
     t->chain = c->buckets[at];
     c->buckets[at] = t;
@@ -103,6 +107,8 @@ void coord_task_remove(struct coord *c, struct task_entry *t)
     while (*link != t)
         link = &(*link)->chain;
     *link = t->chain;
+    if (t->job->queue.lots)
+        t->job->queue.lots[t->lot].in_flight--;
     c->n_tasks--;
     free(t->fail_code);
     free(t->fail_text);

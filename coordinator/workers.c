@@ -52,6 +52,7 @@ static void worker_free(struct worker *w)
     free(w->device_class);
     free(w->software);
     free(w->tasks);
+    blocks_done(&w->blocks);
     free(w);
 }
 
@@ -141,33 +142,39 @@ void coord_client_remove(struct coord *c, struct client *client)
     *client = c->clients[--c->n_clients];
 }
 
-static struct speed *speed_find(const struct worker *w, uint64_t key)
+static struct speed *speed_find(const struct speeds *s, uint64_t key)
 {
-    for (size_t i = 0; i < w->n_speeds; i++)
-        if (w->speeds[i].key == key)
-            return (struct speed *)&w->speeds[i];
+    for (size_t i = 0; i < s->n; i++)
+        if (s->at[i].key == key)
+            return (struct speed *)&s->at[i];
     return NULL;
 }
 
-void speed_learn(struct worker *w, uint64_t key, double step_ms)
+void speed_learn(struct speeds *s, uint64_t key, double ms)
 {
-    struct speed *s = speed_find(w, key);
+    struct speed *known = speed_find(s, key);
 
-    if (!s && w->n_speeds < COORD_SPEEDS_MAX) {
-        s = &w->speeds[w->n_speeds++];
-    } else if (!s) {
-        memmove(w->speeds, w->speeds + 1, (COORD_SPEEDS_MAX - 1) * sizeof *w->speeds);
-        s = &w->speeds[COORD_SPEEDS_MAX - 1];
-    } else {
-        s->step_ms += 0.2 * (step_ms - s->step_ms);
+    if (known) {
+        known->step_ms += 0.2 * (ms - known->step_ms);
         return;
     }
-    *s = (struct speed){.key = key, .step_ms = step_ms};
+    if (s->n == COORD_SPEEDS_MAX)
+        memmove(s->at, s->at + 1, --s->n * sizeof *s->at);
+    s->at[s->n++] = (struct speed){.key = key, .step_ms = ms};
 }
 
-double speed_step_ms(const struct worker *w, uint64_t key)
+double speed_ms(const struct speeds *s, uint64_t key)
 {
-    const struct speed *s = speed_find(w, key);
+    const struct speed *known = speed_find(s, key);
 
-    return s ? s->step_ms : 0;
+    return known ? known->step_ms : 0;
+}
+
+uint64_t peer_hash(const struct peer *peer)
+{
+    uint64_t x = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < peer->size; i++)
+        x = (x ^ peer->id[i]) * UINT64_C(0x100000001b3);
+    return x;
 }

@@ -75,7 +75,17 @@
     X(MSG_RECORDS, "records", records)       /* C > S */                                           \
     X(MSG_PAGE, "page", page)                /* S > C: records */                                  \
     X(MSG_FETCH, "fetch", fetch)             /* C > S */                                           \
-    X(MSG_PICTURE, "picture", picture)       /* S > C */
+    X(MSG_PICTURE, "picture", picture)       /* S > C */                                           \
+    X(MSG_LEAVE, "leave", leave)             /* S > W: take no more, finish, say bye */            \
+    X(MSG_PAUSE, "pause", pause)             /* C > S; answered by job, as the next three */       \
+    X(MSG_RESUME, "resume", resume)          /* C > S */                                           \
+    X(MSG_RETRY, "retry", retry)             /* C > S */                                           \
+    X(MSG_REMOVE, "remove", remove)          /* C > S */                                           \
+    X(MSG_DRAIN, "drain", drain)             /* C > S; answered by fleet */                        \
+    X(MSG_HISTORY, "history", history)       /* C > S */                                           \
+    X(MSG_ATTEMPTS, "attempts", attempts)    /* S > C: of one task */                              \
+    X(MSG_CHECK, "check", check)             /* C > S */                                           \
+    X(MSG_CHECKED, "checked", checked)       /* S > C: files compared with their records */
 
 #define X(id, name, member) id,
 enum msg_type { MSG_TABLE(X) MSG_TYPE_COUNT };
@@ -176,6 +186,9 @@ struct msg_submit {
     uint64_t request;   /* echoed in the answer; not 0 */
     const void *bundle; /* jobs/SPEC.md, "The bundle" */
     size_t bundle_size; /* <= JOB_BUNDLE_MAX */
+    const char *token;  /* "": none. A second submit with it names the first one's job */
+    uint32_t priority;  /* 1..100; 0: what the bundle says */
+    bool force;         /* render again what is there */
 };
 
 struct msg_submitted {
@@ -195,7 +208,8 @@ struct msg_list {
 struct job_summary {
     char job[HASH_HEX_SIZE];
     const char *name;
-    const char *state; /* "queued", "running", "finishing", "done", "failed", "cancelled" */
+    const char
+        *state; /* "queued", "running", "paused", "finishing", "done", "failed", "cancelled" */
     uint64_t tasks, pending, running, done, failed;
     uint64_t submitted_ms; /* wall clock, ms since 1970 */
     uint64_t finished_ms;  /* 0 while it runs */
@@ -203,6 +217,8 @@ struct job_summary {
     double eta_seconds;    /* negative: unknown */
     const char *folder;    /* where index.jsonl and the sheet are, absolute, on the coordinator */
     const char *sheet;     /* path of the contact sheet, "" if none (yet) */
+    uint32_t priority;     /* 1..100 */
+    const char *reason;    /* why the job waits, or was stopped; "" */
 };
 
 struct msg_jobs {
@@ -245,16 +261,77 @@ struct msg_cancel {
     const char *job; /* as in status */
 };
 
+struct msg_retry {
+    uint64_t request;
+    const char *job;
+    bool failed; /* only what failed; else also pictures whose file is gone */
+};
+
+struct msg_drain {
+    uint64_t request;
+    const char *worker; /* its name; all of that name */
+};
+
+struct msg_history {
+    uint64_t request;
+    const char *job;
+    uint64_t index;
+};
+
+/* One attempt of a task. */
+struct attempt_row {
+    uint32_t attempt;
+    const char *worker;
+    const char *code; /* "" while it runs; "done": the picture; else how it ended */
+    const char *text;
+    uint64_t started_ms; /* wall clock, ms since 1970; 0 unknown */
+    uint64_t ended_ms;   /* 0: it runs */
+};
+
+struct msg_attempts {
+    uint64_t request;
+    uint64_t index;
+    const char *state; /* "pending", "running", "done", "failed" */
+    struct attempt_row *attempts;
+    size_t n_attempts;
+};
+
+struct msg_check {
+    uint64_t request;
+    const char *job;
+    uint64_t from;
+    uint32_t limit; /* records looked at, 1..MSG_PAGE_MAX; fewer if files are large */
+};
+
+struct bad_file {
+    uint64_t index;
+    const char *path, *text;
+};
+
+struct msg_checked {
+    uint64_t request;
+    uint64_t files; /* compared */
+    uint64_t next;  /* `from` of the next page, 0: that was all */
+    struct bad_file *bad;
+    size_t n_bad;
+};
+
 struct msg_request_only {
     uint64_t request;
 };
 
 struct worker_row {
     const char *name, *device, *device_class, *software;
-    const char *state;     /* "idle", "busy", "lost" */
+    const char *state;     /* "idle", "busy", "leaving", "lost" */
     uint64_t done, failed; /* attempts since it joined */
     uint64_t connected_ms; /* age */
     uint64_t silent_ms;    /* since its last frame */
+    struct block_row {
+        const char *model, *code;
+        uint64_t pixels; /* of a picture: only that many and more; 0: all */
+        uint32_t tasks;  /* failed */
+    } * blocks;
+    size_t n_blocks;
     struct running_task *running;
     size_t n_running;
 };
@@ -334,6 +411,14 @@ struct msg {
         struct msg_page page;
         struct msg_fetch fetch;
         struct msg_picture picture;
+        struct msg_ping leave;
+        struct msg_cancel pause, resume, remove;
+        struct msg_retry retry;
+        struct msg_drain drain;
+        struct msg_history history;
+        struct msg_attempts attempts;
+        struct msg_check check;
+        struct msg_checked checked;
     };
     void *pool; /* owned by a decoded message: its strings and arrays; NULL in one to encode */
 };

@@ -37,6 +37,11 @@
         AT(member), .kind = FIELD_LIST, .max = (high), .rows = &(table),                           \
                     .count_offset = offsetof(struct ROW, n_##member)                               \
     }
+#define OPTIONAL_LIST(member, high, table)                                                         \
+    {                                                                                              \
+        AT(member), .kind = FIELD_LIST, .max = (high), .rows = &(table), .optional = true,         \
+                    .count_offset = offsetof(struct ROW, n_##member)                               \
+    }
 #define OPTIONAL_UINT32(member)                                                                    \
     {                                                                                              \
         AT(member), .kind = FIELD_UINT32, .max = UINT32_MAX, .optional = true                      \
@@ -184,7 +189,13 @@ TABLE(revoke);
 #undef ROW
 
 #define ROW msg_submit
-static const struct field submit_at[] = {REQUEST, BYTES(bundle, MSG_BUNDLE_MAX)};
+static const struct field submit_at[] = {
+    REQUEST,
+    BYTES(bundle, MSG_BUNDLE_MAX),
+    OPTIONAL_STRING(token, MSG_NAME_MAX),
+    OPTIONAL_UINT32(priority),
+    OPTIONAL_BOOL(force),
+};
 TABLE(submit);
 #undef ROW
 
@@ -223,6 +234,8 @@ static const struct field summary_at[] = {
     OPTIONAL_REAL(eta_seconds),
     PROSE(folder, MSG_STRING_MAX),
     PROSE(sheet, MSG_STRING_MAX),
+    OPTIONAL_UINT32(priority),
+    PROSE(reason, MSG_STRING_MAX),
 };
 TABLE(summary);
 #undef ROW
@@ -293,6 +306,16 @@ static const struct field workers_at[] = {REQUEST};
 TABLE(workers);
 #undef ROW
 
+#define ROW block_row
+static const struct field block_at[] = {
+    PROSE(model, MSG_STRING_MAX),
+    STRING(code, 1, MSG_NAME_MAX),
+    OPTIONAL_UINT64(pixels),
+    OPTIONAL_UINT32(tasks),
+};
+TABLE(block);
+#undef ROW
+
 #define ROW worker_row
 static const struct field worker_at[] = {
     STRING(name, 0, MSG_NAME_MAX),
@@ -305,6 +328,7 @@ static const struct field worker_at[] = {
     UINT64(connected_ms, 0, UINT64_MAX),
     UINT64(silent_ms, 0, UINT64_MAX),
     LIST(running, MSG_PAGE_MAX, running),
+    OPTIONAL_LIST(blocks, MSG_PAGE_MAX, block),
 };
 TABLE(worker);
 #undef ROW
@@ -375,9 +399,89 @@ static const struct field picture_at[] = {
 TABLE(picture);
 #undef ROW
 
-#define ping nothing
-#define pong nothing
-#define bye  nothing
+#define pause  cancel
+#define resume cancel
+#define remove cancel
+
+#define ROW msg_retry
+static const struct field retry_at[] = {
+    REQUEST,
+    STRING(job, 1, MSG_NAME_MAX),
+    OPTIONAL_BOOL(failed),
+};
+TABLE(retry);
+#undef ROW
+
+#define ROW msg_drain
+static const struct field drain_at[] = {REQUEST, STRING(worker, 1, MSG_NAME_MAX)};
+TABLE(drain);
+#undef ROW
+
+#define ROW msg_history
+static const struct field history_at[] = {
+    REQUEST,
+    STRING(job, 1, MSG_NAME_MAX),
+    UINT64(index, 0, INDEX_MAX),
+};
+TABLE(history);
+#undef ROW
+
+#define ROW attempt_row
+static const struct field attempt_at[] = {
+    UINT32(attempt, 0, UINT32_MAX),      PROSE(worker, MSG_NAME_MAX),
+    OPTIONAL_STRING(code, MSG_NAME_MAX), PROSE(text, MSG_STRING_MAX),
+    OPTIONAL_UINT64(started_ms),         OPTIONAL_UINT64(ended_ms),
+};
+TABLE(attempt);
+#undef ROW
+
+#define ROW msg_attempts
+static const struct field attempts_at[] = {
+    REQUEST,
+    UINT64(index, 0, INDEX_MAX),
+    STRING(state, 1, MSG_NAME_MAX),
+    LIST(attempts, MSG_PAGE_MAX, attempt),
+};
+TABLE(attempts);
+#undef ROW
+
+#define ROW msg_check
+static const struct field check_at[] = {
+    REQUEST,
+    STRING(job, 1, MSG_NAME_MAX),
+    {.key = "from",
+     .kind = FIELD_UINT64,
+     .max = INDEX_MAX,
+     .offset = offsetof(struct msg_check, from),
+     .optional = true},
+    UINT32(limit, 1, MSG_PAGE_MAX),
+};
+TABLE(check);
+#undef ROW
+
+#define ROW bad_file
+static const struct field bad_at[] = {
+    UINT64(index, 0, INDEX_MAX),
+    PROSE(path, MSG_STRING_MAX),
+    PROSE(text, MSG_STRING_MAX),
+};
+TABLE(bad);
+#undef ROW
+
+#define ROW msg_checked
+static const struct field checked_at[] = {
+    REQUEST,
+    UINT64(files, 0, UINT64_MAX),
+    UINT64(next, 0, UINT64_MAX),
+    LIST(bad, MSG_PAGE_MAX, bad),
+};
+TABLE(checked);
+#undef ROW
+
+#define leave nothing
+#define ping  nothing
+#define pong  nothing
+#define bye   nothing
 
 const struct fields *msg_fields(enum msg_type type)
 {

@@ -402,7 +402,7 @@ static void a_refusing_disk_makes_the_job_wait_and_loses_nothing(void **state)
     say(t, "client", &status);
     assert_true(sent(t, "client", MSG_JOB, 0, &m));
     assert_string_equal(m.job.failures[0].text, "the disk's text");
-    assert_string_equal(m.job.summary.state, "running");
+    assert_string_equal(m.job.summary.state, "waiting");
     msg_done(&m);
     tick(t, 3000);
     assert_int_equal(logged(t, "job_waits"), 1);

@@ -179,12 +179,12 @@ static void reopening_forgets_failures_and_missing_pictures(void **state)
     settle(s, 1, true);
     settle(s, 2, false);
     apply(s, (struct store_row){.op = STORE_STATE, .job = 1, .state = "failed", .done = 2});
-    MUST(store_reopen(s, 1, none_missing, look, &seen, e));
+    MUST(store_reopen(s, 1, false, none_missing, look, &seen, e));
     assert_true(seen.loaded);
     assert_int_equal(seen.done, 2);
     assert_int_equal(seen.failed, 0);
     assert_int_equal(seen.floor, 1);
-    MUST(store_reopen(s, 1, all_missing, look, &seen, e));
+    MUST(store_reopen(s, 1, false, all_missing, look, &seen, e));
     assert_int_equal(seen.done, 0);
     store_close(s);
     job_free(job);

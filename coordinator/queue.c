@@ -1,0 +1,187 @@
+#include "coordinator/queue.h"
+
+#include "coordinator/coord.h"
+
+#define FNV_START UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
+int queue_open(struct queue *q, const struct job *job, struct err *e)
+{
+    queue_done(q);
+    job_groups(job, &q->groups);
+    q->lots = calloc(q->groups.n, sizeof *q->lots);
+    if (!q->lots)
+        return err_set(e, ERR_OOM, "no memory for a job's queue");
+    q->left = q->groups.n;
+    return 0;
+}
+
+void queue_done(struct queue *q)
+{
+    free(q->lots);
+    *q = (struct queue){0};
+}
+
+void queue_rewind(struct queue *q)
+{
+    for (uint64_t i = 0; i < q->groups.n; i++) {
+        q->lots[i].k = 0;
+        q->lots[i].over = false;
+    }
+    q->left = q->groups.n;
+    q->previewed = q->preview_at = 0;
+}
+
+static uint64_t mix_text(uint64_t x, const char *text)
+{
+    for (const char *p = text ? text : ""; *p; p++)
+        x = (x ^ (unsigned char)*p) * FNV_PRIME;
+    return (x ^ 0xff) * FNV_PRIME;
+}
+
+static uint64_t mix(uint64_t x, uint64_t value)
+{
+    for (int i = 0; i < 8; i++, value >>= 8)
+        x = (x ^ (value & 0xff)) * FNV_PRIME;
+    return x;
+}
+
+/* The `<lora:...>` of a prompt, in their order. */
+static uint64_t mix_loras(uint64_t x, const char *prompt)
+{
+    for (const char *p = prompt; (p = strstr(p, "<lora:")); p++)
+        for (const char *c = p; *c && *c != '>'; c++)
+            x = (x ^ (unsigned char)*c) * FNV_PRIME;
+    return x;
+}
+
+struct needs needs_of(const struct task *task)
+{
+    struct needs n = {0};
+    int64_t width, height;
+    uint64_t x = FNV_START;
+
+    task_size(task, &width, &height);
+    n.pixels = (uint64_t)width * (uint64_t)height;
+    x = mix_text(x, task->model);
+    x = mix_text(x, task->model_config);
+    x = mix_text(x, task->vae);
+    n.model_key = mix(x, (uint64_t)task->precision) | 1;
+    x = mix_loras(n.model_key, task->prompt);
+    x = mix(x, (uint64_t)task->width << 32 | (uint32_t)task->height);
+    n.key = mix(x, n.pixels) | 1;
+    return n;
+}
+
+int queue_needs(struct job_entry *j, uint64_t lot, struct needs *ret_needs, struct err *e)
+{
+    struct lot *l = &j->queue.lots[lot];
+    struct task task = {0};
+    int rc = 0;
+
+    if (!l->needs.model_key) {
+        TRY(job_task(j->job, groups_index(&j->queue.groups, lot, 0), &task, e));
+        l->needs = needs_of(&task);
+    }
+    *ret_needs = l->needs;
+out:
+    task_done(&task);
+    return rc;
+}
+
+/* How well a lot suits: smaller is better. */
+static uint64_t lot_cost(const struct lot *l, const struct worker *w)
+{
+    if (l->needs.key == w->resident.key)
+        return 0;
+    return (l->needs.model_key == w->resident.model_key ? 1 : UINT64_C(1) << 32) + l->in_flight;
+}
+
+int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
+              struct err *e)
+{
+    uint64_t best = j->queue.groups.n, best_cost = UINT64_MAX;
+    int rc = 0;
+
+    for (uint64_t i = 0; i < j->queue.groups.n && j->queue.left; i++) {
+        struct needs needs;
+        uint64_t cost;
+
+        if (j->queue.lots[i].over)
+            continue;
+        TRY(queue_needs(j, i, &needs, e));
+        if (!blocked && block_holds(&w->blocks, needs.model_key, needs.pixels))
+            continue;
+        cost = lot_cost(&j->queue.lots[i], w);
+        if (cost < best_cost) {
+            best = i;
+            best_cost = cost;
+        }
+        if (cost == 0)
+            break;
+    }
+    *ret_lot = best;
+out:
+    return rc;
+}
+
+static bool untouched(struct coord *c, const struct job_entry *j, uint64_t index)
+{
+    return !bits_has(&j->settled, index) && !coord_task(c, j, index);
+}
+
+int queue_take(struct coord *c, struct job_entry *j, uint64_t lot, struct task_entry **ret_task,
+               struct err *e)
+{
+    struct queue *q = &j->queue;
+    struct lot *l = &q->lots[lot];
+
+    *ret_task = NULL;
+    for (int looks = 0; looks < QUEUE_LOOKS_MAX && l->k < q->groups.size; looks++) {
+        uint64_t index = groups_index(&q->groups, lot, l->k), next;
+
+        if (index < j->settled.floor) { /* a restart with much done jumps here */
+            l->k = groups_seek(&q->groups, lot, j->settled.floor);
+            continue;
+        }
+        next = job_next(j->job, index);
+        if (next > index) {
+            l->k = groups_seek(&q->groups, lot, next);
+            continue;
+        }
+        l->k++;
+        if (untouched(c, j, index))
+            return coord_task_add(c, j, index, ret_task, e);
+    }
+    if (l->k >= q->groups.size && !l->over) {
+        l->over = true;
+        q->left--;
+    }
+    return 0;
+}
+
+bool queue_has_first(const struct job_entry *j)
+{
+    return j->queue.previewed < job_conduct(j->job)->first &&
+           j->queue.preview_at < job_span(j->job);
+}
+
+int queue_take_first(struct coord *c, struct job_entry *j, struct task_entry **ret_task,
+                     struct err *e)
+{
+    struct queue *q = &j->queue;
+    uint64_t span = job_span(j->job);
+
+    *ret_task = NULL;
+    while (queue_has_first(j)) {
+        uint64_t index = q->preview_at = job_next(j->job, q->preview_at);
+
+        if (index >= span)
+            break;
+        q->preview_at++;
+        q->previewed++;
+        if (untouched(c, j, index))
+            return coord_task_add(c, j, index, ret_task, e);
+    }
+    return 0;
+}

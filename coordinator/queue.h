@@ -1,0 +1,70 @@
+/*
+ * The untouched tasks of one job, in lots that share what is costly to change on a worker
+ * (jobs/groups.h). A lot is a cursor: nothing is listed. Part of the coordinator's state; the
+ * scheduler asks it.
+ *
+ *     TRY(queue_open(&j->queue, j->job, e));
+ *     lot = queue_lot(...); TRY(queue_take(c, j, lot, &task, e));
+ */
+#ifndef COORDINATOR_QUEUE_H
+#define COORDINATOR_QUEUE_H
+
+#include "jobs/groups.h"
+
+struct coord;
+struct job_entry;
+struct task_entry;
+struct worker;
+
+#define QUEUE_LOOKS_MAX 4096 /* indices looked at in one call: more is for the next one */
+
+/* What a worker has to have ready for a task, as numbers that compare. */
+struct needs {
+    uint64_t model_key; /* model, configuration, VAE, precision. 0: not known yet */
+    uint64_t key;       /* these, LoRA set and size */
+    uint64_t pixels;    /* of the picture */
+};
+
+struct lot {
+    uint64_t k; /* members before it are touched or settled */
+    uint32_t in_flight;
+    bool over; /* no member is untouched */
+    struct needs needs;
+};
+
+struct queue {
+    struct groups groups;
+    struct lot *lots;               /* [groups.n]; owned; NULL: not opened */
+    uint64_t left;                  /* lots that are not over */
+    uint64_t previewed, preview_at; /* tasks given out for `first`, and the next index */
+};
+
+int queue_open(struct queue *q, const struct job *job, struct err *e);
+void queue_done(struct queue *q);
+
+/* Starts over, for a job of which settled tasks are untouched again. Tasks in flight stay. */
+void queue_rewind(struct queue *q);
+
+struct needs needs_of(const struct task *task);
+
+/* The lot's needs, from its first task. */
+int queue_needs(struct job_entry *j, uint64_t lot, struct needs *ret_needs, struct err *e);
+
+/*
+ * The lot that suits the worker best: what is resident, then the same model, then the one that the
+ * fewest are at. Lots for which the worker is blocked only where `blocked` says so. queue.groups.n:
+ * none.
+ */
+int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
+              struct err *e);
+
+/* The next untouched task of a lot as an entry; NULL: none was found in QUEUE_LOOKS_MAX looks. */
+int queue_take(struct coord *c, struct job_entry *j, uint64_t lot, struct task_entry **ret_task,
+               struct err *e);
+
+/* Of the first tasks in index order, as many as the job's `first` says; NULL: none is left. */
+int queue_take_first(struct coord *c, struct job_entry *j, struct task_entry **ret_task,
+                     struct err *e);
+bool queue_has_first(const struct job_entry *j);
+
+#endif
