@@ -10,6 +10,7 @@
 #include "worker/probe.h"
 #include "worker/runner.h"
 #include "worker/session.h"
+#include "worker/spill.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -33,7 +34,14 @@ struct worker {
     struct session *session;
     struct link *link;
     int signals; /* signalfd */
-    struct buf out, in;
+    struct buf out, in, spilled;
+    struct spill spill;
+    int64_t started_ms;
+    bool leaving;   /* a signal or the time limit asked for it */
+    bool signalled; /* the next signal ends it at once */
+    bool lost;      /* a spilled result cannot be read */
+    struct attempt_ref lost_ref;
+    struct err lost_why;
     bool rendering;      /* the runner's outcome is due */
     bool was_open;       /* as last logged */
     uint32_t reconnects; /* since it was open */
@@ -77,9 +85,13 @@ static int open_worker(struct worker *w, struct err *e)
                                           engine_probe_class(o->backend, PRECISION_AUTO),
                                       .memory_bytes = o->memory_bytes,
                                       .threads = (uint32_t)o->threads,
-                                      .capacity = o->credits};
+                                      .capacity = o->credits,
+                                      .keep_bytes = o->keep_bytes,
+                                      .spill_bytes = o->spill_bytes};
     int rc = 0;
 
+    w->started_ms = clock_monotonic_ms();
+    w->spill.parent = o->spill_folder;
     probe_device(o->backend, w->device);
     make_identity(w);
     TRY(open_signals(w, e));
@@ -104,6 +116,8 @@ static void close_worker(struct worker *w)
         close(w->signals);
     buf_done(&w->out);
     buf_done(&w->in);
+    buf_done(&w->spilled);
+    spill_done(&w->spill);
     options_done(&w->options);
 }
 
@@ -150,11 +164,47 @@ static int reconnect(struct worker *w, const struct err *why, struct err *e)
     return link_connect(w->options.connect, w->identity, &w->link, e);
 }
 
+static void spill_result(struct worker *w, const struct session_action *a)
+{
+    struct err e;
+    bool kept = spill_put(&w->spill, &a->ref, a->msg.result.png, a->msg.result.png_size, &e) == 0;
+
+    if (kept)
+        log_debug("result_spilled", "index=%llu bytes=%zu", (unsigned long long)a->ref.index,
+                  a->msg.result.png_size);
+    else
+        log_warn("result_not_spilled", "text=\"%s\"", e.text);
+    session_spilled(w->session, &a->ref, kept);
+}
+
+static void send_spilled(struct worker *w, const struct session_action *a)
+{
+    struct msg m = a->msg;
+
+    if (spill_get(&w->spill, &a->ref, m.result.png_size, &w->spilled, &w->lost_why) != 0) {
+        log_error("spilled_result_lost", "text=\"%s\"", w->lost_why.text);
+        w->lost = true;
+        w->lost_ref = a->ref;
+        return;
+    }
+    m.result.png = w->spilled.data;
+    send_message(w, &m);
+}
+
 static int perform(struct worker *w, const struct session_action *a, struct err *e)
 {
     switch (a->what) {
     case SESSION_SEND:
-        send_message(w, &a->msg);
+        if (a->spilled)
+            send_spilled(w, a);
+        else
+            send_message(w, &a->msg);
+        return 0;
+    case SESSION_SPILL:
+        spill_result(w, a);
+        return 0;
+    case SESSION_UNSPILL:
+        spill_drop(&w->spill, &a->ref);
         return 0;
     case SESSION_RECONNECT:
         return reconnect(w, &a->why, e);
@@ -183,10 +233,15 @@ static int perform_all(struct worker *w, struct err *e)
     do {
         while ((a = session_next(w->session)))
             TRY(perform(w, a, e));
-        if (!w->unsent)
+        if (!w->unsent && !w->lost)
             break;
-        w->unsent = false;
-        TRY(session_unsent(w->session, clock_monotonic_ms(), e));
+        if (w->lost)
+            TRY(session_spill_lost(w->session, &w->lost_ref, &w->lost_why, clock_monotonic_ms(),
+                                   e));
+        else
+            TRY(session_unsent(w->session, clock_monotonic_ms(), e));
+        w->unsent = w->lost && w->unsent;
+        w->lost = false;
     } while (!w->over);
     if (session_is_open(w->session) != w->was_open) {
         w->was_open = !w->was_open;
@@ -248,7 +303,27 @@ static int on_signal(struct worker *w, struct err *e)
     if (read(w->signals, &info, sizeof info) != sizeof info)
         return 0;
     log_info("stopping", "signal=%s", strsignal((int)info.ssi_signo));
-    TRY(session_stop(w->session, e));
+    if (w->leaving && w->signalled)
+        TRY(session_stop(w->session, e));
+    else
+        TRY(session_leave(w->session, false, clock_monotonic_ms(), e));
+    w->leaving = w->signalled = true;
+    TRY(perform_all(w, e));
+out:
+    return rc;
+}
+
+/* The time limit is over: what runs is finished, the rest handed back. */
+static int on_time(struct worker *w, int64_t now_ms, struct err *e)
+{
+    const struct options *o = &w->options;
+    int rc = 0;
+
+    if (!o->time_limit_s || w->leaving || now_ms - w->started_ms < INT64_C(1000) * o->time_limit_s)
+        return 0;
+    log_info("stopping", "reason=\"time limit of %u s\"", o->time_limit_s);
+    w->leaving = true;
+    TRY(session_leave(w->session, true, now_ms, e));
     TRY(perform_all(w, e));
 out:
     return rc;
@@ -265,6 +340,10 @@ static int loop(struct worker *w, struct err *e)
         now_ms = clock_monotonic_ms();
         TRY(session_tick(w->session, now_ms, e));
         TRY(perform_all(w, e));
+        if (!w->over)
+            TRY(on_time(w, now_ms, e));
+        if (w->over)
+            break;
         if ((rc = link_wait(w->link, fds, 2, session_wait_ms(w->session, now_ms), e)) < 0)
             goto out;
         TRY(on_frames(w, e));

@@ -1,5 +1,6 @@
 #include "worker/options.h"
 
+#include "jobs/conduct.h"
 #include "proto/buf.h"
 #include "worker/probe.h"
 
@@ -27,6 +28,13 @@ const char *const options_help =
     "      --memory SIZE       budget for the weights and one render, such as 4G; what does not\n"
     "                          fit is refused with the numbers (default: no limit)\n"
     "      --credits N         leases held at a time: one renders, the others wait (default: 2)\n"
+    "      --time-limit TIME   such as 90s, 55m, 12h: then it finishes what it renders, hands "
+    "back\n"
+    "                          the rest, and ends with exit code 0 (default: none)\n"
+    "      --keep SIZE         memory for results that the coordinator has not acknowledged\n"
+    "                          (default: 256M)\n"
+    "      --spill SIZE        disk for those beyond, 0: none (default: 1G)\n"
+    "      --spill-dir DIR     where (default: TMPDIR, else /tmp)\n"
     "      --log-level LEVEL   debug, info, warn or error (default: info)\n"
     "      --plan              print the memory that a task would take at its peak, and end.\n"
     "                          TASKS: a file with the JSON of one task a line, - for standard\n"
@@ -37,8 +45,9 @@ const char *const options_help =
     "  -h, --help\n"
     "      --version\n"
     "\n"
-    "It stays until SIGTERM or SIGINT (Ctrl-C): then it hands its leases back and ends. A second\n"
-    "signal ends it at once. While the coordinator is away it goes on rendering, keeps the\n"
+    "It stays until SIGTERM or SIGINT (Ctrl-C): then it hands its leases back, waits some seconds\n"
+    "until its results are acknowledged, and ends. A second signal ends it at once. While the "
+    "coordinator is away it goes on rendering, keeps the\n"
     "results, and connects again by itself.\n"
     "\n"
     "Exit codes: 0 ended on request; 1 failed, or refused by the coordinator (another protocol\n"
@@ -53,7 +62,11 @@ enum {
     OPTION_MODEL,
     OPTION_SIZE,
     OPTION_SET,
-    OPTION_JSON
+    OPTION_JSON,
+    OPTION_TIME_LIMIT,
+    OPTION_KEEP,
+    OPTION_SPILL,
+    OPTION_SPILL_DIR
 };
 
 static const struct option long_options[] = {
@@ -72,6 +85,10 @@ static const struct option long_options[] = {
     {"size", required_argument, NULL, OPTION_SIZE},
     {"set", required_argument, NULL, OPTION_SET},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"time-limit", required_argument, NULL, OPTION_TIME_LIMIT},
+    {"keep", required_argument, NULL, OPTION_KEEP},
+    {"spill", required_argument, NULL, OPTION_SPILL},
+    {"spill-dir", required_argument, NULL, OPTION_SPILL_DIR},
     {0},
 };
 
@@ -186,6 +203,16 @@ static int set(struct options *o, int option, char **argv, struct err *e)
         rc = number("--threads", optarg, 1, OPTIONS_THREADS_MAX, &value, e);
         o->threads = (int)value;
         return rc;
+    case OPTION_TIME_LIMIT:
+        rc = conduct_duration_parse(optarg, &o->time_limit_s, e);
+        return rc ? err_set(e, ERR_ARG, "--time-limit: %s", e ? e->text : "") : 0;
+    case OPTION_KEEP:
+        return size_parse(optarg, &o->keep_bytes, e);
+    case OPTION_SPILL:
+        return size_parse(optarg, &o->spill_bytes, e);
+    case OPTION_SPILL_DIR:
+        o->spill_folder = optarg;
+        return 0;
     case OPTION_MEMORY:
         return size_parse(optarg, &o->memory_bytes, e);
     case OPTION_CREDITS:
@@ -226,7 +253,7 @@ int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
     struct options *o = ret_o;
     int option, rc = 0;
 
-    *o = (struct options){.credits = 2, .log_level = LOG_INFO};
+    *o = (struct options){.credits = 2, .spill_bytes = UINT64_C(1) << 30, .log_level = LOG_INFO};
     optind = 0; /* glibc: scan from the start, also when called again */
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":c:n:m:d:t:h", long_options, NULL)) != -1)

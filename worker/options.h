@@ -23,7 +23,11 @@ struct options {
     enum backend backend;
     uint32_t credits;
     enum log_level log_level;
-    bool help, version; /* asked for: nothing else is checked */
+    uint32_t time_limit_s;    /* leaves then; 0: never */
+    uint64_t keep_bytes;      /* of results in memory */
+    uint64_t spill_bytes;     /* of results on disk; 0: none */
+    const char *spill_folder; /* NULL: TMPDIR, else /tmp; borrowed */
+    bool help, version;       /* asked for: nothing else is checked */
     /* --plan: what tasks would take, instead of work */
     bool plan, json;
     const char *tasks; /* file of one task a line, "-": standard input; NULL: from the sets */

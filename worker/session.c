@@ -24,6 +24,10 @@ struct held {
     struct picture picture; /* HELD_RENDERED */
     struct err error;       /* HELD_FAILED */
     int64_t sent_ms;        /* when its result last left */
+    bool offered;           /* on this connection */
+    bool spilled;           /* the picture's bytes are on disk */
+    bool unspillable;       /* the disk refused them */
+    size_t png_size;        /* of a spilled one */
 };
 
 enum session_state {
@@ -42,6 +46,9 @@ struct session {
     struct held **held; /* owned; in order of arrival */
     size_t n_held, held_max;
     bool owes_ready;
+    bool leaving, finishing; /* asked to leave; with what runs */
+    int64_t leave_ms;        /* since when nothing runs, or it was asked to stop */
+    uint64_t kept_bytes, spilled_bytes;
 
     struct session_action *actions; /* owned */
     size_t n_actions, taken, actions_max;
@@ -55,6 +62,8 @@ int session_new(const struct session_options *o, struct session **ret_session, s
     if (!s)
         return err_set(e, ERR_OOM, "out of memory for a session");
     s->options = *o;
+    if (!s->options.keep_bytes)
+        s->options.keep_bytes = 256u << 20;
     s->heartbeat_ms = SESSION_HEARTBEAT_MS;
     s->silence_ms = SESSION_SILENCE_MS;
     *ret_session = s;
@@ -185,9 +194,21 @@ static size_t count(const struct session *s, bool want_settled)
     return n;
 }
 
+/* Results that may still be rendered find a place. */
+static bool has_room(const struct session *s)
+{
+    size_t kept = 0, spilled = 0;
+
+    for (size_t i = 0; i < s->n_held; i++) {
+        kept += settled(s->held[i]) && !s->held[i]->spilled;
+        spilled += s->held[i]->spilled;
+    }
+    return kept < SESSION_RESULTS_MAX && spilled < SESSION_SPILLED_MAX;
+}
+
 static int send_ready(struct session *s, int64_t now_ms, struct err *e)
 {
-    size_t leases = count(s, false), results = count(s, true), n = 0;
+    size_t leases = count(s, false), n = 0;
     struct msg m = {.type = MSG_READY};
     struct attempt_ref *refs = realloc(s->refs, (s->n_held + 1) * sizeof *refs);
 
@@ -197,7 +218,7 @@ static int send_ready(struct session *s, int64_t now_ms, struct err *e)
     for (size_t i = 0; i < s->n_held; i++)
         if (s->held[i]->state != HELD_DROPPED)
             refs[n++] = s->held[i]->ref;
-    if (leases < s->options.capacity && results < SESSION_RESULTS_MAX)
+    if (leases < s->options.capacity && has_room(s) && !s->leaving)
         m.ready.credits = s->options.capacity - (uint32_t)leases;
     m.ready.held = refs;
     m.ready.n_held = n;
@@ -210,8 +231,11 @@ static int send_result(struct session *s, struct held *h, int64_t now_ms, struct
 {
     const struct picture *p = &h->picture;
     struct msg m = {.type = MSG_FAILED};
+    struct session_action *a = NULL;
+    int rc;
 
     h->sent_ms = now_ms;
+    h->offered = true;
     if (h->state == HELD_FAILED) {
         m.failed = (struct msg_failed){.ref = h->ref,
                                        .code = err_name(h->error.code),
@@ -229,7 +253,67 @@ static int send_result(struct session *s, struct held *h, int64_t now_ms, struct
                                    .render_seconds = p->render_seconds,
                                    .black = p->black};
     memcpy(m.result.sha256, p->sha256, sizeof m.result.sha256);
-    return send(s, &m, e);
+    if (!h->spilled)
+        return send(s, &m, e);
+    m.result.png_size = h->png_size;
+    rc = add_action(s, SESSION_SEND, &a, e);
+    if (rc == 0) {
+        a->msg = m;
+        a->ref = h->ref;
+        a->spilled = true;
+    }
+    return rc;
+}
+
+/* Results that did not leave on this connection, or long ago: a few at a time, in their order. */
+static int offer(struct session *s, int64_t now_ms, struct err *e)
+{
+    size_t on_way = 0;
+    int rc = 0;
+
+    if (s->state != STATE_OPEN)
+        return 0;
+    for (size_t i = 0; i < s->n_held; i++)
+        on_way += settled(s->held[i]) && s->held[i]->offered &&
+                  now_ms - s->held[i]->sent_ms < SESSION_RESEND_MS;
+    for (size_t i = 0; i < s->n_held && on_way < SESSION_OFFERS_MAX; i++) {
+        struct held *h = s->held[i];
+
+        if (!settled(h) || (h->offered && now_ms - h->sent_ms < SESSION_RESEND_MS))
+            continue;
+        TRY(send_result(s, h, now_ms, e));
+        on_way++;
+    }
+out:
+    return rc;
+}
+
+/* Beyond the memory for results the latest go to disk: the oldest are the next to be acknowledged.
+ */
+static int spill(struct session *s, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = s->n_held; i-- > 0 && s->kept_bytes > s->options.keep_bytes;) {
+        struct held *h = s->held[i];
+        struct session_action *a = NULL;
+
+        if (h->state != HELD_RENDERED || h->spilled || h->unspillable ||
+            s->spilled_bytes + h->picture.png.size > s->options.spill_bytes)
+            continue;
+        TRY(add_action(s, SESSION_SPILL, &a, e));
+        a->ref = h->ref;
+        a->msg =
+            (struct msg){.type = MSG_RESULT,
+                         .result = {.png = h->picture.png.data, .png_size = h->picture.png.size}};
+        /* As if it were there already; session_spilled corrects it. */
+        h->spilled = true;
+        h->png_size = h->picture.png.size;
+        s->kept_bytes -= h->png_size;
+        s->spilled_bytes += h->png_size;
+    }
+out:
+    return rc;
 }
 
 static struct held *running(const struct session *s)
@@ -261,7 +345,23 @@ static void remove_held(struct session *s, struct held *h)
         i++;
     memmove(s->held + i, s->held + i + 1, (s->n_held - i - 1) * sizeof *s->held);
     s->n_held--;
+    if (h->state == HELD_RENDERED && !h->spilled)
+        s->kept_bytes -= h->picture.png.size;
+    if (h->spilled)
+        s->spilled_bytes -= h->png_size;
     held_free(h);
+}
+
+/* Nobody needs its file any more either. */
+static int forget(struct session *s, struct held *h, struct err *e)
+{
+    struct session_action *a = NULL;
+    int rc = 0;
+
+    if (h->spilled && (rc = add_action(s, SESSION_UNSPILL, &a, e)) == 0)
+        a->ref = h->ref;
+    remove_held(s, h);
+    return rc;
 }
 
 static int start_next(struct session *s, struct err *e)
@@ -269,7 +369,7 @@ static int start_next(struct session *s, struct err *e)
     struct session_action *a = NULL;
     int rc;
 
-    if (running(s))
+    if (running(s) || s->leaving)
         return 0;
     for (size_t i = 0; i < s->n_held; i++) {
         if (s->held[i]->state != HELD_WAITING)
@@ -284,6 +384,27 @@ static int start_next(struct session *s, struct err *e)
     return 0;
 }
 
+/* The end of leaving: nothing is held, or the coordinator does not take it. */
+static int leave_if_done(struct session *s, int64_t now_ms, struct err *e)
+{
+    const struct msg bye = {.type = MSG_BYE};
+    int rc = 0;
+
+    if (!s->leaving)
+        return 0;
+    if (s->finishing && running(s)) {
+        s->leave_ms = now_ms;
+        return 0;
+    }
+    if (s->n_held > 0 && now_ms - s->leave_ms < SESSION_LEAVE_MS)
+        return 0;
+    if (s->state == STATE_OPEN)
+        TRY(send(s, &bye, e));
+    rc = end(s, 0, "", e);
+out:
+    return rc;
+}
+
 /* What every event may lead to: the next render, and one ready that states the outcome. */
 static int settle(struct session *s, int64_t now_ms, struct err *e)
 {
@@ -291,9 +412,12 @@ static int settle(struct session *s, int64_t now_ms, struct err *e)
 
     if (s->state == STATE_OVER)
         return 0;
+    TRY(offer(s, now_ms, e));
     TRY(start_next(s, e));
+    TRY(spill(s, e));
     if (s->owes_ready && s->state == STATE_OPEN)
         TRY(send_ready(s, now_ms, e));
+    TRY(leave_if_done(s, now_ms, e));
 out:
     return rc;
 }
@@ -316,10 +440,10 @@ static int on_welcome(struct session *s, const struct msg_welcome *m, int64_t no
     }
     s->state = STATE_OPEN;
     s->pinged_ms = now_ms;
-    TRY(send_ready(s, now_ms, e));
     for (size_t i = 0; i < s->n_held; i++)
-        if (settled(s->held[i]))
-            TRY(send_result(s, s->held[i], now_ms, e));
+        s->held[i]->offered = false;
+    TRY(send_ready(s, now_ms, e));
+    TRY(offer(s, now_ms, e));
 out:
     return rc;
 }
@@ -345,7 +469,7 @@ static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
 
     if (s->state != STATE_OPEN || find(s, &m->ref))
         return 0;
-    if (count(s, false) >= SESSION_LEASES_MAX) {
+    if (count(s, false) >= SESSION_LEASES_MAX || s->leaving) {
         s->owes_ready = true; /* which says that it is not held */
         return 0;
     }
@@ -375,14 +499,83 @@ static int drop(struct session *s, const struct attempt_ref *ref, struct err *e)
 
     if (!h || h->state == HELD_DROPPED)
         return 0;
-    if (!settled(h) || count(s, true) >= SESSION_RESULTS_MAX)
+    if (!settled(h) || !has_room(s))
         s->owes_ready = true;
-    if (h->state != HELD_RUNNING) {
-        remove_held(s, h);
-        return 0;
-    }
+    if (h->state != HELD_RUNNING)
+        return forget(s, h, e);
     h->state = HELD_DROPPED;
     return add_action(s, SESSION_CANCEL, &a, e);
+}
+
+static void hand_back(struct session *s, struct held *h)
+{
+    h->state = HELD_FAILED;
+    err_set(&h->error, ERR_CANCELLED, "the worker leaves");
+    free(h->task);
+    h->task = NULL;
+    (void)s;
+}
+
+static int begin_leaving(struct session *s, bool finish, int64_t now_ms, struct err *e)
+{
+    struct session_action *a = NULL;
+    struct held *h = running(s);
+
+    if (s->state == STATE_OVER || (s->leaving && s->finishing <= finish))
+        return 0;
+    s->leaving = true;
+    s->finishing = finish;
+    s->leave_ms = now_ms;
+    for (size_t i = 0; i < s->n_held; i++)
+        if (s->held[i]->state == HELD_WAITING)
+            hand_back(s, s->held[i]);
+    if (h && h->state == HELD_RUNNING && !finish)
+        return add_action(s, SESSION_CANCEL, &a, e);
+    return 0;
+}
+
+int session_leave(struct session *s, bool finish, int64_t now_ms, struct err *e)
+{
+    int rc;
+
+    begin(s);
+    TRY(begin_leaving(s, finish, now_ms, e));
+    rc = settle(s, now_ms, e);
+out:
+    return rc;
+}
+
+void session_spilled(struct session *s, const struct attempt_ref *ref, bool on_disk)
+{
+    struct held *h = find(s, ref);
+
+    if (!h || !h->spilled)
+        return;
+    if (on_disk) {
+        buf_done(&h->picture.png);
+        return;
+    }
+    h->spilled = false;
+    h->unspillable = true;
+    s->kept_bytes += h->png_size;
+    s->spilled_bytes -= h->png_size;
+}
+
+int session_spill_lost(struct session *s, const struct attempt_ref *ref, const struct err *why,
+                       int64_t now_ms, struct err *e)
+{
+    struct held *h;
+
+    begin(s);
+    h = find(s, ref);
+    if (h && h->spilled) {
+        h->spilled = false;
+        s->spilled_bytes -= h->png_size;
+        h->state = HELD_FAILED;
+        h->offered = false;
+        err_set(&h->error, ERR_IO, "the picture waited on disk and is lost: %s", why->text);
+    }
+    return settle(s, now_ms, e);
 }
 
 int session_message(struct session *s, const struct msg *m, int64_t now_ms, struct err *e)
@@ -413,21 +606,13 @@ int session_message(struct session *s, const struct msg *m, int64_t now_ms, stru
     case MSG_REVOKE:
         TRY(drop(s, &m->revoke.ref, e));
         break;
+    case MSG_LEAVE:
+        TRY(begin_leaving(s, true, now_ms, e));
+        break;
     default: /* a sign of life, like every frame */
         break;
     }
     rc = settle(s, now_ms, e);
-out:
-    return rc;
-}
-
-static int resend_overdue(struct session *s, int64_t now_ms, struct err *e)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < s->n_held; i++)
-        if (settled(s->held[i]) && now_ms - s->held[i]->sent_ms >= SESSION_RESEND_MS)
-            TRY(send_result(s, s->held[i], now_ms, e));
 out:
     return rc;
 }
@@ -438,7 +623,8 @@ out:
  */
 static int restate(struct session *s, int64_t now_ms, struct err *e)
 {
-    if (count(s, false) >= s->options.capacity || now_ms - s->ready_ms < SESSION_RESEND_MS)
+    if (s->leaving || count(s, false) >= s->options.capacity ||
+        now_ms - s->ready_ms < SESSION_RESEND_MS)
         return 0;
     return send_ready(s, now_ms, e);
 }
@@ -455,8 +641,9 @@ int session_tick(struct session *s, int64_t now_ms, struct err *e)
         return send_hello(s, now_ms, e);
     case STATE_GREETING:
         if (now_ms - s->hello_ms >= SESSION_GREETING_MS)
-            return reconnect(s, now_ms, ERR_TIMEOUT, "no answer to hello", e);
-        return 0;
+            TRY(reconnect(s, now_ms, ERR_TIMEOUT, "no answer to hello", e));
+        rc = leave_if_done(s, now_ms, e);
+        break;
     case STATE_OPEN:
         if (now_ms - s->heard_ms >= s->silence_ms)
             return reconnect(s, now_ms, ERR_TIMEOUT, "the coordinator is silent", e);
@@ -464,8 +651,9 @@ int session_tick(struct session *s, int64_t now_ms, struct err *e)
             TRY(send(s, &ping, e));
             s->pinged_ms = now_ms;
         }
-        TRY(resend_overdue(s, now_ms, e));
+        TRY(offer(s, now_ms, e));
         TRY(restate(s, now_ms, e));
+        TRY(leave_if_done(s, now_ms, e));
         break;
     case STATE_OVER:
         break;
@@ -517,18 +705,16 @@ static struct held *report(struct session *s, enum held_state outcome)
 int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e)
 {
     struct held *h;
-    int rc = 0;
+    int rc;
 
     begin(s);
     h = report(s, HELD_RENDERED);
     if (h) {
         h->picture = *p;
         *p = (struct picture){0};
-        if (s->state == STATE_OPEN)
-            TRY(send_result(s, h, now_ms, e));
+        s->kept_bytes += h->picture.png.size;
     }
     rc = settle(s, now_ms, e);
-out:
     picture_done(p);
     return rc;
 }
@@ -536,18 +722,12 @@ out:
 int session_failed(struct session *s, const struct err *why, int64_t now_ms, struct err *e)
 {
     struct held *h;
-    int rc = 0;
 
     begin(s);
     h = report(s, HELD_FAILED);
-    if (h) {
+    if (h)
         h->error = *why;
-        if (s->state == STATE_OPEN)
-            TRY(send_result(s, h, now_ms, e));
-    }
-    rc = settle(s, now_ms, e);
-out:
-    return rc;
+    return settle(s, now_ms, e);
 }
 
 int session_stop(struct session *s, struct err *e)

@@ -23,7 +23,10 @@
 #include <stdint.h>
 
 #define SESSION_LEASES_MAX   64    /* leases held; more are not taken */
-#define SESSION_RESULTS_MAX  16    /* results unacknowledged; no credits beyond */
+#define SESSION_RESULTS_MAX  16    /* results unacknowledged in memory; no credits beyond */
+#define SESSION_SPILLED_MAX  800   /* results unacknowledged on disk; no credits beyond */
+#define SESSION_OFFERS_MAX   16    /* results on their way at a time */
+#define SESSION_LEAVE_MS     10000 /* for what is still held to be acknowledged, when leaving */
 #define SESSION_GREETING_MS  5000  /* a hello without answer is said again, on a new connection */
 #define SESSION_RESEND_MS    30000 /* a result without acknowledgement, room without a lease */
 #define SESSION_HEARTBEAT_MS 2000  /* until welcome says otherwise */
@@ -34,7 +37,9 @@ struct session_options {
     const char *name, *device, *device_class;
     uint64_t memory_bytes; /* budget for one render, 0: no limit */
     uint32_t threads;
-    uint32_t capacity; /* leases wanted at a time: one runs, the others wait; 1.. */
+    uint32_t capacity;    /* leases wanted at a time: one runs, the others wait; 1.. */
+    uint64_t keep_bytes;  /* results in memory before they are spilled; 0: 256 MiB */
+    uint64_t spill_bytes; /* results on disk, in all; 0: none is spilled */
 };
 
 struct session;
@@ -44,7 +49,9 @@ int session_new(const struct session_options *o, struct session **ret_session, s
 void session_free(struct session *s);
 
 enum session_what {
-    SESSION_SEND,      /* msg */
+    SESSION_SEND,      /* msg; with `spilled` its png of png_size bytes is on disk, as ref */
+    SESSION_SPILL,     /* write msg.result.png to disk as ref, then session_spilled() */
+    SESSION_UNSPILL,   /* remove it from there */
     SESSION_RECONNECT, /* drop the connection with all that waits in it, open a new one; why */
     SESSION_START,     /* render task for ref; only while nothing runs */
     SESSION_CANCEL,    /* end the running render soon; its report is still due */
@@ -56,6 +63,7 @@ struct session_action {
     struct msg msg;
     struct attempt_ref ref;
     const char *task; /* canonical JSON as it came, not yet checked */
+    bool spilled;
     struct err why;
 };
 
@@ -83,7 +91,23 @@ int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t n
 int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e);
 int session_failed(struct session *s, const struct err *why, int64_t now_ms, struct err *e);
 
-/* Asked to leave: says bye, cancels the running render, ends. */
+/*
+ * What a SESSION_SPILL came to. No event: call it while that action is carried out. on_disk false:
+ * the result stays in memory.
+ */
+void session_spilled(struct session *s, const struct attempt_ref *ref, bool on_disk);
+
+/* A spilled result cannot be read any more: the attempt becomes a failure. An event. */
+int session_spill_lost(struct session *s, const struct attempt_ref *ref, const struct err *why,
+                       int64_t now_ms, struct err *e);
+
+/*
+ * To leave in good order: takes no more leases, hands back those that wait, and the running one too
+ * unless `finish`; says bye and ends once everything is acknowledged, or SESSION_LEAVE_MS later.
+ */
+int session_leave(struct session *s, bool finish, int64_t now_ms, struct err *e);
+
+/* Asked to leave at once: says bye, cancels the running render, ends. */
 int session_stop(struct session *s, struct err *e);
 
 /* How long until session_tick has something to do. */

@@ -673,6 +673,237 @@ static void waits_are_never_longer_than_the_next_duty(void **state)
     session_free(s);
 }
 
+static struct session *opened_with(uint32_t capacity, uint64_t keep, uint64_t spill)
+{
+    const struct session_options o = {.name = "w",
+                                      .device = "cpu: test",
+                                      .device_class = "cpu-avx2",
+                                      .capacity = capacity,
+                                      .keep_bytes = keep,
+                                      .spill_bytes = spill};
+    struct session *s = NULL;
+
+    assert_int_equal(session_new(&o, &s, NULL), 0);
+    assert_int_equal(session_tick(s, T0, NULL), 0);
+    sends(s, MSG_HELLO);
+    nothing_more(s);
+    hear_welcome(s, T0);
+    sends(s, MSG_READY);
+    nothing_more(s);
+    return s;
+}
+
+static void leaving_hands_back_what_waits_and_finishes_what_runs(void **state)
+{
+    const struct msg leave = {.type = MSG_LEAVE};
+    struct session *s = opened(2);
+    const struct msg *m;
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    hear_lease(s, 1, 1);
+    nothing_more(s);
+    hear(s, &leave, T0);
+    m = sends(s, MSG_FAILED);
+    assert_int_equal(m->failed.ref.index, 1);
+    assert_string_equal(m->failed.code, "cancelled");
+    assert_true(m->failed.retryable);
+    nothing_more(s);
+    hear_ref(s, MSG_ACK, 1, 1);
+    nothing_more(s);
+    render_ends(s, "png");
+    sends(s, MSG_RESULT);
+    m = sends(s, MSG_READY);
+    assert_int_equal(m->ready.credits, 0);
+    nothing_more(s);
+    hear_ref(s, MSG_ACK, 0, 1);
+    sends(s, MSG_BYE);
+    assert_int_equal(does(s, SESSION_END)->why.code, 0);
+    nothing_more(s);
+    session_free(s);
+}
+
+static void leaving_at_a_signal_hands_back_what_runs_too(void **state)
+{
+    const struct err cancelled = {.code = ERR_CANCELLED, .text = "stopped"};
+    struct session *s = opened(1);
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    assert_int_equal(session_leave(s, false, T0, NULL), 0);
+    does(s, SESSION_CANCEL);
+    nothing_more(s);
+    assert_int_equal(session_failed(s, &cancelled, T0, NULL), 0);
+    assert_string_equal(sends(s, MSG_FAILED)->failed.code, "cancelled");
+    sends(s, MSG_READY);
+    nothing_more(s);
+    hear_ref(s, MSG_ACK, 0, 1);
+    sends(s, MSG_BYE);
+    does(s, SESSION_END);
+    nothing_more(s);
+    session_free(s);
+}
+
+static void leaving_does_not_wait_for_ever_for_an_ack(void **state)
+{
+    struct session *s = opened(1);
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    render_ends(s, "png");
+    sends(s, MSG_RESULT);
+    sends(s, MSG_READY);
+    nothing_more(s);
+    assert_int_equal(session_leave(s, false, T0, NULL), 0);
+    nothing_more(s);
+    assert_int_equal(session_tick(s, T0 + SESSION_LEAVE_MS, NULL), 0);
+    while (session_next(s)) {
+    }
+    assert_false(session_is_open(s));
+    session_free(s);
+}
+
+static void a_lease_that_crosses_with_leaving_is_not_taken(void **state)
+{
+    const struct msg leave = {.type = MSG_LEAVE};
+    struct session *s = opened(2);
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    hear(s, &leave, T0);
+    nothing_more(s);
+    hear_lease(s, 1, 1);
+    assert_int_equal(sends(s, MSG_READY)->ready.n_held, 1);
+    nothing_more(s);
+    session_free(s);
+}
+
+/* Results of 4 bytes, room for one in memory. */
+static void results_beyond_the_memory_are_spilled_and_offered_from_disk(void **state)
+{
+    struct session *s = opened_with(1, 4, 100);
+    const struct session_action *a;
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    render_ends(s, "png0");
+    sends(s, MSG_RESULT);
+    sends(s, MSG_READY);
+    nothing_more(s);
+    hear_lease(s, 1, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    render_ends(s, "png1");
+    sends(s, MSG_RESULT);
+    a = does(s, SESSION_SPILL);
+    assert_int_equal(a->ref.index, 1);
+    assert_memory_equal(a->msg.result.png, "png1", 4);
+    session_spilled(s, &a->ref, true);
+    assert_int_equal(sends(s, MSG_READY)->ready.credits, 1);
+    nothing_more(s);
+    hear_error(s, "conflict", MSG_HELLO_FIRST, T0);
+    sends(s, MSG_HELLO);
+    nothing_more(s);
+    hear_welcome(s, T0);
+    sends(s, MSG_READY);
+    assert_false(does(s, SESSION_SEND)->spilled);
+    a = does(s, SESSION_SEND);
+    assert_true(a->spilled);
+    assert_int_equal(a->ref.index, 1);
+    assert_int_equal(a->msg.result.png_size, 4);
+    nothing_more(s);
+    hear_ref(s, MSG_ACK, 1, 1);
+    assert_int_equal(does(s, SESSION_UNSPILL)->ref.index, 1);
+    nothing_more(s);
+    session_free(s);
+}
+
+static void a_disk_that_refuses_leaves_the_result_in_memory(void **state)
+{
+    struct session *s = opened_with(1, 1, 100);
+    const struct session_action *a;
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    render_ends(s, "png0");
+    sends(s, MSG_RESULT);
+    a = does(s, SESSION_SPILL);
+    session_spilled(s, &a->ref, false);
+    sends(s, MSG_READY);
+    nothing_more(s);
+    hear_error(s, "conflict", MSG_HELLO_FIRST, T0);
+    sends(s, MSG_HELLO);
+    nothing_more(s);
+    hear_welcome(s, T0);
+    sends(s, MSG_READY);
+    a = does(s, SESSION_SEND);
+    assert_false(a->spilled);
+    assert_memory_equal(a->msg.result.png, "png0", 4);
+    nothing_more(s);
+    session_free(s);
+}
+
+static void a_spilled_result_that_is_lost_becomes_a_failure(void **state)
+{
+    const struct err why = {.code = ERR_IO, .text = "gone"};
+    struct session *s = opened_with(1, 1, 100);
+    const struct session_action *a;
+
+    (void)state;
+    hear_lease(s, 0, 1);
+    does(s, SESSION_START);
+    nothing_more(s);
+    render_ends(s, "png0");
+    sends(s, MSG_RESULT);
+    a = does(s, SESSION_SPILL);
+    session_spilled(s, &a->ref, true);
+    sends(s, MSG_READY);
+    nothing_more(s);
+    assert_int_equal(
+        session_spill_lost(s, &(struct attempt_ref){.job = JOB, .attempt = 1}, &why, T0, NULL), 0);
+    assert_string_equal(sends(s, MSG_FAILED)->failed.code, "io");
+    nothing_more(s);
+    session_free(s);
+}
+
+static void only_so_many_results_are_on_their_way_at_a_time(void **state)
+{
+    struct session *s = opened_with(1, 1, 1000);
+    const struct session_action *a;
+    int sent = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < 20; i++) {
+        hear_lease(s, i, 1);
+        does(s, SESSION_START);
+        nothing_more(s);
+        render_ends(s, "png0");
+        while ((a = session_next(s))) {
+            sent += a->what == SESSION_SEND && a->msg.type == MSG_RESULT;
+            if (a->what == SESSION_SPILL)
+                session_spilled(s, &a->ref, true);
+        }
+    }
+    assert_int_equal(sent, SESSION_OFFERS_MAX);
+    hear_ref(s, MSG_ACK, 0, 1);
+    while ((a = session_next(s)))
+        sent += a->what == SESSION_SEND && a->msg.type == MSG_RESULT;
+    assert_int_equal(sent, SESSION_OFFERS_MAX + 1);
+    session_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -704,6 +935,14 @@ int main(void)
         cmocka_unit_test(stop_before_welcome_says_nothing),
         cmocka_unit_test(leases_of_an_earlier_session_are_not_taken),
         cmocka_unit_test(waits_are_never_longer_than_the_next_duty),
+        cmocka_unit_test(leaving_hands_back_what_waits_and_finishes_what_runs),
+        cmocka_unit_test(leaving_at_a_signal_hands_back_what_runs_too),
+        cmocka_unit_test(leaving_does_not_wait_for_ever_for_an_ack),
+        cmocka_unit_test(a_lease_that_crosses_with_leaving_is_not_taken),
+        cmocka_unit_test(results_beyond_the_memory_are_spilled_and_offered_from_disk),
+        cmocka_unit_test(a_disk_that_refuses_leaves_the_result_in_memory),
+        cmocka_unit_test(a_spilled_result_that_is_lost_becomes_a_failure),
+        cmocka_unit_test(only_so_many_results_are_on_their_way_at_a_time),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
