@@ -40,7 +40,9 @@ static const struct command commands[] = {
      "Lists and CSV files travel along, and seeds that the manifest leaves open are drawn now. "
      "Paths\n"
      "of models are those of the workers' machines.",
-     MANIFEST_OPTIONS | SERVER_OPTIONS, 1, command_submit},
+     MANIFEST_OPTIONS | SERVER_OPTIONS | OPTION_BIT(OPTION_WAIT) | OPTION_BIT(OPTION_TOKEN) |
+         OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_FORCE) | OPTION_BIT(OPTION_QUIET),
+     1, command_submit},
     {"list", "", "the coordinator's jobs, latest first", "", SERVER_OPTIONS, 0, command_list},
     {"status", "JOB", "one job: counts, running tasks, failures",
      "JOB is the job's hash, at least 4 digits that begin only this one, or its name (the latest).",
@@ -50,6 +52,30 @@ static const struct command commands[] = {
      SERVER_OPTIONS | OPTION_BIT(OPTION_QUIET), 1, command_watch},
     {"cancel", "JOB", "stop a job; its pictures stay", "Submit the same job again to go on.",
      SERVER_OPTIONS, 1, command_cancel},
+    {"pause", "JOB", "give out no more of a job's tasks",
+     "What workers are at is finished. `litho resume` goes on.", SERVER_OPTIONS, 1, command_pause},
+    {"resume", "JOB", "go on with a paused job", "", SERVER_OPTIONS, 1, command_resume},
+    {"retry", "JOB", "render again what failed or is gone",
+     "A job that still runs: what failed until now.", SERVER_OPTIONS | OPTION_BIT(OPTION_FAILED), 1,
+     command_retry},
+    {"logs", "JOB INDEX", "the attempts of one task: worker, outcome, times", "", SERVER_OPTIONS, 2,
+     command_logs},
+    {"get", "JOB DIR", "bring a job's pictures to this machine",
+     "Each file is verified by its SHA-256. The same command again brings only what is missing. A "
+     "file\n"
+     "that differs stays, and is named, but with --force. Exit code 0 if every picture of the job "
+     "so far\n"
+     "is in DIR.",
+     SERVER_OPTIONS | OPTION_BIT(OPTION_REPLACE) | OPTION_BIT(OPTION_QUIET), 2, command_get},
+    {"fsck", "JOB", "compare a job's files with their records",
+     "Reads every picture on the coordinator's machine. Exit code 1 if a file is gone or differs: "
+     "`litho\n"
+     "retry` renders again what is gone.",
+     SERVER_OPTIONS, 1, command_fsck},
+    {"rm", "JOB", "forget a job that is over; its files stay", "", SERVER_OPTIONS, 1, command_rm},
+    {"drain", "WORKER", "let a worker finish what it is at, and leave",
+     "It takes no more, hands back what it has not begun, and ends with exit code 0.",
+     SERVER_OPTIONS, 1, command_drain},
     {"workers", "", "who renders, on what, and what they are at", "", SERVER_OPTIONS, 0,
      command_workers},
     {"replay", "IMAGE.png", "render a picture again from the record inside it",

@@ -39,6 +39,14 @@ int command_status(struct cli *c);
 int command_watch(struct cli *c);
 int command_cancel(struct cli *c);
 int command_workers(struct cli *c);
+int command_pause(struct cli *c);
+int command_resume(struct cli *c);
+int command_retry(struct cli *c);
+int command_logs(struct cli *c);
+int command_get(struct cli *c);
+int command_fsck(struct cli *c);
+int command_rm(struct cli *c);
+int command_drain(struct cli *c);
 int command_replay(struct cli *c);
 
 static inline bool cli_has(const struct cli *c, enum option_id id)

@@ -180,6 +180,22 @@ static uint64_t *request_of(struct msg *m)
         return &m->records.request;
     case MSG_PAGE:
         return &m->page.request;
+    case MSG_PAUSE:
+    case MSG_RESUME:
+    case MSG_REMOVE:
+        return &m->pause.request;
+    case MSG_RETRY:
+        return &m->retry.request;
+    case MSG_DRAIN:
+        return &m->drain.request;
+    case MSG_HISTORY:
+        return &m->history.request;
+    case MSG_ATTEMPTS:
+        return &m->attempts.request;
+    case MSG_CHECK:
+        return &m->check.request;
+    case MSG_CHECKED:
+        return &m->checked.request;
     case MSG_FETCH:
         return &m->fetch.request;
     case MSG_PICTURE:

@@ -1,4 +1,4 @@
-/* litho status JOB, litho cancel JOB: one job's counts, running tasks and failures. */
+/* litho status JOB, and what changes one job: cancel, pause, resume, retry, rm. */
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/connect.h"
 #include "jobs/cli/views.h"
@@ -37,6 +37,8 @@ static void print_job(const struct terminal *t, const struct msg_job *m)
     fprintf(t->file, "  job     %s\n", s->job);
     print_counts(t, m);
     view_reason(t, m);
+    if (s->priority != 50 && s->priority != 0)
+        fprintf(t->file, "  priority %u\n", s->priority);
     fprintf(t->file, "  folder  %s\n", s->folder);
     if (s->sheet[0] != '\0')
         fprintf(t->file, "  sheet   %s\n", s->sheet);
@@ -77,6 +79,36 @@ int command_status(struct cli *c)
 int command_cancel(struct cli *c)
 {
     struct msg request = {.type = MSG_CANCEL, .cancel = {.job = c->options.arguments[0]}};
+
+    return show_answer(c, &request);
+}
+
+int command_pause(struct cli *c)
+{
+    struct msg request = {.type = MSG_PAUSE, .pause = {.job = c->options.arguments[0]}};
+
+    return show_answer(c, &request);
+}
+
+int command_resume(struct cli *c)
+{
+    struct msg request = {.type = MSG_RESUME, .resume = {.job = c->options.arguments[0]}};
+
+    return show_answer(c, &request);
+}
+
+int command_retry(struct cli *c)
+{
+    struct msg request = {
+        .type = MSG_RETRY,
+        .retry = {.job = c->options.arguments[0], .failed = cli_has(c, OPTION_FAILED)}};
+
+    return show_answer(c, &request);
+}
+
+int command_rm(struct cli *c)
+{
+    struct msg request = {.type = MSG_REMOVE, .remove = {.job = c->options.arguments[0]}};
 
     return show_answer(c, &request);
 }

@@ -1,6 +1,7 @@
 /* litho submit job.yaml: hands the resolved manifest to a running coordinator. */
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/connect.h"
+#include "jobs/cli/follow.h"
 #include "jobs/cli/order.h"
 
 static void report(struct cli *c, const struct order *d, const struct msg_submitted *m)
@@ -25,9 +26,12 @@ int command_submit(struct cli *c)
     struct msg request = {.type = MSG_SUBMIT}, answer = {0};
     struct client *client = NULL;
     struct order d = {0};
+    int64_t priority;
     struct err e;
-    int rc, code;
+    int rc, code = EXIT_DONE;
 
+    if (options_number(&c->options, OPTION_PRIORITY, 1, 100, 0, &priority, &e) != 0)
+        return cli_fail(c, &e);
     if ((rc = order_read(c, NULL, &d, &e)) != 0) {
         code = order_fail(c, &d, &e);
         order_done(&d);
@@ -36,11 +40,17 @@ int command_submit(struct cli *c)
     TRY(connect_open(c, &client, &e));
     request.submit.bundle = d.bundle.data;
     request.submit.bundle_size = d.bundle.size;
+    request.submit.token = c->options.value[OPTION_TOKEN];
+    request.submit.priority = (uint32_t)priority;
+    request.submit.force = cli_has(c, OPTION_FORCE);
     TRY(client_ask(client, &request, MSG_SUBMITTED, &answer, &e));
-    report(c, &d, &answer.submitted);
+    if (!cli_has(c, OPTION_QUIET))
+        report(c, &d, &answer.submitted);
+    if (cli_has(c, OPTION_WAIT))
+        code = watch_job(c, client, answer.submitted.job);
 out:
     msg_done(&answer);
     client_close(client);
     order_done(&d);
-    return rc == 0 ? EXIT_DONE : cli_fail(c, &e);
+    return rc == 0 ? code : cli_fail(c, &e);
 }

@@ -1,4 +1,5 @@
-/* litho watch JOB: a live view until the job is settled; the exit code is the job's. */
+/* litho watch JOB, and submit --wait: a live view until the job is settled; the exit code is the
+ * job's. */
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/connect.h"
 #include "jobs/cli/follow.h"
@@ -16,18 +17,18 @@ static void print_end(struct cli *c, const struct msg_job *m)
     if (s->sheet[0] != '\0')
         fprintf(c->out.file, "  sheet   %s\n", s->sheet);
     fflush(c->out.file);
+    view_reason(&c->err, m);
     view_failures(&c->err, m);
     buf_done(&line);
 }
 
-int command_watch(struct cli *c)
+int watch_job(struct cli *c, struct client *client, const char *job)
 {
-    struct follow f = {.cli = c, .job = c->options.arguments[0], .lines = true, .patient = true};
+    struct follow f = {.cli = c, .client = client, .job = job, .lines = true, .patient = true};
     struct msg final = {0};
-    int rc = 0, code = EXIT_FAILED;
+    int rc, code = EXIT_FAILED;
     struct err e;
 
-    TRY(connect_open(c, &f.client, &e));
     TRY(follow_job(&f, &final, &e));
     code = view_exit_code(&final.job.summary);
     if (cli_has(c, OPTION_JSON))
@@ -36,6 +37,18 @@ int command_watch(struct cli *c)
         print_end(c, &final.job);
 out:
     msg_done(&final);
-    client_close(f.client);
     return rc == 0 ? code : cli_fail(c, &e);
+}
+
+int command_watch(struct cli *c)
+{
+    struct client *client = NULL;
+    struct err e;
+    int code;
+
+    if (connect_open(c, &client, &e) != 0)
+        return cli_fail(c, &e);
+    code = watch_job(c, client, c->options.arguments[0]);
+    client_close(client);
+    return code;
 }

@@ -14,6 +14,9 @@ static void add_row(struct grid *g, const struct worker_row *w)
         buf_printf(&task, "%s%.8s/%llu step %u/%u", i > 0 ? ", " : "", w->running[i].ref.job,
                    (unsigned long long)w->running[i].ref.index, w->running[i].step,
                    w->running[i].steps);
+    for (size_t i = 0; i < w->n_blocks; i++)
+        buf_printf(&task, "%sblocked for %s: %s", task.size > 0 ? ", " : "", w->blocks[i].model,
+                   w->blocks[i].code);
     amount_duration((double)w->connected_ms / 1000, &since);
     grid_row(g,
              (const char *const[]){w->name, w->state, w->device, w->device_class, buf_text(&done),

@@ -25,4 +25,7 @@ struct follow {
  */
 int follow_job(const struct follow *f, struct msg *ret_final, struct err *e);
 
+/* What `litho watch` does, from the first look to the exit code. */
+int watch_job(struct cli *c, struct client *client, const char *job);
+
 #endif

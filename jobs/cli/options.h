@@ -27,6 +27,12 @@
     X(OPTION_VERIFY, "verify", NULL, "compare with the original; exit code 0 if equal, else 1")    \
     X(OPTION_JSON, "json", NULL, "print JSON, one document a line, keys as in jobs/cli/README.md") \
     X(OPTION_QUIET, "quiet", NULL, "print nothing but failures")                                   \
+    X(OPTION_WAIT, "wait", NULL, "follow the job until it is over, as `watch` does")               \
+    X(OPTION_TOKEN, "token", "T", "a second submit with this token names the first one's job")     \
+    X(OPTION_PRIORITY, "priority", "N", "1 to 100, larger goes first (the manifest's, or 50)")     \
+    X(OPTION_FORCE, "force", NULL, "render again, and replace, what is there")                     \
+    X(OPTION_REPLACE, "force", NULL, "replace files that differ")                                  \
+    X(OPTION_FAILED, "failed", NULL, "only what failed; files of pictures are not looked for")     \
     X(OPTION_HELP, "help", NULL, "this text")
 
 enum option_id {

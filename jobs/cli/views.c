@@ -6,13 +6,13 @@
 
 json_t *view_summary_json(const struct job_summary *s)
 {
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s, s:s}",
-                     "job", s->job, "name", s->name, "state", s->state, "tasks",
-                     (json_int_t)s->tasks, "pending", (json_int_t)s->pending, "running",
-                     (json_int_t)s->running, "done", (json_int_t)s->done, "failed",
-                     (json_int_t)s->failed, "submitted_ms", (json_int_t)s->submitted_ms,
-                     "finished_ms", (json_int_t)s->finished_ms, "rate", s->rate, "eta_seconds",
-                     s->eta_seconds, "folder", s->folder, "sheet", s->sheet);
+    return json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s, s:s, s:I, s:s}", "job",
+        s->job, "name", s->name, "state", s->state, "tasks", (json_int_t)s->tasks, "pending",
+        (json_int_t)s->pending, "running", (json_int_t)s->running, "done", (json_int_t)s->done,
+        "failed", (json_int_t)s->failed, "submitted_ms", (json_int_t)s->submitted_ms, "finished_ms",
+        (json_int_t)s->finished_ms, "rate", s->rate, "eta_seconds", s->eta_seconds, "folder",
+        s->folder, "sheet", s->sheet, "priority", (json_int_t)s->priority, "reason", s->reason);
 }
 
 static json_t *running_json(const struct running_task *tasks, size_t n, bool with_job)
@@ -54,7 +54,14 @@ json_t *view_worker_json(const struct worker_row *w)
                                w->software, "state", w->state, "done", (json_int_t)w->done,
                                "failed", (json_int_t)w->failed, "connected_ms",
                                (json_int_t)w->connected_ms, "silent_ms", (json_int_t)w->silent_ms);
+    json_t *blocks = json_array();
 
+    for (size_t i = 0; i < w->n_blocks; i++)
+        json_array_append_new(blocks, json_pack("{s:s, s:s, s:I, s:I}", "model", w->blocks[i].model,
+                                                "code", w->blocks[i].code, "pixels",
+                                                (json_int_t)w->blocks[i].pixels, "tasks",
+                                                (json_int_t)w->blocks[i].tasks));
+    json_object_set_new(worker, "blocked", blocks);
     json_object_set_new(worker, "running_tasks", running_json(w->running, w->n_running, true));
     return worker;
 }
@@ -91,6 +98,8 @@ static const char *phase_of(const struct msg_job *m)
 
     if (reason_of(m) != NULL)
         return reason_of(m);
+    if (strcmp(s->state, "paused") == 0)
+        return "paused";
     if (strcmp(s->state, "finishing") == 0)
         return "drawing the sheet";
     if (s->pending + s->running == 0)
@@ -130,10 +139,14 @@ static void print_clean(FILE *file, const char *text)
 void view_reason(const struct terminal *t, const struct msg_job *m)
 {
     const char *reason = reason_of(m);
+    bool over = view_settled(&m->summary);
 
+    if (reason == NULL && m->summary.reason[0] != '\0')
+        reason = m->summary.reason;
     if (reason == NULL)
         return;
-    fprintf(t->file, "  %swaits%s   ", style(t, STYLE_RED), style(t, STYLE_OFF));
+    fprintf(t->file, "  %s%s%s   ", style(t, STYLE_RED), over ? "ended" : "waits",
+            style(t, STYLE_OFF));
     print_clean(t->file, reason);
     fputc('\n', t->file);
 }

@@ -10,7 +10,7 @@ from programs import (DEADLINE, LONG, SMALL, Case, Program, index_lines, main, p
                       wait_until)
 
 JOB_KEYS = {"job", "name", "state", "tasks", "pending", "running", "done", "failed", "submitted_ms",
-            "finished_ms", "rate", "eta_seconds", "folder", "sheet"}
+            "finished_ms", "rate", "eta_seconds", "folder", "sheet", "priority", "reason"}
 
 
 class Commands(Case):

@@ -89,7 +89,7 @@ class Disk(Case):
         self.assertRegex(self.litho("status", "small", "--connect", coordinator.endpoint).stdout,
                          r"waits +.*" + expected)
         status = self.status(coordinator.endpoint, "small")
-        self.assertEqual((status["state"], status["failed"]), ("running", 0))
+        self.assertEqual((status["state"], status["failed"]), ("waiting", 0))
         help_()
         self.litho("watch", "small", "--connect", coordinator.endpoint)
         self.check_whole(job, "small", os.path.join(self.disk, "out"), 6)
