@@ -157,7 +157,7 @@ static void a_reopened_job_has_the_bits_of_what_is_left(void **state)
     settle_many(p, 300, 1);
     memset(p->plain, 0, sizeof p->plain);
     p->done = p->failed = 0;
-    MUST(store_reopen(p->s, 1, every_other_missing, nothing, NULL, e));
+    MUST(store_reopen(p->s, 1, false, every_other_missing, nothing, NULL, e));
     MUST(store_records(p->s, 1, 0, count_of, p, e));
     MUST(store_restore(p->s, compare, p, e));
 }
