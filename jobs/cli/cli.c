@@ -23,7 +23,9 @@ static const struct command commands[] = {
      "what a manifest would render: images, models, memory, disk, time; renders nothing",
      "Exit code 2 and every mistake with file:line:column if the manifest has any, 1 if a model "
      "is\n"
-     "missing. Disk and time come from what earlier runs into the same folder took.",
+     "missing. Memory is asked of a litho-worker of this machine, for the largest sizes. Disk and "
+     "time\n"
+     "come from what earlier runs into the same folder took.",
      MANIFEST_OPTIONS | OPTION_BIT(OPTION_OUT) | OPTION_BIT(OPTION_MODELS) |
          OPTION_BIT(OPTION_JSON),
      1, command_plan},

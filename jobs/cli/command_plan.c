@@ -177,6 +177,30 @@ static void print_models(struct plan *p)
     buf_done(&folder);
 }
 
+/* What a task does beside a picture from text, on a line of its own. */
+static void print_passes(const struct plan *p, const struct task *t)
+{
+    bool picture = t->init_image != NULL && *t->init_image != '\0';
+    struct buf strength = {0};
+    int64_t width, height;
+
+    if (!picture && !task_is_hires(t))
+        return;
+    task_size(t, &width, &height);
+    buf_number(&strength, t->denoising_strength);
+    label(p, "");
+    if (picture)
+        fprintf(p->cli->out.file, "from %s%s%s, ", t->init_image,
+                t->mask != NULL && *t->mask != '\0' ? " where the mask is white: " : "",
+                t->mask != NULL ? t->mask : "");
+    else
+        fprintf(p->cli->out.file, "a second pass from %s, ",
+                term_name(TERM_UPSCALER, (int)t->hr_upscaler));
+    fprintf(p->cli->out.file, "denoising_strength %s, to %lldx%lld\n", buf_text(&strength),
+            (long long)width, (long long)height);
+    buf_done(&strength);
+}
+
 static int print_task(const struct plan *p, const char *name, uint64_t index, struct err *e)
 {
     struct buf path = {0}, prompt = {0}, cfg = {0};
@@ -197,6 +221,7 @@ static int print_task(const struct plan *p, const char *name, uint64_t index, st
         fprintf(file, "seeds drawn at the first run\n");
     else
         fprintf(file, "seed %lld\n", (long long)t.seed);
+    print_passes(p, &t);
     label(p, "");
     fprintf(file, "%s/%s\n", p->state.out, buf_text(&path));
 out:

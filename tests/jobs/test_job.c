@@ -283,7 +283,7 @@ static void values_of_parameters_are_checked_at_load(void **state)
     bundle_refused((struct spec){.fixed = "'inpaint_full_res':'yes'"}, "must be true or false");
     bundle_refused((struct spec){.axes = "[{'name':'h','columns':['hr_scale'],'range':{'first':0,"
                                          "'step':0.5,'count':9}}]"},
-                   "hr_scale '0.5'");
+                   "axis 'h': hr_scale '0.5'");
     bundle_refused((struct spec){.axes = "[{'name':'m','columns':['model'],'rows':[['../x']]}]"},
                    "model '../x'");
 }

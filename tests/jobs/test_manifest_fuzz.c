@@ -18,9 +18,10 @@ static uint32_t next_random(void)
 
 /* Bytes that mean something in YAML, CSV or the language itself. */
 static const char *const tokens[] = {
-    "\n",  "  ", ": ",   "- ",  "[",  "]",  "{",  "}",   "\"", "'",  "&a ",  "*a",
-    "# ",  "|",  ">",    ",",   "*",  "(",  ")",  "${",  "1-", "[9", "%",    "---",
-    "...", "\t", "\xff", "\\0", "!!", "<<", "-1", "1e9", "..", "/",  ".png", "\xc3\xa9"};
+    "\n", "  ",   ": ",       "- ",     "[",    "]",   "{",        "}",   "\"",     "'",   "&a ",
+    "*a", "# ",   "|",        ">",      ",",    "*",   "(",        ")",   "${",     "1-",  "[9",
+    "%",  "---",  "...",      "\t",     "\xff", "\\0", "!!",       "<<",  "-1",     "1e9", "..",
+    "/",  ".png", "\xc3\xa9", "<lora:", ":1>",  "AND", "{prompt}", "yes", "Karras", "null"};
 
 static void damage(struct buf *text)
 {
@@ -39,6 +40,24 @@ static void damage(struct buf *text)
     *text = copy;
 }
 
+/* No task of a job that loads is wrong. */
+static void first_and_last_are_tasks(const struct job *job)
+{
+    uint64_t indices[] = {job_next(job, 0), job_span(job) - 1};
+    struct err e = {0};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct task t = {0};
+
+        if (job_excluded(job, indices[i]))
+            continue;
+        assert_int_equal(job_task(job, indices[i], &t, NULL), 0);
+        if (task_check(&t, &e) != 0)
+            fail_msg("task %llu: %s", (unsigned long long)indices[i], e.text);
+        task_done(&t);
+    }
+}
+
 /* As a manifest, as its list file and as its CSV file. */
 static void try_one(const struct buf *text)
 {
@@ -53,6 +72,7 @@ static void try_one(const struct buf *text)
         assert_int_equal(out.d.n_errors, 0);
         assert_int_equal(job_load(out.bundle.data, out.bundle.size, &job, NULL), 0);
         assert_true(job_count(job) > 0);
+        first_and_last_are_tasks(job);
         job_free(job);
     } else {
         assert_int_equal(out.rc, ERR_INPUT);
@@ -103,7 +123,7 @@ static void damaged_manifests_are_refused_with_a_reason(void **state)
         buf_done(&path);
     }
     closedir(dir);
-    assert_true(n >= 4);
+    assert_true(n >= 5);
 }
 
 int main(void)
