@@ -1,0 +1,293 @@
+/*
+ * The store on a disk that fails: SQLite's file calls go through a layer that lets the n-th of them
+ * fail, for every n. Whatever fails, a batch that was committed is there, one that was refused can
+ * be tried again, and no row is there twice.
+ */
+#include "coordinator/store.h"
+#include "tests/coordinator/fixture.h"
+
+#include <sqlite3.h>
+
+#define BATCHES   6
+#define TRIES_MAX 50
+
+/* Which call fails, and how; one for all files of the process. */
+static struct {
+    long left;   /* calls until the failure; 0: none fails */
+    long calls;  /* counted since the last reset */
+    int code;    /* what it fails with */
+    bool struck; /* it failed */
+    sqlite3_vfs *real;
+} faults;
+
+static bool strikes(void)
+{
+    faults.calls++;
+    if (faults.left == 0 || --faults.left > 0)
+        return false;
+    faults.struck = true;
+    return true;
+}
+
+struct file {
+    sqlite3_file base;
+    sqlite3_file *real; /* in the memory behind this */
+};
+
+static sqlite3_file *real_of(sqlite3_file *f)
+{
+    return ((struct file *)f)->real;
+}
+
+static int f_close(sqlite3_file *f)
+{
+    return real_of(f)->pMethods->xClose(real_of(f));
+}
+static int f_read(sqlite3_file *f, void *to, int n, sqlite3_int64 at)
+{
+    return strikes() ? SQLITE_IOERR_READ : real_of(f)->pMethods->xRead(real_of(f), to, n, at);
+}
+/* A write that fails may have written a part. */
+static int f_write(sqlite3_file *f, const void *from, int n, sqlite3_int64 at)
+{
+    if (!strikes())
+        return real_of(f)->pMethods->xWrite(real_of(f), from, n, at);
+    if (n > 1)
+        real_of(f)->pMethods->xWrite(real_of(f), from, n / 2, at);
+    return faults.code;
+}
+static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
+{
+    return strikes() ? SQLITE_IOERR_TRUNCATE : real_of(f)->pMethods->xTruncate(real_of(f), size);
+}
+static int f_sync(sqlite3_file *f, int flags)
+{
+    return strikes() ? SQLITE_IOERR_FSYNC : real_of(f)->pMethods->xSync(real_of(f), flags);
+}
+static int f_size(sqlite3_file *f, sqlite3_int64 *size)
+{
+    return strikes() ? SQLITE_IOERR_FSTAT : real_of(f)->pMethods->xFileSize(real_of(f), size);
+}
+static int f_lock(sqlite3_file *f, int level)
+{
+    return real_of(f)->pMethods->xLock(real_of(f), level);
+}
+static int f_unlock(sqlite3_file *f, int level)
+{
+    return real_of(f)->pMethods->xUnlock(real_of(f), level);
+}
+static int f_reserved(sqlite3_file *f, int *out)
+{
+    return real_of(f)->pMethods->xCheckReservedLock(real_of(f), out);
+}
+static int f_control(sqlite3_file *f, int op, void *arg)
+{
+    return real_of(f)->pMethods->xFileControl(real_of(f), op, arg);
+}
+static int f_sector(sqlite3_file *f)
+{
+    return real_of(f)->pMethods->xSectorSize(real_of(f));
+}
+static int f_device(sqlite3_file *f)
+{
+    return real_of(f)->pMethods->xDeviceCharacteristics(real_of(f));
+}
+static int f_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
+{
+    return strikes() ? SQLITE_IOERR_SHMMAP
+                     : real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, out);
+}
+static int f_shm_lock(sqlite3_file *f, int offset, int n, int flags)
+{
+    return real_of(f)->pMethods->xShmLock(real_of(f), offset, n, flags);
+}
+static void f_barrier(sqlite3_file *f)
+{
+    real_of(f)->pMethods->xShmBarrier(real_of(f));
+}
+static int f_unmap(sqlite3_file *f, int remove_it)
+{
+    return real_of(f)->pMethods->xShmUnmap(real_of(f), remove_it);
+}
+
+static const sqlite3_io_methods methods = {2,         f_close,  f_read,   f_write,  f_truncate,
+                                           f_sync,    f_size,   f_lock,   f_unlock, f_reserved,
+                                           f_control, f_sector, f_device, f_map,    f_shm_lock,
+                                           f_barrier, f_unmap,  NULL,     NULL};
+
+static int v_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
+{
+    struct file *file = (struct file *)f;
+    int rc;
+
+    (void)vfs;
+    f->pMethods = NULL;
+    if (strikes())
+        return SQLITE_CANTOPEN;
+    file->real = (sqlite3_file *)(file + 1);
+    rc = faults.real->xOpen(faults.real, name, file->real, flags, out);
+    if (rc == SQLITE_OK)
+        f->pMethods = &methods;
+    return rc;
+}
+
+static int v_delete(sqlite3_vfs *vfs, const char *name, int sync)
+{
+    (void)vfs;
+    return strikes() ? SQLITE_IOERR_DELETE : faults.real->xDelete(faults.real, name, sync);
+}
+
+static void faults_install(void)
+{
+    static sqlite3_vfs vfs;
+
+    faults.real = sqlite3_vfs_find(NULL);
+    vfs = *faults.real;
+    vfs.zName = "faults";
+    vfs.szOsFile = (int)sizeof(struct file) + faults.real->szOsFile;
+    vfs.xOpen = v_open;
+    vfs.xDelete = v_delete;
+    assert_int_equal(sqlite3_vfs_register(&vfs, 1), SQLITE_OK);
+}
+
+static int apply_batch(struct store *s, struct job *job, int batch, struct err *e)
+{
+    struct record record = {.index = (uint64_t)batch, .attempt = 1, .bytes = 5};
+    struct store_row row = {.op = STORE_JOB, .job = 1, .bundle = job, .folder = (char *)"folder"};
+    int rc;
+
+    if (batch == 0)
+        TRY(store_apply(s, &row, e));
+    row = (struct store_row){.op = STORE_ATTEMPT,
+                             .job = 1,
+                             .index = (uint64_t)batch,
+                             .attempts = 1,
+                             .worker = (char *)"w"};
+    TRY(store_apply(s, &row, e));
+    row = (struct store_row){.op = STORE_HISTORY,
+                             .job = 1,
+                             .index = (uint64_t)batch,
+                             .attempts = 1,
+                             .worker = (char *)"w",
+                             .code = "internal",
+                             .text = (char *)"text"};
+    TRY(store_apply(s, &row, e));
+    memset(record.sha256, 'a', HASH_HEX_SIZE - 1);
+    TRY(record_picture(&record, "path", "w", "cpu", "f32", e));
+    row = (struct store_row){.op = STORE_RECORD, .job = 1, .record = record};
+    TRY(store_apply(s, &row, e));
+out:
+    record_done(&record);
+    return rc;
+}
+
+static int commit_batch(struct store *s, struct job *job, int batch, struct err *e)
+{
+    int rc;
+
+    TRY(store_begin(s, e));
+    TRY(apply_batch(s, job, batch, e));
+    TRY(store_commit(s, e));
+out:
+    if (rc != 0)
+        store_rollback(s);
+    return rc;
+}
+
+static struct store *open_insisting(const char *dir)
+{
+    struct store *s = NULL;
+    struct err e;
+    int rc = ERR_IO;
+
+    for (int i = 0; rc == ERR_IO && i < TRIES_MAX; i++)
+        rc = store_open(dir, &s, &e);
+    if (rc != 0)
+        fail_msg("open after call %ld: %s: %s", faults.calls, err_name(rc), e.text);
+    return s;
+}
+
+static int count_one(void *user, const struct record *r, struct err *e)
+{
+    (void)r;
+    (void)e;
+    ++*(int *)user;
+    return 0;
+}
+
+static int counted(struct store *s)
+{
+    int n = 0;
+
+    MUST(store_records(s, 1, 0, count_one, &n, e));
+    return n;
+}
+
+/* The whole story with the n-th call failing. false: there is no n-th call. */
+static bool one_failure(struct job *job, long n, int code)
+{
+    char *dir = temporary_folder();
+    struct store *s;
+    uint64_t done;
+    bool struck;
+
+    faults.left = n;
+    faults.calls = 0;
+    faults.struck = false;
+    faults.code = code;
+    s = open_insisting(dir);
+    for (int batch = 0; batch < BATCHES; batch++) {
+        struct err e;
+        int rc = ERR_IO;
+
+        for (int i = 0; rc == ERR_IO && i < TRIES_MAX; i++)
+            rc = commit_batch(s, job, batch, &e);
+        if (rc != 0)
+            fail_msg("call %ld, batch %d: %s: %s", n, batch, err_name(rc), e.text);
+    }
+    store_close(s);
+    struck = faults.struck;
+    faults.left = 0;
+    s = open_insisting(dir);
+    assert_int_equal(counted(s), BATCHES);
+    MUST(store_count_done(s, 1, &done, e));
+    assert_int_equal(done, BATCHES);
+    store_close(s);
+    remove_tree(dir);
+    free(dir);
+    return struck;
+}
+
+static void sweep(int code)
+{
+    struct job *job = seeds_job("a", BATCHES);
+    long n = 1;
+
+    while (one_failure(job, n, code))
+        n++;
+    assert_true(n > 60); /* there were calls enough to mean something */
+    job_free(job);
+}
+
+static void any_call_that_fails_loses_and_repeats_nothing(void **state)
+{
+    (void)state;
+    sweep(SQLITE_IOERR_WRITE);
+}
+
+static void a_disk_full_at_any_write_loses_and_repeats_nothing(void **state)
+{
+    (void)state;
+    sweep(SQLITE_FULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_call_that_fails_loses_and_repeats_nothing),
+        cmocka_unit_test(a_disk_full_at_any_write_loses_and_repeats_nothing),
+    };
+
+    faults_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
