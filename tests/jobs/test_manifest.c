@@ -71,13 +71,13 @@ static void what_is_not_given_has_the_documented_default(void **state)
 static void scalars_are_never_booleans_or_nulls(void **state)
 {
     struct outcome out = accepted(
-        HEAD "axes:\n  thing: [no, on, yes, null, ~, 1e3, 007, 0x10, 1_000, .5, 12:30:00]\n", "");
+        HEAD "axes:\n  thing: [no, on, yes, null, ~, 1e3, 007, 0x10, 1_000, .5, 12:30:00 h]\n", "");
 
     (void)state;
     part_is(&out, "axes.0.rows",
             "[[\"no\"],[\"on\"],[\"yes\"],[\"null\"],[\"~\"],[\"1e3\"],[\"007\"],[\"0x10\"],[\"1_"
             "000\"],[\".5\"],"
-            "[\"12:30:00\"]]");
+            "[\"12:30:00 h\"]]");
     outcome_done(&out);
 }
 

@@ -92,21 +92,21 @@ class Damaged(Case):
 
 
 class LongPrompts(Case):
-    def test_prompt_past_77_tokens_is_cut_at_77(self):
-        """What comes after the 75 tokens between start and end changes nothing."""
+    def test_prompts_past_75_tokens_go_on_in_another_chunk(self):
+        """What comes after 75 tokens counts, and white space after them does not."""
         words = " ".join(["fox"] * 75)
         digests = []
-        for out, more in (("a", ""), ("b", " a red pizza"), ("c", None)):
-            prompt = words + more if more is not None else " ".join(["fox"] * 74) + " pizza"
+        for out, more in (("a", ""), ("b", " a red pizza"), ("c", "  ")):
+            prompt = words + more
             job = self.write("job.yaml", SMALL.replace(
-                "a ${thing} on a ${ground} background", prompt).replace(
+                "prompt: a ${thing} on a ${ground} background", "prompt: \"%s\"" % prompt).replace(
                     "  thing: [fox, pizza, owl]\n  ground: [teal, pink]\n", "  cfg_scale: [2]\n")
                 .replace("{thing}-{ground}", "x").replace(
                     ", sheet: {x: ground, y: thing}", ""))
             self.litho("run", job, "--out", out)
             digests.append(self.pixels(self.path(out, "small", "x.png")))
-        self.assertEqual(digests[0], digests[1])
-        self.assertNotEqual(digests[0], digests[2])
+        self.assertNotEqual(digests[0], digests[1])
+        self.assertEqual(digests[0], digests[2])
 
     def pixels(self, path):
         with open(path, "rb") as file:
