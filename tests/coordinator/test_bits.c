@@ -82,7 +82,7 @@ static void a_page_put_at_once_is_as_its_bits_one_by_one(void **state)
 
 static void the_next_gap_is_the_first_index_that_is_not_in_it(void **state)
 {
-    static const uint64_t gaps[] = {0, 1, 63, 64, 100, 4095, 4096, 8191, 8192, 9000, 20000};
+    static const uint64_t gaps[] = {0, 1, 63, 64, 100, 4095, 4096, 6400, 8191, 8192, 9000, 20000};
     struct bits b = {0};
     size_t g = 0;
 

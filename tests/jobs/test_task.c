@@ -74,38 +74,6 @@ static void fractions_keep_their_shortest_text(void **state)
     task_done(&t);
 }
 
-/* Written key by key, without a tree: the order and each value are still RFC 8785's. */
-static void every_key_is_written_as_canonical_json_writes_it(void **state)
-{
-    struct task t = {0};
-    struct buf text = {0}, canonical = {0};
-    json_t *root = NULL;
-
-    (void)state;
-    assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
-    for (int p = 0; p < PARAM_FIELDS; p++) {
-        static const char *const tries[] = {"true", "/b/\"\t\x01\\.png", "64", "1", "0.25", "name"};
-
-        if (param_kind((enum param)p) == PARAM_KIND_TERM &&
-            term_count(param_terms((enum param)p)) > 1)
-            assert_int_equal(
-                param_set(&t, (enum param)p, term_name(param_terms((enum param)p), 1), NULL), 0);
-        for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
-            if (param_is_absent(&t, (enum param)p))
-                param_set(&t, (enum param)p, tries[i], NULL);
-        /* A key at its default, or a term of one name, is left out. */
-    }
-    task_to_json(&t, &text);
-    assert_int_equal(json_read("task", text.data, text.size, &root, NULL), 0);
-    json_canonical(root, &canonical);
-    assert_string_equal(buf_text(&text), buf_text(&canonical));
-    assert_in_range(json_object_size(root), PARAM_FIELDS - 4, PARAM_FIELDS);
-    json_decref(root);
-    buf_done(&canonical);
-    buf_done(&text);
-    task_done(&t);
-}
-
 static void unknown_keys_are_refused(void **state)
 {
     (void)state;
@@ -453,7 +421,6 @@ int main(void)
         cmocka_unit_test(canonical_json_reads_back_to_the_same_bytes),
         cmocka_unit_test(fractions_keep_their_shortest_text),
         cmocka_unit_test(unknown_keys_are_refused),
-        cmocka_unit_test(every_key_is_written_as_canonical_json_writes_it),
         cmocka_unit_test(missing_keys_are_named),
         cmocka_unit_test(wrong_types_are_refused),
         cmocka_unit_test(bounds_are_checked_and_named),
