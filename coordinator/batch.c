@@ -224,6 +224,58 @@ out:
     return rc;
 }
 
+static bool is_picture(const struct out *out)
+{
+    return out->type == OUT_STORE && out->row.op == STORE_RECORD && !out->row.record.failed &&
+           out->row.record.path[0];
+}
+
+static bool is_torn(const struct batch *b, uint64_t job)
+{
+    for (size_t i = 0; i < b->n_torn; i++)
+        if (b->torn[i] == job)
+            return true;
+    return false;
+}
+
+/* The mark of one job, whose first picture in this batch is item `first`. */
+static int mark_job(struct batch *b, size_t first, uint64_t *tasks, struct err *e)
+{
+    uint64_t number = b->outbox.items[first].row.job;
+    const struct job_entry *j = coord_job(b->coord, number);
+    size_t n = 0;
+
+    for (size_t i = first; i < b->outbox.n; i++)
+        if (is_picture(&b->outbox.items[i]) && b->outbox.items[i].row.job == number)
+            tasks[n++] = b->outbox.items[i].row.record.index;
+    if (!j || !j->folder || is_torn(b, number))
+        return store_unmark(b->store, number, e);
+    return index_mark(b->output, b->store, number, j->folder, tasks, n, e);
+}
+
+static int marks(struct batch *b, struct err *e)
+{
+    uint64_t *tasks = NULL, last = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < b->outbox.n; i++) {
+        bool first = is_picture(&b->outbox.items[i]) && b->outbox.items[i].row.job != last;
+
+        for (size_t k = 0; k < i && first; k++)
+            first = !(is_picture(&b->outbox.items[k]) &&
+                      b->outbox.items[k].row.job == b->outbox.items[i].row.job);
+        if (!first)
+            continue;
+        if (!tasks && !(tasks = calloc(b->outbox.n, sizeof *tasks)))
+            TRY(err_set(e, ERR_OOM, "no memory for a list of tasks"));
+        last = b->outbox.items[i].row.job;
+        TRY(mark_job(b, i, tasks, e));
+    }
+out:
+    free(tasks);
+    return rc;
+}
+
 static int commit(struct batch *b, struct err *e)
 {
     int64_t begun_ms = clock_monotonic_ms();
@@ -241,6 +293,8 @@ static int commit(struct batch *b, struct err *e)
         if (b->outbox.items[i].type == OUT_STORE)
             rc = store_apply(b->store, &b->outbox.items[i].row, e);
     if (rc == 0)
+        rc = marks(b, e);
+    if (rc == 0)
         rc = store_commit(b->store, e);
     if (rc != 0)
         store_rollback(b->store);
@@ -253,9 +307,8 @@ static int index_torn(struct batch *b, uint64_t job, struct err *e)
 {
     uint64_t *torn;
 
-    for (size_t i = 0; i < b->n_torn; i++)
-        if (b->torn[i] == job)
-            return 0;
+    if (is_torn(b, job))
+        return 0;
     torn = realloc(b->torn, (b->n_torn + 1) * sizeof *torn);
     if (!torn)
         return err_set(e, ERR_OOM, "no memory for a list of jobs");

@@ -4,8 +4,6 @@
 
 #include <time.h>
 
-#define INDEX_MAX ((size_t)1 << 40) /* bytes; a line is some hundred */
-
 static void put_key(struct buf *b, const char *key)
 {
     buf_printf(b, "%s\"%s\":", b->size && b->data[b->size - 1] == '{' ? "" : ",", key);
@@ -105,53 +103,183 @@ out:
     return rc;
 }
 
+/* Bytes of lines written at a time. */
+#define CHUNK_BYTES (1u << 20)
+
 struct rebuild {
+    struct output *output;
     const struct job *job;
+    const char *path;
     struct buf text;
 };
+
+static int rebuild_flush(struct rebuild *r, struct err *e)
+{
+    int rc = output_append(r->output, r->path, &r->text, e);
+
+    r->text.size = 0;
+    return rc;
+}
 
 static int rebuild_line(void *user, const struct record *record, struct err *e)
 {
     struct rebuild *r = user;
+    int rc = 0;
 
-    return record->failed ? 0 : index_line(r->job, record, &r->text, e);
+    if (record->failed)
+        return 0;
+    TRY(index_line(r->job, record, &r->text, e));
+    if (r->text.size >= CHUNK_BYTES)
+        TRY(rebuild_flush(r, e));
+out:
+    return rc;
 }
 
+/* Not at once: a crash in the midst leaves a file that does not agree, and is made anew again. */
 static int rebuild(struct output *o, struct store *s, uint64_t number, const char *path,
                    struct err *e)
 {
-    struct rebuild r = {0};
+    struct rebuild r = {.output = o, .path = path};
     struct job *job = NULL;
     int rc;
 
     TRY(store_job(s, number, &job, e));
     r.job = job;
-    TRY(store_records(s, number, 0, rebuild_line, &r, e));
     TRY(output_replace(o, path, &r.text, e));
+    TRY(store_records(s, number, 0, rebuild_line, &r, e));
+    TRY(rebuild_flush(&r, e));
 out:
     buf_done(&r.text);
     job_free(job);
     return rc;
 }
 
+/* ret_whole: it ends with a line's end, or is empty. */
+static int count_lines(struct output *o, const char *path, uint64_t *ret_lines, bool *ret_whole,
+                       struct err *e)
+{
+    struct buf block = {0};
+    uint64_t size, at = 0;
+    int rc;
+
+    *ret_lines = 0;
+    *ret_whole = true;
+    TRY(output_size(o, path, &size, e));
+    while (at < size) {
+        block.size = 0;
+        TRY(output_read_from(o, path, at, CHUNK_BYTES, &block, e));
+        if (block.size == 0)
+            break;
+        at += block.size;
+        for (size_t i = 0; i < block.size; i++)
+            *ret_lines += block.data[i] == '\n';
+        *ret_whole = block.data[block.size - 1] == '\n';
+    }
+out:
+    buf_done(&block);
+    return rc;
+}
+
 int index_check(struct output *o, struct store *s, uint64_t job, const char *folder, struct err *e)
 {
-    struct buf path = {0}, text = {0};
-    uint64_t lines = 0, done;
+    struct buf path = {0};
+    uint64_t lines, done;
+    bool whole;
     int rc;
 
     TRY(index_path(folder, &path, e));
     TRY(store_count_done(s, job, &done, e));
-    rc = output_read(o, buf_text(&path), INDEX_MAX, &text, e);
-    if (rc != 0 && rc != ERR_MISSING)
-        goto out;
-    for (size_t i = 0; i < text.size; i++)
-        lines += text.data[i] == '\n';
-    rc = 0;
-    if (lines != done || (text.size && text.data[text.size - 1] != '\n'))
+    TRY(count_lines(o, buf_text(&path), &lines, &whole, e));
+    if (lines != done || !whole)
         TRY(rebuild(o, s, job, buf_text(&path), e));
 out:
     buf_done(&path);
-    buf_done(&text);
+    return rc;
+}
+
+/* The lines that belong after the mark. */
+static int marked_lines(struct store *s, uint64_t number, const uint64_t *tasks, size_t n,
+                        struct buf *ret_text, struct err *e)
+{
+    struct record record = {0};
+    struct job *job = NULL;
+    int rc;
+
+    TRY(store_job(s, number, &job, e));
+    for (size_t i = 0; i < n; i++) {
+        TRY(store_record(s, number, tasks[i], &record, e));
+        TRY(index_line(job, &record, ret_text, e));
+        record_done(&record);
+    }
+out:
+    record_done(&record);
+    job_free(job);
+    return rc;
+}
+
+/* What stands before and after the mark. ret_good: the file needs nothing. ret_cut: it is well up
+ * to the mark. */
+static int compare_tail(struct output *o, const char *path, uint64_t bytes, const struct buf *lines,
+                        bool *ret_good, bool *ret_cut, struct err *e)
+{
+    uint64_t size, from = bytes ? bytes - 1 : 0;
+    size_t before = bytes ? 1 : 0;
+    struct buf tail = {0};
+    int rc;
+
+    *ret_good = *ret_cut = false;
+    TRY(output_size(o, path, &size, e));
+    if (size < bytes || size == 0)
+        goto out;
+    TRY(output_read_from(o, path, from, before + lines->size + 1, &tail, e));
+    *ret_cut = before == 0 || (tail.size > 0 && tail.data[0] == '\n');
+    *ret_good = *ret_cut && tail.size == before + lines->size &&
+                memcmp(tail.data + before, buf_text(lines), lines->size) == 0;
+out:
+    buf_done(&tail);
+    return rc;
+}
+
+int index_restart(struct output *o, struct store *s, uint64_t job, const char *folder,
+                  struct err *e)
+{
+    struct buf path = {0}, lines = {0};
+    uint64_t *tasks = NULL, bytes;
+    bool good, cut;
+    size_t n;
+    int rc;
+
+    rc = store_marked(s, job, &bytes, &tasks, &n, e);
+    if (rc == ERR_MISSING)
+        return index_check(o, s, job, folder, e);
+    TRY(rc);
+    TRY(index_path(folder, &path, e));
+    TRY(marked_lines(s, job, tasks, n, &lines, e));
+    TRY(compare_tail(o, buf_text(&path), bytes, &lines, &good, &cut, e));
+    if (good)
+        goto out;
+    if (!cut)
+        TRY(index_check(o, s, job, folder, e));
+    else if ((rc = output_cut(o, buf_text(&path), bytes, e)) == 0)
+        rc = output_append(o, buf_text(&path), &lines, e);
+out:
+    free(tasks);
+    buf_done(&lines);
+    buf_done(&path);
+    return rc;
+}
+
+int index_mark(struct output *o, struct store *s, uint64_t job, const char *folder,
+               const uint64_t *tasks, size_t n, struct err *e)
+{
+    struct buf path = {0};
+    uint64_t bytes;
+    int rc;
+
+    TRY(index_path(folder, &path, e));
+    TRY(output_size(o, buf_text(&path), &bytes, NULL) == 0 ? store_mark(s, job, bytes, tasks, n, e)
+                                                           : store_unmark(s, job, e));
+out:
+    buf_done(&path);
     return rc;
 }

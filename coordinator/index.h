@@ -16,6 +16,19 @@ int index_line(const struct job *job, const struct record *record, struct buf *r
 /* Appends whole lines to FOLDER/index.jsonl. An error may leave part of them: index_check(). */
 int index_append(struct output *o, const char *folder, const struct buf *lines, struct err *e);
 
+/*
+ * Within the transaction that makes the tasks' rows durable: notes how long the file is before
+ * their lines come, so that a start need not read what stands before. A file that cannot be looked
+ * at gets no mark.
+ */
+int index_mark(struct output *o, struct store *s, uint64_t job, const char *folder,
+               const uint64_t *tasks, size_t n, struct err *e);
+
+/* At start: what stands after the mark must be those tasks' lines, or is replaced by them. Without
+ * a mark, or if the file is shorter: index_check. */
+int index_restart(struct output *o, struct store *s, uint64_t job, const char *folder,
+                  struct err *e);
+
 /* Makes FOLDER/index.jsonl anew unless its lines are whole and as many as the store's pictures.
  * job: the store's number. */
 int index_check(struct output *o, struct store *s, uint64_t job, const char *folder, struct err *e);

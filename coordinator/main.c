@@ -158,7 +158,7 @@ static void check_indices(struct server *s)
     for (size_t i = 0; i < s->coord.n_jobs; i++) {
         const struct job_entry *j = s->coord.jobs[i];
 
-        if (index_check(s->output, s->store, j->number, j->folder, &why) != 0)
+        if (index_restart(s->output, s->store, j->number, j->folder, &why) != 0)
             log_warn("index_not_written", "job=%.12s why=%s", j->hash, why.text);
     }
 }

@@ -395,6 +395,73 @@ out:
     return rc;
 }
 
+int output_size(struct output *o, const char *path, uint64_t *ret_bytes, struct err *e)
+{
+    struct folder *folder;
+    const char *name;
+    struct stat st;
+    int rc = folders_of(&o->folders, path, false, &folder, &name, e);
+
+    *ret_bytes = 0;
+    if (rc == ERR_MISSING)
+        return 0;
+    if (rc == 0 && fstatat(folder->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? 0 : err_errno(e, path);
+    if (rc == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, ERR_CONFLICT, "'%s' is no file", path);
+    if (rc == 0)
+        *ret_bytes = (uint64_t)st.st_size;
+    return rc;
+}
+
+static int open_there(struct output *o, const char *path, int flags, int *ret_fd, struct err *e)
+{
+    struct folder *folder;
+    const char *name;
+    int rc;
+
+    TRY(folders_of(&o->folders, path, false, &folder, &name, e));
+    *ret_fd = openat(folder->fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*ret_fd < 0)
+        TRY(err_errno(e, path));
+out:
+    return rc;
+}
+
+int output_read_from(struct output *o, const char *path, uint64_t from, size_t limit,
+                     struct buf *ret_bytes, struct err *e)
+{
+    char block[65536];
+    ssize_t n = 1;
+    int fd, rc = open_there(o, path, O_RDONLY, &fd, e);
+
+    if (rc != 0)
+        return rc;
+    for (size_t left = limit; left > 0 && n != 0; left -= (size_t)n) {
+        n = pread(fd, block, left < sizeof block ? left : sizeof block, (off_t)from);
+        if (n < 0)
+            TRY(err_errno(e, path));
+        buf_append(ret_bytes, block, (size_t)n);
+        from += (uint64_t)n;
+    }
+    TRY(buf_check(ret_bytes, e));
+out:
+    close(fd);
+    return rc;
+}
+
+int output_cut(struct output *o, const char *path, uint64_t bytes, struct err *e)
+{
+    int fd, rc = open_there(o, path, O_WRONLY, &fd, e);
+
+    if (rc != 0)
+        return rc;
+    if (ftruncate(fd, (off_t)bytes) != 0)
+        rc = err_errno(e, path);
+    close(fd);
+    return rc;
+}
+
 int output_replace(struct output *o, const char *path, const struct buf *bytes, struct err *e)
 {
     const char *slash = strrchr(path, '/');

@@ -61,6 +61,16 @@ int output_read(struct output *o, const char *path, size_t limit, struct buf *re
 /* False only if the file is certainly not there. */
 bool output_has(struct output *o, const char *path);
 
+/* Bytes of a file there, 0 if it is missing. */
+int output_size(struct output *o, const char *path, uint64_t *ret_bytes, struct err *e);
+
+/* What a file there has from that byte on, at most `limit` bytes of it. */
+int output_read_from(struct output *o, const char *path, uint64_t from, size_t limit,
+                     struct buf *ret_bytes, struct err *e);
+
+/* Leaves the first bytes of a file of a job's folder. */
+int output_cut(struct output *o, const char *path, uint64_t bytes, struct err *e);
+
 /* Appends to (or with `replace` writes anew, whole or not at all) a file of a job's folder. */
 int output_append(struct output *o, const char *path, const struct buf *text, struct err *e);
 int output_replace(struct output *o, const char *path, const struct buf *bytes, struct err *e);

@@ -274,6 +274,7 @@ static int records_delete(struct store *s, uint64_t job, bool all, const struct 
     sql_bind_int(&q, (int64_t)job);
     TRY(sql_finish(&q, e));
     TRY(settled_rebuild(s, job, e));
+    TRY(store_unmark(s, job, e)); /* lines of records that are gone */
     TRY(store_commit(s, e));
 out:
     if (rc != 0)

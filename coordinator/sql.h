@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SQL_CACHE_MAX 32 /* statements of the program, each known by its text */
+#define SQL_CACHE_MAX 64 /* statements of the program, each known by its text */
 
 /* Statements by the address of their (static) text. Zeroed memory is empty. */
 struct sql_cache {

@@ -90,6 +90,17 @@ int store_history(struct store *s, uint64_t job, uint64_t index,
 /* Deletes about `limit` rows of removed jobs, in a transaction of its own. ret_more: call again. */
 int store_purge(struct store *s, uint32_t limit, bool *ret_more, struct err *e);
 
+/*
+ * Within a transaction: index.jsonl of the job has so many bytes, and lines of these tasks come
+ * next. store_unmark: nobody knows.
+ */
+int store_mark(struct store *s, uint64_t job, uint64_t bytes, const uint64_t *tasks, size_t n,
+               struct err *e);
+int store_unmark(struct store *s, uint64_t job, struct err *e);
+/* ERR_MISSING: there is no mark. ret_tasks: malloc'd, the caller frees. */
+int store_marked(struct store *s, uint64_t job, uint64_t *ret_bytes, uint64_t **ret_tasks,
+                 size_t *ret_n, struct err *e);
+
 /* The bundle of a job, loaded. */
 int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e);
 

@@ -211,7 +211,10 @@ static int others(struct bench *b, double ours, struct err *e)
     pipe = popen(command, "r");
     if (!pipe)
         return err_errno(e, command);
-    while (fscanf(pipe, "%31s %lf", name, &rate) == 2) {
+    while (fgets(text, sizeof text, pipe)) {
+        if (sscanf(text, "%31s %lf", name, &rate) != 2 ||
+            (strcmp(name, "hyperqueue") != 0 && strcmp(name, "dask") != 0))
+            continue; /* HyperQueue prints a table of its own */
         snprintf(text, sizeof text, "  %s, 8 workers, empty tasks", name);
         report(b, text, rate, "tasks/s", "");
         snprintf(text, sizeof text, "  times as many as %s", name);

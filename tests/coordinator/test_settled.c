@@ -173,9 +173,11 @@ static void an_older_state_gets_its_bits_at_the_first_start(void **state)
     store_close(p->s);
     snprintf(path, sizeof path, "%s/litho.db", p->dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db, "DROP TRIGGER settled_job_removed; DROP TABLE settled", NULL, NULL, NULL),
-        SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP TRIGGER settled_job_removed; DROP TABLE settled;"
+                                  "DROP TRIGGER index_marks_job_removed; DROP TABLE index_marks",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
     for (int i = 0; i < schema_version; i++)
         if (strstr(schema_migrations[i], "CREATE TABLE settled "))
             snprintf(line, sizeof line, "PRAGMA user_version = %d", i);
