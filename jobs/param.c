@@ -48,7 +48,7 @@ static const struct param_info infos[PARAM_COUNT] = {
                                   OPTIONAL("0.75")},
     [PARAM_RESIZE_MODE] = {"resize_mode", TERM(resize_mode, TERM_RESIZE), OPTIONAL("stretch")},
     [PARAM_MASK] = {"mask", PATH(mask)},
-    [PARAM_MASK_BLUR] = {"mask_blur", REAL(mask_blur, 0, 64), OPTIONAL("4")},
+    [PARAM_MASK_BLUR] = {"mask_blur", MAYBE(mask_blur, 0, 64)},
     [PARAM_INPAINTING_MASK_INVERT] = {"inpainting_mask_invert", SWITCH(inpainting_mask_invert)},
     [PARAM_INPAINTING_FILL] = {"inpainting_fill", TERM(inpainting_fill, TERM_FILL),
                                OPTIONAL("original")},

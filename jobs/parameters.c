@@ -151,8 +151,8 @@ static void put_inpaint(struct buf *b, const struct task *t)
         return;
     if (t->inpainting_mask_invert)
         put(b, "Mask mode", "Inpaint not masked");
-    if (t->mask_blur > 0)
-        put_real(b, "Mask blur", t->mask_blur);
+    if (t->mask_blur.set && t->mask_blur.value > 0)
+        put_real(b, "Mask blur", t->mask_blur.value);
     if (t->inpaint_full_res) {
         put(b, "Inpaint area", "Only masked");
         put_whole(b, "Masked area padding", t->inpaint_full_res_padding);

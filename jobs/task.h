@@ -59,7 +59,7 @@ struct task {
     double denoising_strength;
     enum resize_mode resize_mode;
     char *mask; /* absolute path; may be absent */
-    double mask_blur;
+    struct task_number mask_blur;
     bool inpainting_mask_invert;
     enum mask_fill inpainting_fill;
     bool inpaint_full_res;

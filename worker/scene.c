@@ -4,9 +4,22 @@
 
 #include <stdlib.h>
 
+#define OUTPAINT_BLUR 4 /* pixels */
+
 static struct optional optional(struct task_number n)
 {
     return (struct optional){.set = n.set, .value = n.value};
+}
+
+/* Left open: a hard mask, as diffusers has it, but a soft edge where the picture is extended. */
+static double blur(const struct task *t)
+{
+    bool extended = t->outpaint_left > 0 || t->outpaint_right > 0 || t->outpaint_top > 0 ||
+                    t->outpaint_bottom > 0;
+
+    if (t->mask_blur.set)
+        return t->mask_blur.value;
+    return extended ? OUTPAINT_BLUR : 0;
 }
 
 /* Width and height are given to the engine together: one follows from the other here. */
@@ -50,7 +63,7 @@ static struct render render_of(const struct task *t)
         .seed_resize_height = t->seed_resize_from_h,
         .resize = t->resize_mode,
         .denoising_strength = t->denoising_strength,
-        .inpaint = {.blur = t->mask_blur,
+        .inpaint = {.blur = blur(t),
                     .invert = t->inpainting_mask_invert,
                     .fill = t->inpainting_fill,
                     .full_res = t->inpaint_full_res,

@@ -181,7 +181,7 @@ static void inpainting_tells_what_differs(void **state)
     (void)state;
     t.denoising_strength = 1;
     t.init_image = t.mask = (char *)"/a.png";
-    t.mask_blur = 4;
+    t.mask_blur = (struct task_number){true, 4};
     assert_rest(t, &from, "Denoising strength: 1, RNG: CPU, Mask blur: 4");
     t.inpainting_mask_invert = t.inpaint_full_res = true;
     t.inpaint_full_res_padding = 32;

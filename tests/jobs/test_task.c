@@ -190,7 +190,7 @@ static void what_is_at_its_default_is_left_out(void **state)
     assert_int_equal(read_with("\"cfg_scale\":5",
                                "\"cfg_scale\":5,\"clip_skip\":1,\"denoising_strength\":0.75,"
                                "\"emphasis\":\"original\",\"init_image\":\"\","
-                               "\"inpaint_full_res\":false,\"mask_blur\":4",
+                               "\"inpaint_full_res\":false,\"mask\":\"\"",
                                &t, NULL),
                      0);
     task_to_json(&t, &text);

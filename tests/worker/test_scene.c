@@ -72,7 +72,7 @@ static void every_field_reaches_the_engine(void **state)
     (void)state;
     t.clip_skip = 2;
     t.eta = (struct task_number){true, 0.5};
-    t.mask_blur = 2.5;
+    t.mask_blur = (struct task_number){true, 2.5};
     t.subseed = 9;
     t.subseed_strength = 0.25;
     t.seed_resize_from_w = 32;
