@@ -103,6 +103,15 @@ out:
     return rc;
 }
 
+void folders_drop(struct folders *f)
+{
+    while (f->n > 0) {
+        f->n--;
+        close(f->open[f->n].fd);
+        free(f->open[f->n].path);
+    }
+}
+
 int folders_sync(struct folders *f, struct err *e)
 {
     int rc = 0;
@@ -111,11 +120,7 @@ int folders_sync(struct folders *f, struct err *e)
         if (f->open[i].dirty && fsync(f->open[i].fd) != 0 && rc == 0)
             rc = err_errno(e, f->open[i].path[0] ? f->open[i].path : "output folder");
     /* On failure all stay open and dirty, to be tried again. */
-    for (int i = 0; i < f->n && rc == 0; i++) {
-        close(f->open[i].fd);
-        free(f->open[i].path);
-    }
     if (rc == 0)
-        f->n = 0;
+        folders_drop(f);
     return rc;
 }

@@ -29,6 +29,9 @@ struct folders {
 int folders_of(struct folders *f, const char *path, bool make, struct folder **ret_folder,
                const char **ret_name, struct err *e);
 
+/* Closes all as they are. */
+void folders_drop(struct folders *f);
+
 /* Syncs the dirty ones and closes all. */
 int folders_sync(struct folders *f, struct err *e);
 

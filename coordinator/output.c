@@ -18,8 +18,38 @@ static const unsigned char png_start[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a
 struct output {
     char *dir; /* absolute */
     int root;
+    struct stat st; /* of the folder that root is */
+    bool checked;   /* in this batch: it is still the one at dir */
     struct folders folders;
 };
+
+/*
+ * The folder may vanish under us, or be made anew: then all goes on in the new one. Another file
+ * system at its place (nothing mounted, say) is waited for, since pictures would be hidden there.
+ */
+static int root_check(struct output *o, struct err *e)
+{
+    struct stat now;
+    int fd;
+
+    if (o->checked)
+        return 0;
+    if (stat(o->dir, &now) != 0)
+        return err_set(e, ERR_IO, "the output folder %s is gone (%s)", o->dir, strerror(errno));
+    if (now.st_dev != o->st.st_dev)
+        return err_set(e, ERR_IO, "another file system is at the output folder %s", o->dir);
+    if (now.st_ino != o->st.st_ino) {
+        fd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+            return err_errno(e, o->dir);
+        folders_drop(&o->folders);
+        close(o->root);
+        o->root = o->folders.root = fd;
+        o->st = now;
+    }
+    o->checked = true;
+    return 0;
+}
 
 static int try_writing(struct output *o, struct err *e)
 {
@@ -49,6 +79,8 @@ int output_open(const char *out_dir, struct output **ret_output, struct err *e)
     if (o->root < 0)
         TRY(err_errno(e, o->dir));
     o->folders.root = o->root;
+    if (fstat(o->root, &o->st) != 0)
+        TRY(err_errno(e, o->dir));
     TRY(try_writing(o, e));
     *ret_output = o;
     o = NULL;
@@ -63,10 +95,7 @@ void output_close(struct output *o)
 {
     if (!o)
         return;
-    for (int i = 0; i < o->folders.n; i++) {
-        close(o->folders.open[i].fd);
-        free(o->folders.open[i].path);
-    }
+    folders_drop(&o->folders);
     if (o->root >= 0)
         close(o->root);
     free(o->dir);
@@ -80,6 +109,7 @@ const char *output_dir(const struct output *o)
 
 int output_sync(struct output *o, struct err *e)
 {
+    o->checked = false;
     return folders_sync(&o->folders, e);
 }
 
@@ -208,6 +238,7 @@ enum probe_answer output_probe(struct output *o, const char *path, const char *t
     int rc;
 
     *ret_found = (struct record){0};
+    TRY(root_check(o, e));
     TRY(output_read(o, path, MSG_FRAME_MAX, &bytes, e));
     TRY(describe(path, &bytes, task, ret_found, e));
 out:
@@ -318,6 +349,7 @@ int output_write(struct output *o, struct delivery *d, struct err *e)
                        d->record.sha256);
     if (!png_is_whole(d->png, d->png_size))
         return err_set(e, ERR_OUTPUT, "the result of %zu bytes is no PNG file", d->png_size);
+    TRY(root_check(o, e));
     rc = commit_file(o, d->path, hex, d->png, d->png_size, d->replace, e);
     if (rc == ERR_CONFLICT && output_has(o, d->path))
         rc = adopt(o, d, e);

@@ -318,6 +318,53 @@ static void an_index_line_names_everything(void **state)
     job_free(job);
 }
 
+static void a_vanished_folder_is_waited_for_and_a_new_one_used(void **state)
+{
+    struct delivery *d = delivery("job/1.png", task_a, 1),
+                    *again = delivery("job/2.png", task_b, 2);
+    struct place *p = *state;
+    struct record found;
+    struct err why = {0};
+
+    MUST(output_write(p->o, d, e));
+    MUST(output_sync(p->o, e));
+    remove_tree(p->dir);
+    assert_int_equal(output_probe(p->o, "job/2.png", task_b, &found, &why), PROBE_BLOCKED);
+    assert_int_equal(output_write(p->o, again, &why), ERR_IO);
+    assert_non_null(strstr(why.text, "is gone"));
+    assert_int_equal(mkdir(p->dir, 0700), 0);
+    MUST(output_write(p->o, again, e));
+    MUST(output_sync(p->o, e));
+    assert_true(output_has(p->o, "job/2.png"));
+    assert_false(output_has(p->o, "job/1.png"));
+    delivery_free(d);
+    delivery_free(again);
+}
+
+static void a_replaced_picture_is_one_of_ours_only(void **state)
+{
+    struct delivery *d = delivery("job/1.png", task_b, 2);
+    struct place *p = *state;
+    struct buf png = {0};
+
+    picture(task_a, 1, &png);
+    put_file(p, "job/1.png", png.data, png.size);
+    put_file(p, "job/text.png", "text", 4);
+    assert_true(output_is_ours(p->o, "job/1.png"));
+    assert_false(output_is_ours(p->o, "job/text.png"));
+    assert_false(output_is_ours(p->o, "job/none.png"));
+    assert_int_equal(output_write(p->o, d, NULL), ERR_CONFLICT);
+    d->replace = true;
+    MUST(output_write(p->o, d, e));
+    buf_done(&png);
+    png.size = 0;
+    MUST(output_read(p->o, "job/1.png", 1 << 20, &png, e));
+    assert_int_equal(png.size, d->png_size);
+    assert_memory_equal(png.data, d->png, png.size);
+    buf_done(&png);
+    delivery_free(d);
+}
+
 int main(void)
 {
 #define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -335,6 +382,8 @@ int main(void)
         SENTENCE(a_folder_that_cannot_be_written_is_refused_at_start),
         SENTENCE(a_jobs_folder_is_claimed_by_its_bundle),
         cmocka_unit_test(an_index_line_names_everything),
+        SENTENCE(a_vanished_folder_is_waited_for_and_a_new_one_used),
+        SENTENCE(a_replaced_picture_is_one_of_ours_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
