@@ -9,12 +9,12 @@ int conduct_failures_parse(const char *text, struct conduct *ret_conduct, struct
 {
     char *rest;
     double value = strtod(text, &rest);
-    bool share;
+    bool share, none = rest == text;
 
     rest += strspn(rest, " ");
     share = *rest == '%';
     rest += share;
-    if (rest == text || *rest || !isfinite(value) || value < 0 || value > (share ? 100 : 9e15) ||
+    if (none || *rest || !isfinite(value) || value < 0 || value > (share ? 100 : 9e15) ||
         (!share && value != floor(value)))
         return err_set(e, ERR_INPUT,
                        "max_failed: '%.80s' is neither a number of tasks nor a share such as 1%%",

@@ -341,6 +341,26 @@ static void a_hundred_million_tasks_are_read_at_once(void **state)
     outcome_done(&out);
 }
 
+static void how_the_job_is_treated_is_read(void **state)
+{
+    struct outcome out = accepted("litho: 1\nmodel: m\nprompt: x\nseed: 1\npriority: 70\n"
+                                  "first: 8\nmax_failed: 1%\ndeadline: 2h\n",
+                                  "");
+
+    (void)state;
+    part_is(&out, "conduct",
+            "{\"deadline_seconds\":7200,\"first\":8,\"max_failed\":\"1%\",\"priority\":70}");
+    outcome_done(&out);
+    out = accepted("litho: 1\nmodel: m\nprompt: x\nseed: 1\n", "");
+    assert_null(json_object_get(out.json, "conduct"));
+    outcome_done(&out);
+    out = read_text("litho: 1\nmodel: m\nprompt: x\nseed: 1\npriority: 0\nfirst: some\n"
+                    "max_failed: few\ndeadline: soon\n");
+    assert_int_equal(out.rc, ERR_INPUT);
+    assert_int_equal(out.d.n_errors, 4);
+    outcome_done(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +385,7 @@ int main(void)
         cmocka_unit_test(the_default_sheet_shows_the_first_two_axes),
         cmocka_unit_test(a_manifest_without_a_job_is_named_after_its_file),
         cmocka_unit_test(a_hundred_million_tasks_are_read_at_once),
+        cmocka_unit_test(how_the_job_is_treated_is_read),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

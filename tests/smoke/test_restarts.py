@@ -94,6 +94,27 @@ class Restarts(Case):
         self.assertNotEqual(lines[-1]["worker"], "first")
         self.check_whole()
 
+    def test_results_rendered_while_the_coordinator_is_away_wait_on_disk(self):
+        os.mkdir(self.path("spill"))
+        coordinator = self.coordinator()
+        worker = Program(self, "litho-worker", "--connect", coordinator.endpoint, "--name", "only",
+                         "--threads", "1", "--credits", "8", "--keep", "1", "--spill-dir",
+                         self.path("spill"), "--log-level", "debug")
+        self.litho("submit", self.job, "--connect", coordinator.endpoint)
+        wait_until(lambda: self.status(coordinator.endpoint, "load")["done"] >= 1, "a picture")
+        coordinator.kill()
+        kept = worker.text().count("result_spilled")
+        wait_until(lambda: worker.text().count("result_spilled") >= kept + 4, "results on disk")
+        waiting = sum(len(files) for _, _, files in os.walk(self.path("spill")))
+        self.assertGreaterEqual(waiting, 4)
+        coordinator = self.coordinator()
+        self.litho("watch", "load", "--connect", coordinator.endpoint)
+        lines = index_lines(self.path("out", "load", "index.jsonl"))
+        self.assertEqual({line["attempt"] for line in lines}, {1}, "none was rendered again")
+        self.assertEqual(worker.stop(), 0, worker.text())
+        self.assertEqual(os.listdir(self.path("spill")), [])
+        self.check_whole()
+
     def test_job_cancelled_in_mid_run_leaves_whole_pictures_only(self):
         coordinator = self.coordinator()
         worker = self.worker(coordinator.endpoint, "only")
