@@ -1,8 +1,8 @@
 #include "engine/engine.h"
 
-#include "engine/hires.h"
-#include "engine/lora.h"
-#include "engine/pipeline.h"
+#include "engine/lora/lora.h"
+#include "engine/pipeline/hires.h"
+#include "engine/pipeline/pipeline.h"
 
 struct engine {
     struct checkpoint *checkpoint; /* its files; the weights are let go of */

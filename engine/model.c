@@ -1,6 +1,6 @@
 #include "engine/model.h"
 
-#include "engine/lora.h"
+#include "engine/lora/lora.h"
 
 static int open_networks(struct model *m, const struct checkpoint *c, uint64_t budget_bytes,
                          struct err *e)

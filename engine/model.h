@@ -9,12 +9,12 @@
 #ifndef ENGINE_MODEL_H
 #define ENGINE_MODEL_H
 
-#include "engine/checkpoint.h"
-#include "engine/clip.h"
-#include "engine/schedule.h"
-#include "engine/tokenizer.h"
-#include "engine/unet.h"
-#include "engine/vae.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/networks/clip.h"
+#include "engine/networks/unet.h"
+#include "engine/networks/vae.h"
+#include "engine/sampling/schedule.h"
+#include "engine/text/tokenizer.h"
 
 struct loras;
 

@@ -9,7 +9,7 @@
  * U-Net step. Medians. FLOPs are counted by wrapping the ops table around a planning pass: two for
  * each multiply-add of linears, convolutions and attention, nothing for the rest.
  */
-#include "engine/pipeline.h"
+#include "engine/pipeline/pipeline.h"
 #include "tests/bench/peak.h"
 
 #include <omp.h>

@@ -5,7 +5,7 @@
 #ifndef TESTS_ENGINE_CASES_H
 #define TESTS_ENGINE_CASES_H
 
-#include "engine/pipeline.h"
+#include "engine/pipeline/pipeline.h"
 #include "proto/png.h"
 #include "tests/engine/folders.h"
 

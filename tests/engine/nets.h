@@ -5,7 +5,7 @@
 #ifndef TESTS_ENGINE_NETS_H
 #define TESTS_ENGINE_NETS_H
 
-#include "engine/layer.h"
+#include "engine/networks/layer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

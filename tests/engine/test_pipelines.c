@@ -1,5 +1,5 @@
 /* Renders of every kind: sizes, progress, what stays to the bit, and what is refused. */
-#include "engine/pixels.h"
+#include "engine/pipeline/pixels.h"
 #include "tests/engine/cases.h"
 
 static struct engine *sd1_engine(void)

@@ -1,0 +1,337 @@
+#include "engine/networks/clip.h"
+
+#include "engine/checkpoint/config.h"
+
+#include <math.h>
+
+#define LEGACY_EOS 2 /* an eos_token_id that never was the tokenizer's */
+
+struct clip_layer {
+    struct norm norm1, norm2;
+    struct linear_layer *q, *k, *v, *out, *fc1, *fc2;
+};
+
+struct clip {
+    struct clip_config config;
+    struct ops *ops;           /* borrowed */
+    float *tokens, *positions; /* [vocab, width], [positions, width], owned */
+    struct clip_layer *layers; /* [config.layers], owned */
+    struct norm norm_out;
+    struct layer_list list;          /* all layers, by name */
+    struct linear_layer *projection; /* NULL without */
+};
+
+static int read_config(const char *path, const json_t *root, struct clip_config *ret_config,
+                       struct err *e)
+{
+    /* Bookkeeping, training, and special ids, which are the tokenizer's. */
+    static const char *const harmless[] = {"architectures",
+                                           "attention_dropout",
+                                           "bos_token_id",
+                                           "dropout",
+                                           "dtype",
+                                           "initializer_factor",
+                                           "initializer_range",
+                                           "pad_token_id",
+                                           "torch_dtype",
+                                           "transformers_version",
+                                           NULL};
+    struct clip_config t = {0};
+    struct config c = {0};
+    const char *type;
+    int rc = 0;
+
+    TRY(config_init(&c, path, root, NULL, e));
+    type = config_string(&c, "model_type", "clip_text_model");
+    if (c.reader.rc == 0 && strcmp(type, "clip_text_model") != 0)
+        config_refuse(&c, "model_type", "this engine reads clip_text_model");
+    t.vocab = config_int(&c, "vocab_size", 1, 1 << 24, 49408);
+    t.positions = config_int(&c, "max_position_embeddings", 1, 1 << 16, 77);
+    t.width = config_int(&c, "hidden_size", 1, CONFIG_CHANNELS_MAX, 512);
+    t.inner = config_int(&c, "intermediate_size", 1, 4 * CONFIG_CHANNELS_MAX, 2048);
+    t.layers = config_int(&c, "num_hidden_layers", 1, 1024, 12);
+    t.heads = config_int(&c, "num_attention_heads", 1, 1024, 8);
+    t.projection = config_int(&c, "projection_dim", 1, CONFIG_CHANNELS_MAX, 512);
+    t.eos = config_int(&c, "eos_token_id", 0, 1 << 24, 49407);
+    t.eps = (float)config_real(&c, "layer_norm_eps", 1e-5);
+    t.act = config_activation(&c, "hidden_act", "quick_gelu");
+    if (t.heads > 0 && t.width % t.heads != 0)
+        config_refuse(&c, "num_attention_heads", "hidden_size %d is not divisible by it", t.width);
+    TRY(config_finish(&c, harmless));
+    *ret_config = t;
+out:
+    config_done(&c);
+    return rc;
+}
+
+static void load_layer(struct clip_layer *l, struct loader *ld, const struct clip_config *c, int i)
+{
+    const char *at = "encoder.layers";
+    int64_t w = c->width;
+
+    loader_norm(ld, &l->norm1, w, "%s.%d.layer_norm1", at, i);
+    loader_norm(ld, &l->norm2, w, "%s.%d.layer_norm2", at, i);
+    l->q = loader_linear(ld, w, w, true, "%s.%d.self_attn.q_proj", at, i);
+    l->k = loader_linear(ld, w, w, true, "%s.%d.self_attn.k_proj", at, i);
+    l->v = loader_linear(ld, w, w, true, "%s.%d.self_attn.v_proj", at, i);
+    l->out = loader_linear(ld, w, w, true, "%s.%d.self_attn.out_proj", at, i);
+    l->fc1 = loader_linear(ld, w, c->inner, true, "%s.%d.mlp.fc1", at, i);
+    l->fc2 = loader_linear(ld, c->inner, w, true, "%s.%d.mlp.fc2", at, i);
+}
+
+/*
+ * Every file states projection_dim; what has a projection is the class CLIPTextModelWithProjection,
+ * or a file that holds its weights.
+ */
+static bool has_projection(const struct part_source *p, const struct loader *ld)
+{
+    const json_t *classes = json_object_get(p->config, "architectures");
+    const char *class_name = json_string_value(json_array_get(classes, 0));
+
+    return loader_has(ld, "text_projection.weight") ||
+           (class_name != NULL && strcmp(class_name, "CLIPTextModelWithProjection") == 0);
+}
+
+static void load_all(struct clip *t, struct loader *ld, const struct part_source *p)
+{
+    struct clip_config *c = &t->config;
+
+    if (!has_projection(p, ld))
+        c->projection = 0;
+    if (c->projection > 0)
+        t->projection = loader_linear(ld, c->width, c->projection, false, "text_projection");
+    /* transformers 5 dropped the prefix that files of version 4 have. */
+    if (loader_has(ld, "text_model.final_layer_norm.weight"))
+        ld->prefix = "text_model.";
+    t->tokens = loader_table(ld, c->vocab, c->width, "embeddings.token_embedding.weight");
+    t->positions = loader_table(ld, c->positions, c->width, "embeddings.position_embedding.weight");
+    t->layers = loader_items(ld, (size_t)c->layers, sizeof *t->layers);
+    for (int i = 0; t->layers != NULL && i < c->layers; i++)
+        load_layer(&t->layers[i], ld, c, i);
+    loader_norm(ld, &t->norm_out, c->width, "final_layer_norm");
+}
+
+int clip_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
+              struct clip **ret_clip, struct err *e)
+{
+    struct loader ld = {
+        .ops = o, .weights = p->weights, .budget_bytes = budget_bytes, .bytes = *bytes, .e = e};
+    struct clip *t = calloc(1, sizeof *t);
+    int rc = 0;
+
+    if (t == NULL)
+        return err_set(e, ERR_OOM, "%s: no memory", p->where);
+    t->ops = o;
+    ld.layers = &t->list;
+    TRY(read_config(p->where, p->config, &t->config, e));
+    load_all(t, &ld, p);
+    TRY(ld.rc);
+    *bytes = ld.bytes;
+    *ret_clip = t;
+    t = NULL;
+out:
+    clip_close(t);
+    return rc;
+}
+
+static void layer_done(struct clip_layer *l, struct ops *o)
+{
+    norm_done(&l->norm1);
+    norm_done(&l->norm2);
+    linear_layer_free(o, l->q);
+    linear_layer_free(o, l->k);
+    linear_layer_free(o, l->v);
+    linear_layer_free(o, l->out);
+    linear_layer_free(o, l->fc1);
+    linear_layer_free(o, l->fc2);
+}
+
+void clip_close(struct clip *t)
+{
+    if (t == NULL)
+        return;
+    for (int i = 0; t->layers != NULL && i < t->config.layers; i++)
+        layer_done(&t->layers[i], t->ops);
+    free(t->layers);
+    free(t->tokens);
+    free(t->positions);
+    norm_done(&t->norm_out);
+    layer_list_done(&t->list);
+    linear_layer_free(t->ops, t->projection);
+    free(t);
+}
+
+const struct clip_config *clip_config(const struct clip *t)
+{
+    return &t->config;
+}
+
+const struct layer_list *clip_layers(const struct clip *t)
+{
+    return &t->list;
+}
+
+int clip_pooled_width(const struct clip *t)
+{
+    return t->config.projection > 0 ? t->config.projection : t->config.width;
+}
+
+static void embed(const struct clip *t, float *x, const struct clip_text *text)
+{
+    int64_t width = t->config.width;
+
+    for (int64_t i = 0; i < text->tokens; i++)
+        memcpy(x + i * width, t->tokens + text->ids[i] * width, (size_t)width * sizeof *x);
+    for (size_t i = 0; i < text->n_vectors; i++)
+        memcpy(x + text->vectors[i].at * width, text->vectors[i].values, (size_t)width * sizeof *x);
+    for (int64_t i = 0; i < text->tokens * width; i++)
+        x[i] += t->positions[i];
+}
+
+/* x += out(attention(norm1(x))), each token seeing itself and those before it. */
+static int attend(const struct clip *t, const struct clip_layer *l, float *x, int64_t rows,
+                  struct err *e)
+{
+    int64_t width = t->config.width;
+    int head_dim = t->config.width / t->config.heads;
+    struct ops *o = t->ops;
+    size_t mark = arena_mark(o->arena);
+    float *normed, *q, *k, *v;
+    int rc = 0;
+
+    TRY(scratch(o, rows * width, &normed, e));
+    TRY(scratch(o, rows * width, &q, e));
+    TRY(scratch(o, rows * width, &k, e));
+    TRY(scratch(o, rows * width, &v, e));
+    TRY(o->layer_norm(o, normed, x, l->norm1.gamma, l->norm1.beta, rows, width, t->config.eps, e));
+    TRY(linear_layer_forward(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
+    TRY(o->attention(o, normed, q, k, v, 1, rows, rows, t->config.heads, head_dim,
+                     1.0f / sqrtf((float)head_dim), true, e));
+    TRY(linear_layer_forward(o, x, normed, l->out, rows, ACT_NONE, x, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+/* x += fc2(act(fc1(norm2(x)))) */
+static int feed_forward(const struct clip *t, const struct clip_layer *l, float *x, int64_t rows,
+                        struct err *e)
+{
+    const struct clip_config *c = &t->config;
+    struct ops *o = t->ops;
+    size_t mark = arena_mark(o->arena);
+    float *normed, *inner;
+    int rc = 0;
+
+    TRY(scratch(o, rows * c->width, &normed, e));
+    TRY(scratch(o, rows * c->inner, &inner, e));
+    TRY(o->layer_norm(o, normed, x, l->norm2.gamma, l->norm2.beta, rows, c->width, c->eps, e));
+    TRY(linear_layer_forward(o, inner, normed, l->fc1, rows, c->act, NULL, e));
+    TRY(linear_layer_forward(o, x, inner, l->fc2, rows, ACT_NONE, x, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+static int check_text(const struct clip *t, const struct clip_text *text, struct err *e)
+{
+    if (text->tokens < 1 || text->tokens > t->config.positions)
+        return err_set(e, ERR_INPUT, "%lld tokens, while the text encoder has %d positions",
+                       (long long)text->tokens, t->config.positions);
+    for (int64_t i = 0; i < text->tokens; i++)
+        if (text->ids[i] < 0 || text->ids[i] >= t->config.vocab)
+            return err_set(e, ERR_INPUT, "token %d is not in the text encoder's table of %d",
+                           (int)text->ids[i], t->config.vocab);
+    for (size_t i = 0; i < text->n_vectors; i++)
+        if (text->vectors[i].at < 0 || text->vectors[i].at >= text->tokens)
+            return err_set(e, ERR_INPUT, "an embedding's vector at position %d of %lld tokens",
+                           text->vectors[i].at, (long long)text->tokens);
+    return 0;
+}
+
+static int run_layers(const struct clip *t, float *x, int64_t rows, int first, int end,
+                      struct err *e)
+{
+    int rc = 0;
+
+    for (int i = first; i < end; i++) {
+        TRY(attend(t, &t->layers[i], x, rows, e));
+        TRY(feed_forward(t, &t->layers[i], x, rows, e));
+    }
+out:
+    return rc;
+}
+
+/* y[rows, width] = the final norm of x, or x itself. */
+static int finish(const struct clip *t, float *y, const float *x, int64_t rows, bool norm,
+                  struct err *e)
+{
+    const struct clip_config *c = &t->config;
+    struct ops *o = t->ops;
+
+    if (norm)
+        return o->layer_norm(o, y, x, t->norm_out.gamma, t->norm_out.beta, rows, c->width, c->eps,
+                             e);
+    if (!o->planning)
+        memcpy(y, x, (size_t)(rows * c->width) * sizeof *y);
+    return 0;
+}
+
+/* The position whose state stands for the whole text; 0 if there is no eos, as torch's argmax. */
+static int64_t end_of_text(const struct clip *t, const struct clip_text *text)
+{
+    int64_t highest = 0;
+
+    for (int64_t i = 0; i < text->tokens; i++) {
+        if (t->config.eos != LEGACY_EOS && text->ids[i] == t->config.eos)
+            return i;
+        if (text->ids[i] > text->ids[highest])
+            highest = i;
+    }
+    return t->config.eos == LEGACY_EOS ? highest : 0;
+}
+
+static int pool(const struct clip *t, float *pooled, const float *x, struct err *e)
+{
+    struct ops *o = t->ops;
+    size_t mark = arena_mark(o->arena);
+    float *normed;
+    int rc = 0;
+
+    TRY(scratch(o, t->config.width, &normed, e));
+    TRY(finish(t, t->projection != NULL ? normed : pooled, x, 1, true, e));
+    if (t->projection != NULL)
+        TRY(linear_layer_forward(o, pooled, normed, t->projection, 1, ACT_NONE, NULL, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int clip_encode(const struct clip *t, float *states, float *pooled, const struct clip_text *text,
+                int skip, bool norm, struct err *e)
+{
+    const struct clip_config *c = &t->config;
+    struct ops *o = t->ops;
+    size_t mark = arena_mark(o->arena);
+    float *x;
+    int rc = 0;
+
+    TRY(check_text(t, text, e));
+    if (skip < 0 || skip > c->layers)
+        TRY(err_set(e, ERR_INPUT, "%d layers left out of the %d of the text encoder", skip,
+                    c->layers));
+    TRY(scratch(o, text->tokens * c->width, &x, e));
+    if (!o->planning)
+        embed(t, x, text);
+    TRY(run_layers(t, x, text->tokens, 0, c->layers - skip, e));
+    TRY(finish(t, states, x, text->tokens, norm, e));
+    if (pooled != NULL) {
+        TRY(run_layers(t, x, text->tokens, c->layers - skip, c->layers, e));
+        TRY(pool(t, pooled, x + end_of_text(t, text) * c->width, e));
+    }
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}

@@ -1,0 +1,275 @@
+#include "engine/networks/unet_parts.h"
+
+#include <assert.h>
+#include <math.h>
+
+#define MAX_PERIOD 10000.0 /* of the sinusoidal embeddings */
+
+/*
+ * Sinusoids of t, of Ho et al. 2020 as diffusers' get_timestep_embedding writes them, rounded to
+ * float32 where it has float32: width / 2 sines, and as many cosines before or after them. The
+ * functions are the float64 ones: libm's float32 ones differ in the last bit between processors
+ * with and without fused multiply-add, and a device class spans both.
+ */
+static void sinusoids(const struct unet_config *c, int64_t width, float t, float *ret_row)
+{
+    int64_t half = width / 2;
+
+    for (int64_t i = 0; i < half; i++) {
+        float exponent = (float)-log(MAX_PERIOD) * (float)i / ((float)half - c->freq_shift);
+        float angle = t * (float)exp((double)exponent);
+        float sine = (float)sin((double)angle), cosine = (float)cos((double)angle);
+
+        ret_row[i] = c->cos_first ? cosine : sine;
+        ret_row[half + i] = c->cos_first ? sine : cosine;
+    }
+}
+
+int unet_added(const struct unet *u, float *ret_added, const float *pooled,
+               const float time_ids[UNET_TIME_IDS], struct err *e)
+{
+    const struct unet_config *c = &u->config;
+    int64_t width = c->added_time_width;
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    float *row, *hidden;
+    int rc = 0;
+
+    TRY(scratch(o, c->pooled_width + UNET_TIME_IDS * width, &row, e));
+    TRY(scratch(o, c->time_width, &hidden, e));
+    if (!o->planning) {
+        memcpy(row, pooled, (size_t)c->pooled_width * sizeof *row);
+        for (int i = 0; i < UNET_TIME_IDS; i++)
+            sinusoids(c, width, time_ids[i], row + c->pooled_width + i * width);
+    }
+    TRY(linear_layer_forward(o, hidden, row, u->added1, 1, ACT_SILU, NULL, e));
+    TRY(linear_layer_forward(o, ret_added, hidden, u->added2, 1, ACT_NONE, NULL, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+/*
+ * ret_temb[n, time_width]: the time embedding, plus what each sample's text adds, with the
+ * activation that every resnet begins with.
+ */
+static int embed_time(const struct unet *u, float *ret_temb, float t, int64_t n,
+                      const struct unet_text *texts, struct err *e)
+{
+    const struct unet_config *c = &u->config;
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    float *row, *hidden, *time;
+    int rc = 0;
+
+    TRY(scratch(o, c->channels[0], &row, e));
+    TRY(scratch(o, c->time_width, &hidden, e));
+    TRY(scratch(o, c->time_width, &time, e));
+    if (!o->planning)
+        sinusoids(c, c->channels[0], t, row);
+    TRY(linear_layer_forward(o, hidden, row, u->time1, 1, c->act, NULL, e));
+    TRY(linear_layer_forward(o, time, hidden, u->time2, 1, ACT_NONE, NULL, e));
+    for (int64_t i = 0; i < n; i++) {
+        float *temb = ret_temb + i * c->time_width;
+        const float *sum = time;
+
+        assert((c->pooled_width > 0) == (texts[i].added != NULL));
+        if (c->pooled_width > 0) {
+            TRY(o->add(o, temb, time, texts[i].added, c->time_width, e));
+            sum = temb;
+        }
+        TRY(o->activate(o, temb, sum, c->time_width, c->act, e));
+    }
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+/* The state of one forward pass. */
+struct pass {
+    struct extent extent; /* of the current level */
+    const float *temb;
+    const struct unet_text *texts; /* [n] */
+    float *hidden;                 /* the map of the way up, large enough for every level */
+    int64_t room;                  /* numbers in hidden */
+};
+
+static int skip_push(struct unet *u, const struct extent *s, int64_t channels, float **ret_values,
+                     struct err *e)
+{
+    int rc = scratch(u->ops, extent_rows(s) * channels, ret_values, e);
+
+    if (rc != 0)
+        return rc;
+    u->skips[u->n_skips++] = (struct skip){*ret_values, *s, channels};
+    return 0;
+}
+
+/* Half the size, rounded up. Without padding the zeros are below and right only. */
+static int down_sample(struct unet *u, struct pass *p, const struct block *b, const float *x,
+                       struct err *e)
+{
+    int pad = u->config.downsample_padding;
+    const int pads[4] = {pad, 1, pad, 1};
+    struct extent in = p->extent;
+    float *y;
+    int rc = 0;
+
+    if (in.h + pad < 2 || in.w + pad < 2)
+        return err_set(e, ERR_INPUT, "a map of %lld x %lld is too small to halve without padding",
+                       (long long)in.w, (long long)in.h);
+    p->extent.h = (in.h + pad + 1 - 3) / 2 + 1;
+    p->extent.w = (in.w + pad + 1 - 3) / 2 + 1;
+    TRY(skip_push(u, &p->extent, b->channels, &y, e));
+    TRY(conv_layer_forward(u->ops, y, x, b->sampler, in.n, in.h, in.w, 2, pads, NULL, NULL, e));
+out:
+    return rc;
+}
+
+static int down_block(struct unet *u, struct pass *p, const struct block *b, struct err *e)
+{
+    struct ops *o = u->ops;
+    int rc = 0;
+
+    for (int i = 0; i < b->layers; i++) {
+        const float *x = u->skips[u->n_skips - 1].values;
+        float *y;
+
+        TRY(skip_push(u, &p->extent, b->channels, &y, e));
+        TRY(resnet_forward(&b->resnets[i], o, y, extent_rows(&p->extent) * b->channels, x,
+                           &p->extent, p->temb, e));
+        if (b->transformers != NULL)
+            TRY(transformer_forward(&b->transformers[i], o, y, &p->extent, p->texts, e));
+    }
+    if (b->sampler != NULL)
+        TRY(down_sample(u, p, b, u->skips[u->n_skips - 1].values, e));
+out:
+    return rc;
+}
+
+static int mid_block(struct unet *u, struct pass *p, struct err *e)
+{
+    struct ops *o = u->ops;
+    int64_t size = extent_rows(&p->extent) * u->mid.channels;
+    size_t mark = arena_mark(o->arena);
+    float *x;
+    int rc = 0;
+
+    TRY(scratch(o, size, &x, e));
+    TRY(resnet_forward(&u->mid.resnets[0], o, x, size, u->skips[u->n_skips - 1].values, &p->extent,
+                       p->temb, e));
+    TRY(transformer_forward(&u->mid.transformers[0], o, x, &p->extent, p->texts, e));
+    TRY(resnet_forward(&u->mid.resnets[1], o, p->hidden, p->room, x, &p->extent, p->temb, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+/* To the size of the next skip, which is not always twice this one. */
+static int up_sample(struct unet *u, struct pass *p, const struct block *b, struct err *e)
+{
+    static const int pad[4] = {1, 1, 1, 1};
+    const struct extent in = p->extent;
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    float *large;
+    int rc = 0;
+
+    p->extent = u->skips[u->n_skips - 1].extent;
+    TRY(scratch(o, extent_rows(&p->extent) * b->channels, &large, e));
+    TRY(o->upsample(o, large, p->hidden, in.n, in.h, in.w, b->channels, p->extent.h, p->extent.w,
+                    e));
+    TRY(conv_layer_forward(o, p->hidden, large, b->sampler, in.n, p->extent.h, p->extent.w, 1, pad,
+                           NULL, NULL, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+static int up_layer(struct unet *u, struct pass *p, const struct block *b, int i, struct err *e)
+{
+    const struct resnet *r = &b->resnets[i];
+    const struct skip *skip = &u->skips[--u->n_skips];
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    float *joined;
+    int rc = 0;
+
+    TRY(scratch(o, extent_rows(&p->extent) * r->config.in, &joined, e));
+    TRY(o->concat(o, joined, p->hidden, skip->values, extent_rows(&p->extent),
+                  r->config.in - skip->channels, skip->channels, e));
+    TRY(resnet_forward(r, o, p->hidden, p->room, joined, &p->extent, p->temb, e));
+    arena_release(o->arena, mark); /* the joined map is needed no longer */
+    if (b->transformers != NULL)
+        TRY(transformer_forward(&b->transformers[i], o, p->hidden, &p->extent, p->texts, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+static int up_block(struct unet *u, struct pass *p, const struct block *b, struct err *e)
+{
+    int rc = 0;
+
+    for (int i = 0; i < b->layers; i++)
+        TRY(up_layer(u, p, b, i, e));
+    if (b->sampler != NULL)
+        TRY(up_sample(u, p, b, e));
+out:
+    return rc;
+}
+
+/* Numbers of the largest map on the way up: each level's, with the channels of the one below too.
+ */
+static int64_t hidden_floats(const struct unet *u, const struct extent *s)
+{
+    const struct unet_config *c = &u->config;
+    struct extent at = *s;
+    int64_t largest = 0;
+
+    for (int i = 0; i < c->levels; i++) {
+        int64_t channels = c->channels[i];
+
+        if (i + 1 < c->levels && c->channels[i + 1] > channels)
+            channels = c->channels[i + 1];
+        if (extent_rows(&at) * channels > largest)
+            largest = extent_rows(&at) * channels;
+        at.h = (at.h + 1) / 2;
+        at.w = (at.w + 1) / 2;
+    }
+    return largest;
+}
+
+int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
+                 const struct unet_text *texts, struct err *e)
+{
+    const struct unet_config *c = &u->config;
+    const int in = c->conv_in_kernel / 2, out_ = c->conv_out_kernel / 2;
+    const int pad_in[4] = {in, in, in, in}, pad_out[4] = {out_, out_, out_, out_};
+    struct pass p = {.extent = *s, .texts = texts};
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    float *temb, *first;
+    int rc = 0;
+
+    u->n_skips = 0;
+    TRY(scratch(o, s->n * c->time_width, &temb, e));
+    TRY(embed_time(u, temb, t, s->n, texts, e));
+    p.temb = temb;
+    p.room = hidden_floats(u, s);
+    TRY(scratch(o, p.room, &p.hidden, e));
+    TRY(skip_push(u, s, c->channels[0], &first, e));
+    TRY(conv_layer_forward(o, first, x, u->conv_in, s->n, s->h, s->w, 1, pad_in, NULL, NULL, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(down_block(u, &p, &u->down[i], e));
+    TRY(mid_block(u, &p, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(up_block(u, &p, &u->up[i], e));
+    TRY(o->group_norm(o, p.hidden, p.hidden, u->norm_out.gamma, u->norm_out.beta, s->n,
+                      extent_pixels(s), c->channels[0], c->groups, c->eps, c->act, e));
+    TRY(conv_layer_forward(o, y, p.hidden, u->conv_out, s->n, s->h, s->w, 1, pad_out, NULL, NULL,
+                           e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}

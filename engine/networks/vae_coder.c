@@ -1,0 +1,217 @@
+/*
+ * Encoder and decoder at work. Feature maps go to and fro between two buffers, each as large as the
+ * largest map; a resnet finds its normed input's place in the one that it will write.
+ */
+#include "engine/networks/vae_parts.h"
+
+#include <math.h>
+
+static const int around[4] = {1, 1, 1, 1}, none[4] = {0};
+
+/* A feature map, and the buffer that the next one goes to. */
+struct maps {
+    float *at, *other;
+    int64_t room; /* numbers in each */
+    struct extent extent;
+};
+
+static void swap(struct maps *m)
+{
+    float *at = m->at;
+
+    m->at = m->other;
+    m->other = at;
+}
+
+/* x += out(attention(norm(x))), one head as wide as the map. */
+static int attend(const struct vae *v, const struct vae_mid *m, float *x, const struct extent *s,
+                  struct err *e)
+{
+    int64_t channels = v->config.channels[v->config.levels - 1], rows = extent_rows(s);
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    float *normed, *q, *k, *w;
+    int rc = 0;
+
+    TRY(scratch(o, rows * channels, &normed, e));
+    TRY(scratch(o, rows * channels, &q, e));
+    TRY(scratch(o, rows * channels, &k, e));
+    TRY(scratch(o, rows * channels, &w, e));
+    TRY(o->group_norm(o, normed, x, m->norm.gamma, m->norm.beta, s->n, extent_pixels(s), channels,
+                      v->config.groups, VAE_EPS, ACT_NONE, e));
+    TRY(linear_layer_forward(o, q, normed, m->q, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, k, normed, m->k, rows, ACT_NONE, NULL, e));
+    TRY(linear_layer_forward(o, w, normed, m->v, rows, ACT_NONE, NULL, e));
+    TRY(o->attention(o, normed, q, k, w, s->n, extent_pixels(s), extent_pixels(s), 1, (int)channels,
+                     1.0f / sqrtf((float)channels), false, e));
+    TRY(linear_layer_forward(o, x, normed, m->out, rows, ACT_NONE, x, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+static int apply_resnet(const struct vae *v, const struct resnet *r, struct maps *m, struct err *e)
+{
+    int rc = resnet_forward(r, v->ops, m->other, m->room, m->at, &m->extent, NULL, e);
+
+    swap(m);
+    return rc;
+}
+
+static int apply_conv(const struct vae *v, const struct conv_layer *c, struct maps *m, int stride,
+                      const int pad[4], struct err *e)
+{
+    const struct extent *s = &m->extent;
+    int rc = conv_layer_forward(v->ops, m->other, m->at, c, s->n, s->h, s->w, stride, pad, NULL,
+                                NULL, e);
+
+    swap(m);
+    return rc;
+}
+
+static int mid_block(const struct vae *v, const struct vae_mid *mid, struct maps *m, struct err *e)
+{
+    int rc = 0;
+
+    TRY(apply_resnet(v, &mid->resnets[0], m, e));
+    if (v->config.mid_attention)
+        TRY(attend(v, mid, m->at, &m->extent, e));
+    TRY(apply_resnet(v, &mid->resnets[1], m, e));
+out:
+    return rc;
+}
+
+/* Doubles the extent. */
+static int up_sample(const struct vae *v, const struct vae_level *l, struct maps *m, struct err *e)
+{
+    struct extent *s = &m->extent;
+    struct ops *o = v->ops;
+    int rc = 0;
+
+    TRY(o->upsample(o, m->other, m->at, s->n, s->h, s->w, l->out, 2 * s->h, 2 * s->w, e));
+    swap(m);
+    s->h *= 2;
+    s->w *= 2;
+    TRY(apply_conv(v, l->sampler, m, 1, around, e));
+out:
+    return rc;
+}
+
+/* Halves the extent, which is even; zeros stand below and right only. */
+static int down_sample(const struct vae *v, const struct vae_level *l, struct maps *m,
+                       struct err *e)
+{
+    static const int after[4] = {0, 1, 0, 1};
+    int rc = apply_conv(v, l->sampler, m, 2, after, e);
+
+    m->extent.h /= 2;
+    m->extent.w /= 2;
+    return rc;
+}
+
+static int level(const struct vae *v, const struct vae_level *l, struct maps *m,
+                 int (*sample)(const struct vae *v, const struct vae_level *l, struct maps *m,
+                               struct err *e),
+                 struct err *e)
+{
+    int rc = 0;
+
+    for (int i = 0; i < l->n_resnets; i++)
+        TRY(apply_resnet(v, &l->resnets[i], m, e));
+    if (l->sampler != NULL)
+        TRY(sample(v, l, m, e));
+out:
+    return rc;
+}
+
+/* act(norm(x)) in place, then the last 3x3 convolution into y. */
+static int finish(const struct vae *v, const struct vae_half *h, float *y, const struct maps *m,
+                  int64_t channels, struct err *e)
+{
+    const struct extent *s = &m->extent;
+    struct ops *o = v->ops;
+    int rc = 0;
+
+    TRY(o->group_norm(o, m->at, m->at, h->norm_out.gamma, h->norm_out.beta, s->n, extent_pixels(s),
+                      channels, v->config.groups, VAE_EPS, v->config.act, e));
+    TRY(conv_layer_forward(o, y, m->at, h->conv_out, s->n, s->h, s->w, 1, around, NULL, NULL, e));
+out:
+    return rc;
+}
+
+/* Both buffers, for maps of these levels; rows: of the first level; factor: to the next. */
+static int take_maps(const struct vae *v, const struct vae_half *h, struct maps *m,
+                     const struct extent *s, bool up, struct err *e)
+{
+    int64_t rows = extent_rows(s);
+    int rc = 0;
+
+    *m = (struct maps){.extent = *s};
+    for (int i = 0; i < v->config.levels; i++) {
+        const struct vae_level *l = &h->levels[i];
+        int64_t channels = l->in > l->out ? l->in : l->out;
+
+        m->room = rows * channels > m->room ? rows * channels : m->room;
+        rows = up ? rows * 4 : rows / 4;
+    }
+    TRY(scratch(v->ops, m->room, &m->at, e));
+    TRY(scratch(v->ops, m->room, &m->other, e));
+out:
+    return rc;
+}
+
+int vae_decode(const struct vae *v, float *y, const float *z, const struct extent *s, struct err *e)
+{
+    const struct vae_config *c = &v->config;
+    const struct vae_half *h = &v->decoder;
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    struct maps m;
+    float *quant;
+    int rc = 0;
+
+    TRY(take_maps(v, h, &m, s, true, e));
+    if (h->quant != NULL) {
+        TRY(scratch(o, extent_rows(s) * c->latent_channels, &quant, e));
+        TRY(conv_layer_forward(o, quant, z, h->quant, s->n, s->h, s->w, 1, none, NULL, NULL, e));
+        z = quant;
+    }
+    TRY(conv_layer_forward(o, m.at, z, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL, e));
+    TRY(mid_block(v, &h->mid, &m, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(level(v, &h->levels[i], &m, up_sample, e));
+    TRY(finish(v, h, y, &m, c->channels[0], e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int vae_encode(const struct vae *v, float *y, const float *x, const struct extent *s, struct err *e)
+{
+    const struct vae_config *c = &v->config;
+    const struct vae_half *h = &v->encoder;
+    const int factor = vae_factor(v), last = c->levels - 1;
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    float *moments = y;
+    struct maps m;
+    int rc = 0;
+
+    if (s->h < factor || s->w < factor || s->h % factor != 0 || s->w % factor != 0)
+        return err_set(e, ERR_INPUT, "a picture of %lld x %lld: the VAE needs multiples of %d",
+                       (long long)s->w, (long long)s->h, factor);
+    TRY(take_maps(v, h, &m, s, false, e));
+    TRY(conv_layer_forward(o, m.at, x, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(level(v, &h->levels[i], &m, down_sample, e));
+    TRY(mid_block(v, &h->mid, &m, e));
+    if (h->quant != NULL)
+        TRY(scratch(o, extent_rows(&m.extent) * 2 * c->latent_channels, &moments, e));
+    TRY(finish(v, h, moments, &m, c->channels[last], e));
+    if (h->quant != NULL)
+        TRY(conv_layer_forward(o, y, moments, h->quant, m.extent.n, m.extent.h, m.extent.w, 1, none,
+                               NULL, NULL, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}

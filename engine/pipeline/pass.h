@@ -1,0 +1,87 @@
+/*
+ * One pass of the sampler over one latent: what it starts from, its texts, its steps. A render is
+ * one pass, with hires fix two.
+ *
+ * Random numbers come in diffusers' order, from one stream per pass: the encoder's for the initial
+ * picture; the start's; in inpainting the encoder's for the picture without what is masked
+ * (drawn also where the U-Net has no use for it); then the sampler's.
+ *
+ * Starts. From nothing: noise (StableDiffusionPipeline). From a picture or a latent: it, noised to
+ * the level of the first step that is run (StableDiffusionImg2ImgPipeline); under a mask with
+ * strength 1 from noise alone, else as before, and after each step what is outside the mask is the
+ * initial latent noised to the next step (StableDiffusionInpaintPipeline). U-Nets of nine channels
+ * are not blended: they see the mask and the picture without what is masked; where there is no
+ * mask everything is masked, as AUTOMATIC1111 has it. SDXL's pipelines do the same.
+ *
+ * The engine's own file, in the backend's arena; works while planning.
+ *
+ *     TRY(pass_init(&p, &(struct pass_options){.model = m, ...}, e));
+ *     TRY(pass_run(&p, &(struct pass_start){0}, &prompts, e));
+ *     ... p.x ...
+ *     pass_done(&p);
+ */
+#ifndef ENGINE_PIPELINE_PASS_H
+#define ENGINE_PIPELINE_PASS_H
+
+#include "engine/engine.h"
+#include "engine/pipeline/pixels.h"
+#include "engine/pipeline/texts.h"
+#include "engine/sampling/noise.h"
+#include "engine/sampling/sampler.h"
+
+/* Where a pass starts; all NULL: from noise. */
+struct pass_start {
+    const struct pixels *picture; /* RGB, of the pass' size */
+    const struct pixels *mask;    /* grey, with a picture */
+    const float *latent;          /* [size], of the U-Net's scale, instead of a picture */
+    enum mask_fill fill;          /* of what is masked; FILL_FILL is done in the picture */
+};
+
+struct pass {
+    struct model *model;         /* borrowed */
+    const struct render *render; /* borrowed */
+    double strength;             /* 0: all steps, from noise */
+    struct schedule schedule;
+    struct noise noise;
+    int width, height;             /* pixels */
+    struct extent extent;          /* of one latent */
+    int64_t channels, size;        /* of one latent: channels, numbers */
+    int steps_before, steps_total; /* for progress: of earlier passes, of all */
+
+    /* In the arena; x until the caller's mark is released, the others during pass_run. */
+    float *x;             /* [size] the latent, [h, w, channels] */
+    float *clean, *start; /* [size] initial latent and start noise; NULL: not needed */
+    float *mask, *masked; /* [h, w], [size]: see latent.h; NULL: there is none */
+    float *draw;          /* [size] noise in torch's order, and scratch of the first */
+    float *in, *out;      /* [branches, size with the mask's channels], [branches, size] */
+    struct texts texts;
+};
+
+/* All borrowed until pass_done(). */
+struct pass_options {
+    struct model *model;
+    struct embeddings *embeddings; /* NULL: none */
+    const struct render *render;
+    int width, height; /* pixels, multiples of the model's latent factor */
+    double strength;   /* as schedule_options */
+    int steps;         /* of the whole schedule */
+    int first_steps;   /* of the first pass' schedule, if this is the second; else 0 */
+};
+
+/* Schedule and prompts. ERR_INPUT for what either refuses. */
+int pass_init(struct pass *p, const struct pass_options *o, struct err *e);
+void pass_done(struct pass *p);
+
+/* Steps that it will run, as users count them. */
+int pass_steps(const struct pass *p);
+
+/* prompts: NULL while planning. p->x becomes the final latent. Errors as engine_render(). */
+int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prompts, struct err *e);
+
+/*
+ * ret_pixels: RGB of the pass' size, decoded from p->x, which is used up. ret_black: every number
+ * is 0. ERR_OUTPUT: NaN or Inf.
+ */
+int pass_decode(struct pass *p, struct pixels *ret_pixels, bool *ret_black, struct err *e);
+
+#endif

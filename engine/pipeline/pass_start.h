@@ -1,0 +1,19 @@
+/* How a pass begins, and its random numbers; pass.c's other half. */
+#ifndef ENGINE_PIPELINE_PASS_START_H
+#define ENGINE_PIPELINE_PASS_START_H
+
+#include "engine/pipeline/pass.h"
+
+/* ERR_CANCELLED if the render was cancelled, else 0. */
+int pass_cancelled(const struct pass *p, struct err *e);
+
+/* The next [size] normal numbers of the pass' stream, in our layout. */
+void pass_draw(struct pass *p, float *out);
+
+/*
+ * Fills p->x with the latent before the first step, and what inpainting needs afterwards. Arena
+ * memory beyond p->x stays in use.
+ */
+int pass_begin(struct pass *p, const struct pass_start *from, struct err *e);
+
+#endif
