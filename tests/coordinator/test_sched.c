@@ -51,6 +51,45 @@ static void tasks_of_the_resident_model_go_first(void **state)
     }
 }
 
+static void tasks_of_the_size_at_hand_go_before_other_sizes_of_the_model(void **state)
+{
+    static const uint64_t order[] = {0, 2, 4, 1, 3, 5};
+    struct table *t = *state;
+
+    submit_job(t,
+               job_of("a",
+                      "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':3}},"
+                      "{'name':'size','columns':['size'],'rows':[['64x64'],['128x128']]}]",
+                      NULL));
+    join(t, "w", 0);
+    for (size_t i = 0; i < 6; i++) { /* with its last task still held: the other size has none */
+        fresh(t);
+        if (i == 0)
+            ready(t, "w", 1);
+        else
+            ready_holding(t, "w", 1, order[i - 1], 1);
+        assert_int_equal(lease_index(t, "w", 0), order[i]);
+        if (i > 0)
+            result(t, "w", order[i - 1], 1);
+    }
+}
+
+static void a_leaving_worker_is_no_other_worker(void **state)
+{
+    struct msg drain = {.type = MSG_DRAIN, .drain = {.request = 4, .worker = "leaves"}};
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    join(t, "leaves", 0);
+    say(t, "client", &drain);
+    failed(t, "w", 0, 1, "internal");
+    fresh(t);
+    ready(t, "w", 1);
+    tick(t, 5000);
+    assert_leased(t, "w", 0, 2);
+}
+
 static void two_workers_take_a_model_each(void **state)
 {
     struct table *t = *state;
@@ -319,6 +358,8 @@ int main(void)
         SENTENCE(a_drained_worker_gets_no_lease_and_is_told_to_leave),
         SENTENCE(a_token_names_the_job_of_its_first_submit),
         SENTENCE(only_a_job_that_is_over_can_be_removed),
+        SENTENCE(a_leaving_worker_is_no_other_worker),
+        SENTENCE(tasks_of_the_size_at_hand_go_before_other_sizes_of_the_model),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

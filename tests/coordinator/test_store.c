@@ -292,6 +292,92 @@ static void a_file_that_is_no_database_is_an_error(void **state)
     buf_done(&path);
 }
 
+static int history_one(void *user, const struct history_row *row, struct err *e)
+{
+    int *seen = user;
+
+    (void)e;
+    seen[0]++;
+    assert_int_equal(row->attempt, seen[0]);
+    assert_string_equal(row->code, "internal");
+    assert_int_equal(row->started_ms, 10);
+    return 0;
+}
+
+static void attempt_ended(struct store *s, uint64_t index, uint32_t attempt)
+{
+    apply(s, (struct store_row){.op = STORE_HISTORY,
+                                .job = 1,
+                                .index = index,
+                                .attempts = attempt,
+                                .worker = (char *)"w",
+                                .code = "internal",
+                                .text = (char *)"text",
+                                .started_ms = 10,
+                                .finished_ms = 20});
+}
+
+static void attempts_that_gave_no_picture_are_kept_in_order(void **state)
+{
+    struct job *job = seeds_job("a", 3);
+    struct store *s = open_with_job(*state, job);
+    int seen = 0;
+
+    attempt_ended(s, 1, 2);
+    attempt_ended(s, 1, 1);
+    attempt_ended(s, 2, 1);
+    MUST(store_history(s, 1, 1, history_one, &seen, e));
+    assert_int_equal(seen, 2);
+    store_close(s);
+    job_free(job);
+}
+
+static void a_record_whose_picture_was_replaced_is_no_longer_counted(void **state)
+{
+    struct job *job = seeds_job("a", 3);
+    struct store *s = open_with_job(*state, job);
+    struct record record;
+    struct seen seen = {0};
+    uint64_t done;
+
+    settle(s, 0, false);
+    settle(s, 1, false);
+    apply(s, (struct store_row){.op = STORE_FORGET, .job = 1, .index = 0});
+    apply(s, (struct store_row){.op = STORE_FORGET, .job = 1, .index = 2}); /* never was */
+    MUST(store_count_done(s, 1, &done, e));
+    assert_int_equal(done, 1);
+    assert_int_equal(store_record(s, 1, 0, &record, NULL), ERR_MISSING);
+    MUST(store_restore(s, look, &seen, e));
+    assert_int_equal(seen.done, 1);
+    store_close(s);
+    job_free(job);
+}
+
+static void a_removed_job_is_gone_at_once_and_its_rows_bit_by_bit(void **state)
+{
+    struct job *job = seeds_job("a", 3);
+    struct store *s = open_with_job(*state, job);
+    struct seen seen = {0};
+    bool more = true;
+    int turns = 0;
+
+    for (uint64_t i = 0; i < 3; i++)
+        settle(s, i, i == 1);
+    attempt_ended(s, 1, 1);
+    apply(s, (struct store_row){.op = STORE_REMOVE, .job = 1});
+    for (; more; turns++)
+        MUST(store_purge(s, 1, &more, e));
+    assert_in_range(turns, 5, 20);
+    apply(s,
+          (struct store_row){
+              .op = STORE_JOB, .job = 1, .bundle = job, .folder = (char *)"a", .submitted_ms = 5});
+    MUST(store_restore(s, look, &seen, e));
+    assert_int_equal(seen.jobs, 1);
+    assert_int_equal(seen.done, 0);
+    store_close(s);
+    job_free(job);
+}
+
 int main(void)
 {
 #define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -305,6 +391,9 @@ int main(void)
         SENTENCE(another_program_may_peek_while_it_is_open),
         SENTENCE(a_state_of_a_newer_version_is_refused),
         SENTENCE(a_file_that_is_no_database_is_an_error),
+        SENTENCE(attempts_that_gave_no_picture_are_kept_in_order),
+        SENTENCE(a_record_whose_picture_was_replaced_is_no_longer_counted),
+        SENTENCE(a_removed_job_is_gone_at_once_and_its_rows_bit_by_bit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
