@@ -48,6 +48,24 @@ static void sides_of_outpaint_are_parameters(void **state)
             "init_image\n");
 }
 
+static void the_command_line_reaches_inside_mappings(void **state)
+{
+    static const char *const sets[] = {"outpaint.left=16", "outpaint_top=24", "styles=None",
+                                       "init_image=list.txt", NULL};
+    struct outcome out;
+
+    (void)state;
+    write_file("list.txt", "x");
+    out = read_with(BASE "outpaint: {left: 64, top: 32, right: 8}\n", sets);
+    for (size_t i = 0; i < out.d.n; i++)
+        print_message("%s\n", out.d.items[i].text);
+    assert_int_equal(out.rc, 0);
+    part_is(&out, "fixed.outpaint_left", "16");
+    part_is(&out, "fixed.outpaint_top", "24");
+    part_is(&out, "fixed.outpaint_right", "8");
+    outcome_done(&out);
+}
+
 static void a_model_file_may_name_its_configuration(void **state)
 {
     struct outcome out =
@@ -205,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sides_of_outpaint_are_parameters),
+        cmocka_unit_test(the_command_line_reaches_inside_mappings),
         cmocka_unit_test(a_model_file_may_name_its_configuration),
         cmocka_unit_test(truth_values_are_written_as_people_do),
         cmocka_unit_test(labels_of_the_web_ui_are_names_too),
