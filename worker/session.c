@@ -619,12 +619,12 @@ out:
 
 /*
  * A connection that breaks and heals by itself loses frames, and nobody is told. A lost lease, or a
- * lost ready, would leave the worker idle for good: while there is room, it is said again.
+ * lost ready, would leave the worker idle for good, and a lost revoke of a render that does not
+ * step would keep it busy for nobody: what is held is said again.
  */
 static int restate(struct session *s, int64_t now_ms, struct err *e)
 {
-    if (s->leaving || count(s, false) >= s->options.capacity ||
-        now_ms - s->ready_ms < SESSION_RESEND_MS)
+    if (s->leaving || now_ms - s->ready_ms < SESSION_RESEND_MS)
         return 0;
     return send_ready(s, now_ms, e);
 }

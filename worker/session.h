@@ -28,7 +28,7 @@
 #define SESSION_OFFERS_MAX   16    /* results on their way at a time */
 #define SESSION_LEAVE_MS     10000 /* for what is still held to be acknowledged, when leaving */
 #define SESSION_GREETING_MS  5000  /* a hello without answer is said again, on a new connection */
-#define SESSION_RESEND_MS    30000 /* a result without acknowledgement, room without a lease */
+#define SESSION_RESEND_MS    30000 /* a result without acknowledgement, what is held */
 #define SESSION_HEARTBEAT_MS 2000  /* until welcome says otherwise */
 #define SESSION_SILENCE_MS   10000
 
