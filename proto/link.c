@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +29,28 @@
 #define RECONNECT_MS     50
 #define RECONNECT_MAX_MS 2000
 
+/*
+ * Small frames on their way out. libzmq frees what it has sent in a thread of its own; with malloc
+ * both threads would wait for each other's lock at each frame. So chunks come back by this list.
+ */
+#define CHUNK_BYTES 1024
+#define CHUNKS_KEPT 4096
+
+struct chunk {
+    struct chunk *next;
+    struct link *link;
+    char data[CHUNK_BYTES];
+};
+
 struct link {
     void *context, *socket; /* libzmq's */
     bool router;
     char endpoint[ENDPOINT_MAX];
     zmq_pollitem_t *items; /* of link_wait; owned */
     size_t items_max;
+    struct chunk *idle; /* owned; this thread's */
+    size_t n_idle;
+    _Atomic(struct chunk *) returned; /* pushed by libzmq's thread, taken all at once */
 };
 
 static int zmq_err(struct err *e, const char *what)
@@ -281,13 +298,60 @@ const char *link_endpoint(const struct link *link)
     return link->endpoint;
 }
 
-static int send_part(struct link *link, const void *data, size_t size, int flags, struct err *e)
+static void chunk_return(void *data, void *hint)
 {
-    int n;
+    struct chunk *c = hint;
+    struct link *link = c->link;
 
-    do
-        n = zmq_send(link->socket, data, size, flags | ZMQ_DONTWAIT);
-    while (n < 0 && zmq_errno() == EINTR);
+    (void)data;
+    c->next = atomic_load_explicit(&link->returned, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&link->returned, &c->next, c,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+}
+
+/* What came back becomes idle, up to a limit. */
+static void chunks_collect(struct link *link)
+{
+    struct chunk *c = atomic_exchange_explicit(&link->returned, NULL, memory_order_acquire), *next;
+
+    for (; c; c = next) {
+        next = c->next;
+        if (link->n_idle >= CHUNKS_KEPT) {
+            free(c);
+            continue;
+        }
+        c->next = link->idle;
+        link->idle = c;
+        link->n_idle++;
+    }
+}
+
+static struct chunk *chunk_take(struct link *link)
+{
+    struct chunk *c;
+
+    if (!link->idle)
+        chunks_collect(link);
+    c = link->idle;
+    if (!c)
+        return malloc(sizeof *c);
+    link->idle = c->next;
+    link->n_idle--;
+    return c;
+}
+
+static void chunks_free(struct link *link)
+{
+    chunks_collect(link);
+    for (struct chunk *c = link->idle, *next; c; c = next) {
+        next = c->next;
+        free(c);
+    }
+}
+
+static int send_result(int n, struct err *e)
+{
     if (n >= 0)
         return 0;
     if (zmq_errno() == EHOSTUNREACH)
@@ -295,6 +359,40 @@ static int send_part(struct link *link, const void *data, size_t size, int flags
     if (zmq_errno() == EAGAIN)
         return err_set(e, ERR_TIMEOUT, "the peer's queue is full");
     return zmq_err(e, "send");
+}
+
+/* A last part of at most CHUNK_BYTES. */
+static int send_small(struct link *link, const void *data, size_t size, struct err *e)
+{
+    struct chunk *c = chunk_take(link);
+    zmq_msg_t part;
+    int n, rc;
+
+    if (!c)
+        return err_set(e, ERR_OOM, "no memory for a frame");
+    c->link = link;
+    memcpy(c->data, data, size);
+    if (zmq_msg_init_data(&part, c->data, size, chunk_return, c) != 0) {
+        free(c);
+        return zmq_err(e, "frame");
+    }
+    do
+        n = zmq_msg_send(&part, link->socket, ZMQ_DONTWAIT);
+    while (n < 0 && zmq_errno() == EINTR);
+    rc = send_result(n, e);
+    if (rc != 0)
+        zmq_msg_close(&part);
+    return rc;
+}
+
+static int send_part(struct link *link, const void *data, size_t size, int flags, struct err *e)
+{
+    int n;
+
+    do
+        n = zmq_send(link->socket, data, size, flags | ZMQ_DONTWAIT);
+    while (n < 0 && zmq_errno() == EINTR);
+    return send_result(n, e);
 }
 
 int link_send(struct link *link, const struct peer *peer, const void *frame, size_t size,
@@ -309,7 +407,8 @@ int link_send(struct link *link, const struct peer *peer, const void *frame, siz
     /* The ROUTER accepts a frame with its address or refuses the address: it never sends half. */
     if (link->router)
         TRY(send_part(link, peer->id, peer->size, ZMQ_SNDMORE, e));
-    TRY(send_part(link, frame, size, 0, e));
+    TRY(size && size <= CHUNK_BYTES ? send_small(link, frame, size, e)
+                                    : send_part(link, frame, size, 0, e));
 out:
     return rc;
 }
@@ -427,6 +526,7 @@ void link_close(struct link *link, int linger_ms)
     if (link->context)
         while (zmq_ctx_term(link->context) != 0 && zmq_errno() == EINTR)
             ;
+    chunks_free(link); /* with the context gone, all have come back */
     free(link->items);
     free(link);
 }
