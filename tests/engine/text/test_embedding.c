@@ -261,6 +261,7 @@ static void check_recorded(const char *file)
     double error;
     size_t n;
 
+    assert_int_equal(clip_config(model->clip)->width, WIDTH);
     assert_ok(json_read_file(GOLDEN_DIR "/embedding/case.json", &root, e));
     assert_ok(weights_open(GOLDEN_DIR "/embedding/mystyle-result.safetensors", &w, e));
     put_file(folder, "mystyle.safetensors", file);
