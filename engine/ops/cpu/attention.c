@@ -9,8 +9,10 @@
 #include <omp.h>
 #include <string.h>
 
-#define QUERIES 32  /* rows of an item; does not show in the result */
-#define KEYS    256 /* keys per step; decides where totals are rescaled, so the same everywhere */
+#define QUERIES 32 /* rows of an item; does not show in the result */
+#define KEY_BLOCK                                                                                  \
+    256 /* keys per step; decides where totals are rescaled, so the same everywhere                \
+         */
 
 struct attention {
     const struct kernels *kernels;
@@ -66,33 +68,34 @@ static void attend(const struct attention *a, int64_t head, int64_t first, int n
     const float *keys = a->packed + (size_t)head * a->one, *values = keys + a->keys_size;
     int64_t base = (head / a->heads * a->tq + first) * a->c + head % a->heads * a->dim;
     size_t width = (size_t)a->dim_panels * PANEL;
-    float *queries = scratch, *scores = queries + QUERIES * width, *sum = scores + QUERIES * KEYS;
+    float *queries = scratch, *scores = queries + QUERIES * width,
+          *sum = scores + QUERIES * KEY_BLOCK;
     const float *query_rows[QUERIES], *score_rows[QUERIES];
     float top[QUERIES], total[QUERIES];
 
     for (int r = 0; r < n_rows; r++) {
         query_rows[r] = queries + (size_t)r * width;
-        score_rows[r] = scores + r * KEYS;
+        score_rows[r] = scores + r * KEY_BLOCK;
         top[r] = -INFINITY;
         total[r] = 0;
         a->kernels->scale(queries + (size_t)r * width, a->q + base + r * a->c, (size_t)a->dim,
                           a->scale);
     }
     memset(sum, 0, QUERIES * width * sizeof *sum);
-    for (int64_t j = 0; j < a->tk; j += KEYS) {
-        int64_t n_keys = a->tk - j < KEYS ? a->tk - j : KEYS;
+    for (int64_t j = 0; j < a->tk; j += KEY_BLOCK) {
+        int64_t n_keys = a->tk - j < KEY_BLOCK ? a->tk - j : KEY_BLOCK;
 
         if (seen(a, first + n_rows - 1, j, n_keys) == 0)
             break;
-        memset(scores, 0, QUERIES * KEYS * sizeof *scores);
-        multiply_all(a, scores, KEYS, query_rows, n_rows, a->dim, keys + j * a->dim,
+        memset(scores, 0, QUERIES * KEY_BLOCK * sizeof *scores);
+        multiply_all(a, scores, KEY_BLOCK, query_rows, n_rows, a->dim, keys + j * a->dim,
                      (size_t)a->dim * PANEL, (n_keys + PANEL - 1) / PANEL);
         for (int r = 0; r < n_rows; r++) {
             int64_t n = seen(a, first + r, j, n_keys);
             float keep =
-                n ? a->kernels->softmax(scores + r * KEYS, (size_t)n, &top[r], &total[r]) : 1;
+                n ? a->kernels->softmax(scores + r * KEY_BLOCK, (size_t)n, &top[r], &total[r]) : 1;
 
-            memset(scores + r * KEYS + n, 0, (size_t)(KEYS - n) * sizeof *scores);
+            memset(scores + r * KEY_BLOCK + n, 0, (size_t)(KEY_BLOCK - n) * sizeof *scores);
             if (j > 0 && n)
                 a->kernels->scale(sum + (size_t)r * width, sum + (size_t)r * width, width, keep);
         }
@@ -155,7 +158,7 @@ int cpu_attention(struct ops *o, float *y, const float *q, const float *k, const
     width = (size_t)a.dim_panels * PANEL;
     a.keys_size = (size_t)(a.key_panels * head_dim * PANEL);
     a.one = a.keys_size + width * (size_t)tk;
-    a.scratch_size = QUERIES * (2 * width + KEYS);
+    a.scratch_size = QUERIES * (2 * width + KEY_BLOCK);
     a.packed = arena_floats(o->arena, (size_t)(n * heads) * a.one);
     a.scratch = arena_floats(o->arena, (size_t)cpu->threads * a.scratch_size);
     TRY(arena_check(o->arena, e));

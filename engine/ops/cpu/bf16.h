@@ -13,11 +13,36 @@
 
 #include "engine/tensor.h"
 
+#include <stdbool.h>
+
 #define TILE       16
 #define STEP       32
 #define TILES_MAX  2 /* tiles and panels of one call */
 #define PANELS_MAX 3
 #define PANEL_STEP (STEP * 16) /* numbers of a panel's step */
+
+#define PANEL_KEYS 16
+#define QUERIES    32 /* rows that attend() takes: two tiles */
+#define KEYS       64 /* keys of a block; decides where sums are rescaled, so part of the result */
+
+/*
+ * Up to QUERIES rows of one head against all its keys. Softmax is to the base 2: queries hold
+ * scores' factor and log2 e. Rows behind the last are any numbers.
+ */
+struct attend {
+    const uint16_t *queries; /* [QUERIES][depth * STEP], zeros behind the head's width */
+    /* Blocks of KEYS keys: panels of 16 keys, each [depth][PANEL_STEP], then of 16 columns of
+     * values, each [KEYS / STEP][PANEL_STEP]. */
+    const uint16_t *blocks;
+    int64_t n_keys;
+    int64_t first; /* query of row 0; row r sees keys 0..first + r, if causal */
+    bool causal;
+    int depth;         /* steps of the head's width */
+    int panels;        /* of values: the head's width, then a column of ones, then zeros */
+    float *scores;     /* [QUERIES][KEYS], scratch, as is the next */
+    uint16_t *weights; /* [QUERIES][KEYS] */
+    float *sums; /* result: [QUERIES][panels * PANEL], not yet divided by the column of ones */
+};
 
 /* The steps of a product: blocks of STEP channels, and in each all taps of a convolution. */
 struct walk {
@@ -45,6 +70,13 @@ struct bf16_kernels {
     void (*multiply)(float *const *sums, size_t ld, const struct walk *w,
                      const uint16_t *const *tiles, int n_tiles, const uint16_t *const *panels,
                      int n_panels, const float *const *begin);
+
+    /*
+     * sums = 2^(queries keys^T - m) values, m: what the row's maximum is at most, a whole number.
+     * Weights are cut to bf16, not rounded; the column of ones adds up what was cut, so quotients
+     * have no bias. Blocks of KEYS keys; earlier sums are rescaled by powers of two, exactly.
+     */
+    void (*attend)(const struct attend *a);
 };
 
 /*
@@ -60,6 +92,22 @@ void bf16_round(uint16_t *y, size_t block, const float *x, size_t n);
  */
 void bf16_pack(uint16_t *y, const void *w, enum dtype dtype, size_t row, int n_rows, int channels,
                int taps);
+
+/* Numbers of a block of struct attend. */
+static inline size_t bf16_block_size(int depth, int panels)
+{
+    return (size_t)(KEYS / PANEL_KEYS * depth + KEYS / STEP * panels) * PANEL_STEP;
+}
+
+/*
+ * A block of keys of one head, n of which are there: rows of dim numbers of k and v, ld apart. Pair
+ * i of a step of values is keys i and i + 16, which is how attend() has its weights at hand. Column
+ * dim of the values is one for keys that are there.
+ */
+void bf16_pack_block(uint16_t *block, const float *k, const float *v, size_t ld, int n, int dim);
+
+/* y[n] = x[n] * factor, rounded to bf16. */
+void bf16_scale(uint16_t *y, const float *x, size_t n, float factor);
 
 #if defined(__x86_64__)
 extern const struct bf16_kernels bf16_avx512, bf16_amx;

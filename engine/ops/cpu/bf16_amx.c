@@ -3,13 +3,10 @@
  * latency of one. Compiled with AMX's flags (CMakeLists.txt), called behind level.h.
  */
 #if defined(__x86_64__)
-#include "engine/ops/cpu/bf16.h"
-#include "engine/ops/cpu/kernels.h"
+#include "engine/ops/cpu/bf16_softmax.h"
 
-#include <immintrin.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
+/* The compiler does not know it of their loads: what is to be read must have been stored. */
+#define TILES_READ_MEMORY __asm__ volatile("" ::: "memory")
 
 /* What ldtilecfg reads: eight tiles of sixteen rows of 64 bytes. */
 struct tile_config {
@@ -26,7 +23,7 @@ static void enter(void)
         config.row_bytes[i] = 64;
         config.rows[i] = TILE;
     }
-    __asm__ volatile("" ::"m"(config) : "memory");
+    TILES_READ_MEMORY;
     _tile_loadconfig(&config);
 }
 
@@ -99,7 +96,7 @@ static void multiply(float *const *sums, size_t ld, const struct walk *w,
                      const uint16_t *const *tiles, int n_tiles, const uint16_t *const *panels,
                      int n_panels, const float *const *begin)
 {
-    __asm__ volatile("" ::: "memory"); /* tile loads are not known to read memory */
+    TILES_READ_MEMORY;
     if (n_tiles > 1 && n_panels > 1)
         product(sums, ld, w, tiles, panels, begin, 2, 2);
     else if (n_panels > 1)
@@ -110,11 +107,105 @@ static void multiply(float *const *sums, size_t ld, const struct walk *w,
         product(sums, ld, w, tiles, panels, begin, 1, 1);
 }
 
+/* Two tiles of queries, any tiles 0 to 3 as sums, against one panel of keys. */
+#define SCORE_PANEL(first, second)                                                                 \
+    do {                                                                                           \
+        _tile_zero(first);                                                                         \
+        _tile_zero(second);                                                                        \
+        for (int i = 0; i < a->depth; i++, right += PANEL_STEP) {                                  \
+            _tile_loadd(4, a->queries + i * STEP, row);                                            \
+            _tile_loadd(6, right, 64);                                                             \
+            _tile_dpbf16ps(first, 4, 6);                                                           \
+            _tile_loadd(5, a->queries + TILE * a->depth * STEP + i * STEP, row);                   \
+            _tile_dpbf16ps(second, 5, 6);                                                          \
+        }                                                                                          \
+    } while (0)
+
+#define STORE_SCORES(first, second, panel)                                                         \
+    do {                                                                                           \
+        _tile_stored(first, a->scores + (panel)*PANEL, KEYS * 4);                                  \
+        _tile_stored(second, a->scores + TILE * KEYS + (panel)*PANEL, KEYS * 4);                   \
+    } while (0)
+
+/* Scores of a block of keys; a panel's are stored when the next one is under way. */
+INLINE void find_scores(const struct attend *a, int64_t key, int panels)
+{
+    const uint16_t *right = block_at(a, key);
+    size_t row = (size_t)a->depth * STEP * 2;
+
+    TILES_READ_MEMORY;
+    for (int p = 0; p < panels; p += 2) {
+        SCORE_PANEL(0, 1);
+        if (p > 0)
+            STORE_SCORES(2, 3, p - 1);
+        SCORE_PANEL(2, 3);
+        STORE_SCORES(0, 1, p);
+    }
+    STORE_SCORES(2, 3, panels - 1);
+}
+
+/* sums += weights * values, for a block of keys and one or two panels of values. */
+INLINE void add_values(const struct attend *a, int64_t key, int steps, int panel, const int n)
+{
+    size_t ld = (size_t)a->panels * PANEL;
+    size_t size = KEYS / STEP * PANEL_STEP;
+    const uint16_t *right = block_at(a, key) + (size_t)(KEYS / PANEL_KEYS * a->depth) * PANEL_STEP +
+                            (size_t)panel * size;
+    float *sums = a->sums + panel * PANEL;
+
+    _tile_loadd(0, sums, ld * 4);
+    _tile_loadd(1, sums + TILE * ld, ld * 4);
+    if (n > 1) {
+        _tile_loadd(2, sums + PANEL, ld * 4);
+        _tile_loadd(3, sums + TILE * ld + PANEL, ld * 4);
+    }
+    for (int i = 0; i < steps; i++, right += PANEL_STEP) {
+        _tile_loadd(4, a->weights + i * STEP, KEYS * 2);
+        _tile_loadd(6, right, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, a->weights + TILE * KEYS + i * STEP, KEYS * 2);
+        _tile_dpbf16ps(1, 5, 6);
+        if (n > 1) {
+            _tile_loadd(7, right + size, 64);
+            _tile_dpbf16ps(2, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, sums, ld * 4);
+    _tile_stored(1, sums + TILE * ld, ld * 4);
+    if (n > 1) {
+        _tile_stored(2, sums + PANEL, ld * 4);
+        _tile_stored(3, sums + TILE * ld + PANEL, ld * 4);
+    }
+}
+
+/* Tile and vector instructions take turns by the block: finer mixtures were slower. */
+static void attend(const struct attend *a)
+{
+    struct rows rows;
+    int steps;
+
+    rows_begin(&rows);
+    memset(a->sums, 0, (size_t)(QUERIES * a->panels * PANEL) * sizeof *a->sums);
+    for (int64_t key = 0; (steps = attend_steps(a, key)) > 0; key += KEYS) {
+        int panel = 0;
+
+        find_scores(a, key, 2 * steps);
+        weigh_block(&rows, a, key, steps);
+        TILES_READ_MEMORY;
+        for (; panel + 1 < a->panels; panel += 2)
+            add_values(a, key, steps, panel, 2);
+        if (panel < a->panels)
+            add_values(a, key, steps, panel, 1);
+    }
+}
+
 const struct bf16_kernels bf16_amx = {
     .device_class = "cpu-amx",
     .panels = 2,
     .enter = enter,
     .leave = leave,
     .multiply = multiply,
+    .attend = attend,
 };
 #endif

@@ -3,14 +3,9 @@
  * Compiled with its flag (CMakeLists.txt), called behind level.h.
  */
 #if defined(__x86_64__)
-#include "engine/ops/cpu/bf16.h"
-#include "engine/ops/cpu/kernels.h"
+#include "engine/ops/cpu/bf16_softmax.h"
 
-#include <immintrin.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define ROWS   8 /* of a tile at a time: 24 sums, 3 columns and 1 row fill the 32 registers */
+#define ROWS 8 /* of a tile at a time: 24 sums, 3 columns and 1 row fill the 32 registers */
 
 static void nothing(void)
 {
@@ -104,76 +99,41 @@ static void multiply(float *const *sums, size_t ld, const struct walk *w,
     }
 }
 
-void bf16_round(uint16_t *y, size_t block, const float *x, size_t n)
+/* left's columns of `panels` panels of right, at most three at a time. */
+static void multiply_all(float *sums, size_t ld, const uint16_t *left, size_t row, int steps,
+                         const uint16_t *right, size_t panel, int panels, const float *begin)
 {
-    for (size_t i = 0; i < n; i += STEP) {
-        size_t left = n - i;
-        __m512 low, high;
-        __m512bh pairs;
+    const struct walk w = {
+        .row = row, .block = STEP, .blocks = steps, .taps = 1, .tap = &(size_t){0}};
 
-        if (left >= STEP) {
-            low = _mm512_loadu_ps(x + i);
-            high = _mm512_loadu_ps(x + i + 16);
-        } else {
-            uint32_t mask = (1u << left) - 1;
+    for (int p = 0; p < panels; p += PANELS_MAX) {
+        int n = panels - p < PANELS_MAX ? panels - p : PANELS_MAX;
+        const uint16_t *some[PANELS_MAX] = {right + (size_t)p * panel,
+                                            right + (size_t)(p + 1) * panel,
+                                            right + (size_t)(p + 2) * panel};
 
-            low = _mm512_maskz_loadu_ps((__mmask16)mask, x + i);
-            high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x + i + 16);
-        }
-        pairs = _mm512_cvtne2ps_pbh(high, low);
-        memcpy(y + i / STEP * block, &pairs, sizeof pairs);
+        multiply((float *[]){sums + p * PANEL, sums + TILE * ld + p * PANEL}, ld, &w,
+                 (const uint16_t *[]){left, left + TILE * row}, 2, some, n,
+                 begin ? (const float *[]){begin, begin} : NULL);
     }
 }
 
-/* n numbers of any float dtype, anywhere. */
-static void convert(uint16_t *y, const char *x, enum dtype dtype, size_t n)
+static void attend(const struct attend *a)
 {
-    size_t size = dtype_size(dtype);
+    static const float zeros[PANELS_MAX * PANEL];
+    size_t width = (size_t)a->depth * STEP;
+    struct rows rows;
+    int steps;
 
-    if (dtype == DTYPE_BF16) {
-        memcpy(y, x, n * size);
-        return;
-    }
-    for (size_t i = 0; i < n; i += 16) {
-        float f[16] = {0};
-        uint16_t h[16] = {0};
-        size_t left = n - i < 16 ? n - i : 16;
-        __m512 floats;
-        __m256bh rounded;
-
-        if (dtype == DTYPE_F32) {
-            memcpy(f, x + i * size, left * size);
-            floats = _mm512_loadu_ps(f);
-        } else {
-            memcpy(h, x + i * size, left * size);
-            floats = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)h));
-        }
-        rounded = _mm512_cvtneps_pbh(floats);
-        memcpy(y + i, &rounded, left * sizeof *y);
-    }
-}
-
-void bf16_pack(uint16_t *y, const void *w, enum dtype dtype, size_t row, int n_rows, int channels,
-               int taps)
-{
-    uint16_t numbers[STEP * 16];
-
-    memset(y, 0, (size_t)(taps * PANEL_STEP) * sizeof *y);
-    for (int column = 0; column < n_rows; column++) {
-        const char *from = (const char *)w + (size_t)column * row;
-        int left = channels * taps, channel = 0, tap = 0, n;
-
-        for (; left > 0; left -= n, from += (size_t)n * dtype_size(dtype)) {
-            n = left < STEP * 16 ? left : STEP * 16;
-            convert(numbers, from, dtype, (size_t)n);
-            for (int i = 0; i < n; i++) {
-                y[tap * PANEL_STEP + (channel / 2 * PANEL + column) * 2 + channel % 2] = numbers[i];
-                if (++tap == taps) {
-                    tap = 0;
-                    channel++;
-                }
-            }
-        }
+    rows_begin(&rows);
+    memset(a->sums, 0, (size_t)(QUERIES * a->panels * PANEL) * sizeof *a->sums);
+    for (int64_t key = 0; (steps = attend_steps(a, key)) > 0; key += KEYS) {
+        multiply_all(a->scores, KEYS, a->queries, width, a->depth, block_at(a, key),
+                     (size_t)a->depth * PANEL_STEP, steps * 2, zeros);
+        weigh_block(&rows, a, key, steps);
+        multiply_all(a->sums, (size_t)a->panels * PANEL, a->weights, KEYS, steps,
+                     block_at(a, key) + KEYS / PANEL_KEYS * a->depth * PANEL_STEP,
+                     KEYS / STEP * PANEL_STEP, a->panels, NULL);
     }
 }
 
@@ -183,5 +143,6 @@ const struct bf16_kernels bf16_avx512 = {
     .enter = nothing,
     .leave = nothing,
     .multiply = multiply,
+    .attend = attend,
 };
 #endif

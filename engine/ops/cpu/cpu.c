@@ -158,7 +158,7 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
                 .conv2d = cpu_conv2d,
                 .group_norm = cpu_group_norm,
                 .layer_norm = cpu_layer_norm,
-                .attention = cpu_attention,
+                .attention = bf16 ? bf16_attention : cpu_attention,
                 .geglu = cpu_geglu,
                 .activate = cpu_activate,
                 .add = cpu_add,

@@ -50,4 +50,9 @@ int cpu_attention(struct ops *o, float *y, const float *q, const float *k, const
                   int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
                   bool causal, struct err *e);
 
+/* bf16_attention.c */
+int bf16_attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
+                   int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
+                   bool causal, struct err *e);
+
 #endif
