@@ -21,9 +21,8 @@
 #define PANELS_MAX 3
 #define PANEL_STEP (STEP * 16) /* numbers of a panel's step */
 
-#define PANEL_KEYS 16
-#define QUERIES    32 /* rows that attend() takes: two tiles */
-#define KEYS       64 /* keys of a block; decides where sums are rescaled, so part of the result */
+#define QUERIES 32 /* rows that attend() takes: two tiles */
+#define KEYS    64 /* keys of a block; decides where sums are rescaled, so part of the result */
 
 /*
  * Up to QUERIES rows of one head against all its keys. Softmax is to the base 2: queries hold
@@ -96,7 +95,7 @@ void bf16_pack(uint16_t *y, const void *w, enum dtype dtype, size_t row, int n_r
 /* Numbers of a block of struct attend. */
 static inline size_t bf16_block_size(int depth, int panels)
 {
-    return (size_t)(KEYS / PANEL_KEYS * depth + KEYS / STEP * panels) * PANEL_STEP;
+    return (size_t)(KEYS / 16 * depth + KEYS / STEP * panels) * PANEL_STEP;
 }
 
 /*

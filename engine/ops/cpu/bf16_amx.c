@@ -128,12 +128,10 @@ static void multiply(float *const *sums, size_t ld, const struct walk *w,
     } while (0)
 
 /* Scores of a block of keys; a panel's are stored when the next one is under way. */
-INLINE void find_scores(const struct attend *a, int64_t key, int panels)
+INLINE void find_scores(const struct attend *a, const uint16_t *right, int panels)
 {
-    const uint16_t *right = block_at(a, key);
     size_t row = (size_t)a->depth * STEP * 2;
 
-    TILES_READ_MEMORY;
     for (int p = 0; p < panels; p += 2) {
         SCORE_PANEL(0, 1);
         if (p > 0)
@@ -144,59 +142,63 @@ INLINE void find_scores(const struct attend *a, int64_t key, int panels)
     STORE_SCORES(2, 3, panels - 1);
 }
 
-/* sums += weights * values, for a block of keys and one or two panels of values. */
-INLINE void add_values(const struct attend *a, int64_t key, int steps, int panel, const int n)
+/*
+ * What two steps of two tiles of rows, `left`, make of n panels: rows stay in tiles 4 to 7, each
+ * panel passes through 2 and 3, and while a tile of sums is stored the other one is at work. load:
+ * sums go on with what is there, else from zero.
+ */
+INLINE void two_steps(float *sums, size_t ld, const uint16_t *left, size_t row,
+                      const uint16_t *right, int n, const bool load)
 {
-    size_t ld = (size_t)a->panels * PANEL;
-    size_t size = KEYS / STEP * PANEL_STEP;
-    const uint16_t *right = block_at(a, key) + (size_t)(KEYS / PANEL_KEYS * a->depth) * PANEL_STEP +
-                            (size_t)panel * size;
-    float *sums = a->sums + panel * PANEL;
+    float *lower = sums + TILE * ld;
 
-    _tile_loadd(0, sums, ld * 4);
-    _tile_loadd(1, sums + TILE * ld, ld * 4);
-    if (n > 1) {
-        _tile_loadd(2, sums + PANEL, ld * 4);
-        _tile_loadd(3, sums + TILE * ld + PANEL, ld * 4);
+    _tile_loadd(4, left, row * 2);
+    _tile_loadd(5, left + TILE * row, row * 2);
+    _tile_loadd(6, left + STEP, row * 2);
+    _tile_loadd(7, left + TILE * row + STEP, row * 2);
+    for (int p = 0; p < n; p++, right += 2 * PANEL_STEP) {
+        if (load)
+            _tile_loadd(0, sums + p * PANEL, ld * 4);
+        else
+            _tile_zero(0);
+        _tile_loadd(2, right, 64);
+        _tile_dpbf16ps(0, 4, 2);
+        _tile_loadd(3, right + PANEL_STEP, 64);
+        _tile_dpbf16ps(0, 6, 3);
+        if (p > 0)
+            _tile_stored(1, lower + (p - 1) * PANEL, ld * 4);
+        if (load)
+            _tile_loadd(1, lower + p * PANEL, ld * 4);
+        else
+            _tile_zero(1);
+        _tile_dpbf16ps(1, 5, 2);
+        _tile_dpbf16ps(1, 7, 3);
+        _tile_stored(0, sums + p * PANEL, ld * 4);
     }
-    for (int i = 0; i < steps; i++, right += PANEL_STEP) {
-        _tile_loadd(4, a->weights + i * STEP, KEYS * 2);
-        _tile_loadd(6, right, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, a->weights + TILE * KEYS + i * STEP, KEYS * 2);
-        _tile_dpbf16ps(1, 5, 6);
-        if (n > 1) {
-            _tile_loadd(7, right + size, 64);
-            _tile_dpbf16ps(2, 4, 7);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    _tile_stored(0, sums, ld * 4);
-    _tile_stored(1, sums + TILE * ld, ld * 4);
-    if (n > 1) {
-        _tile_stored(2, sums + PANEL, ld * 4);
-        _tile_stored(3, sums + TILE * ld + PANEL, ld * 4);
-    }
+    _tile_stored(1, lower + (n - 1) * PANEL, ld * 4);
 }
 
 /* Tile and vector instructions take turns by the block: finer mixtures were slower. */
 static void attend(const struct attend *a)
 {
+    size_t ld = (size_t)a->panels * PANEL;
     struct rows rows;
     int steps;
 
     rows_begin(&rows);
-    memset(a->sums, 0, (size_t)(QUERIES * a->panels * PANEL) * sizeof *a->sums);
+    memset(a->sums, 0, QUERIES * ld * sizeof *a->sums);
     for (int64_t key = 0; (steps = attend_steps(a, key)) > 0; key += KEYS) {
-        int panel = 0;
+        const uint16_t *keys = block_at(a, key);
+        const uint16_t *values = keys + KEYS / PANEL * a->depth * PANEL_STEP;
 
-        find_scores(a, key, 2 * steps);
-        weigh_block(&rows, a, key, steps);
         TILES_READ_MEMORY;
-        for (; panel + 1 < a->panels; panel += 2)
-            add_values(a, key, steps, panel, 2);
-        if (panel < a->panels)
-            add_values(a, key, steps, panel, 1);
+        if (a->depth == 2)
+            two_steps(a->scores, KEYS, a->queries, 2 * STEP, keys, 2 * steps, false);
+        else
+            find_scores(a, keys, 2 * steps);
+        weigh_block(&rows, a, key);
+        TILES_READ_MEMORY;
+        two_steps(a->sums, ld, a->weights, KEYS, values, a->panels, true);
     }
 }
 

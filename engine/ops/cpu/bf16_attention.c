@@ -9,6 +9,8 @@
 #include <omp.h>
 #include <string.h>
 
+#define ITEMS 8
+
 struct heads {
     struct cpu *cpu;
     float *y;
@@ -98,7 +100,8 @@ static void run(const struct heads *h, int64_t n, const struct desk *desks)
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n * blocks; i++)
             pack_queries(h, i / blocks, i % blocks);
-#pragma omp for schedule(dynamic)
+            /* Taking an item waits for the stores of the one before, so some are taken at once. */
+#pragma omp for schedule(dynamic, ITEMS)
         for (int64_t i = 0; i < heads * blocks; i++)
             attend(h, d, i / blocks, i % blocks * QUERIES);
         h->cpu->bf16->leave();

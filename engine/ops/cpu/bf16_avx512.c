@@ -130,9 +130,9 @@ static void attend(const struct attend *a)
     for (int64_t key = 0; (steps = attend_steps(a, key)) > 0; key += KEYS) {
         multiply_all(a->scores, KEYS, a->queries, width, a->depth, block_at(a, key),
                      (size_t)a->depth * PANEL_STEP, steps * 2, zeros);
-        weigh_block(&rows, a, key, steps);
+        weigh_block(&rows, a, key);
         multiply_all(a->sums, (size_t)a->panels * PANEL, a->weights, KEYS, steps,
-                     block_at(a, key) + KEYS / PANEL_KEYS * a->depth * PANEL_STEP,
+                     block_at(a, key) + KEYS / PANEL * a->depth * PANEL_STEP,
                      KEYS / STEP * PANEL_STEP, a->panels, NULL);
     }
 }

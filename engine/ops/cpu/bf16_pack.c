@@ -125,12 +125,11 @@ INLINE __m512 values_of(const float *v, size_t ld, int j, int n, int at, int dim
 void bf16_pack_block(uint16_t *block, const float *k, const float *v, size_t ld, int n, int dim)
 {
     int depth = (dim + STEP - 1) / STEP, panels = dim / PANEL + 1;
-    uint16_t *to = block + KEYS / PANEL_KEYS * depth * PANEL_STEP;
+    uint16_t *to = block + KEYS / PANEL * depth * PANEL_STEP;
 
     memset(block, 0, (size_t)(to - block) * sizeof *block);
     for (int j = 0; j < n; j++)
-        pack_key(block + j / PANEL_KEYS * depth * PANEL_STEP + j % PANEL_KEYS * 2,
-                 k + (size_t)j * ld, dim);
+        pack_key(block + j / PANEL * depth * PANEL_STEP + j % PANEL * 2, k + (size_t)j * ld, dim);
     for (int at = 0; at < panels * PANEL; at += PANEL)
         for (int j = 0; j < KEYS; j += STEP)
             for (int pair = j; pair < j + 16; pair++, to += 2 * PANEL) {

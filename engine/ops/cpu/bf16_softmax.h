@@ -51,31 +51,44 @@ INLINE __m512 maxima(__m512 v[16])
                          _mm512_shuffle_f32x4(v[0], v[8], 0xdd));
 }
 
-/* Of row r's keys from `key` on, the sixteen lanes that it sees. */
-INLINE __mmask16 seen(const struct attend *a, int64_t key, int r)
+/* Which keys of a block a row sees: all, the first of each row alike, or each row its own. */
+enum sight { SEES_ALL, SEES_FIRST, SEES_PAST };
+
+INLINE enum sight sight_of(const struct attend *a, int64_t key)
 {
-    int64_t end = a->causal && a->first + r + 1 < a->n_keys ? a->first + r + 1 : a->n_keys;
+    if (a->causal && a->first < key + KEYS)
+        return SEES_PAST;
+    return a->n_keys - key < KEYS ? SEES_FIRST : SEES_ALL;
+}
+
+/* Of the sixteen keys from `key` on, those that row r sees. */
+INLINE __mmask16 seen(const struct attend *a, int64_t key, int r, const enum sight sight)
+{
+    int64_t end = sight == SEES_PAST && a->first + r + 1 < a->n_keys ? a->first + r + 1 : a->n_keys;
     int64_t n = end - key;
 
     return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
 }
 
-/* Maxima of a block of n_keys scores that begins at `key`, for rows first..first + 15. */
-INLINE __m512 block_maxima(const struct attend *a, int64_t key, int n_keys, int first,
-                           const bool masked)
+/* Maxima of a block of scores that begins at `key`, for rows first..first + 15. */
+INLINE __m512 block_maxima(const struct attend *a, int64_t key, int first, const enum sight sight)
 {
     __m512 v[16], lowest = _mm512_set1_ps(-INFINITY);
 
 #pragma GCC unroll 16
-    for (int r = 0; r < 16; r++) {
-        const float *scores = a->scores + (first + r) * KEYS;
-
+    for (int r = 0; r < 16; r++)
         v[r] = lowest;
-        for (int i = 0; i < n_keys; i += 16) {
-            __m512 s = _mm512_load_ps(scores + i);
+    for (int i = 0; i < KEYS; i += 16) {
+        __mmask16 mask = seen(a, key + i, 0, sight);
 
-            if (masked)
-                s = _mm512_mask_blend_ps(seen(a, key + i, first + r), lowest, s);
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++) {
+            __m512 s = _mm512_load_ps(a->scores + (first + r) * KEYS + i);
+
+            if (sight == SEES_PAST)
+                mask = seen(a, key + i, first + r, sight);
+            if (sight != SEES_ALL)
+                s = _mm512_mask_blend_ps(mask, lowest, s);
             v[r] = _mm512_max_ps(s, v[r]);
         }
     }
@@ -83,15 +96,15 @@ INLINE __m512 block_maxima(const struct attend *a, int64_t key, int n_keys, int 
 }
 
 /* Takes a block's maxima into account; sums * keep is exact. */
-INLINE void rows_next(struct rows *rows, const struct attend *a, int64_t key, int n_keys,
-                      const bool masked)
+INLINE void rows_next(struct rows *rows, const struct attend *a, int64_t key,
+                      const enum sight sight)
 {
     __mmask16 changed = 0;
 
     for (int r = 0; r < QUERIES; r += 16) {
         __m512 minus = _mm512_load_ps(rows->minus + r), next, keep;
 
-        next = _mm512_roundscale_ps(block_maxima(a, key, n_keys, r, masked),
+        next = _mm512_roundscale_ps(block_maxima(a, key, r, sight),
                                     _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
         next = _mm512_min_ps(minus, _mm512_sub_ps(_mm512_setzero_ps(), next));
         keep = _mm512_scalef_ps(_mm512_set1_ps(1), _mm512_sub_ps(next, minus));
@@ -123,10 +136,10 @@ INLINE __m512i weight_bits(__m512 x)
 
 /*
  * Weights of row r and the STEP keys from `at` of the block, cut to bf16: the number at 2 i is of
- * key i, that at 2 i + 1 of key i + 16.
+ * key i, that at 2 i + 1 of key i + 16. Zeros for keys that it does not see.
  */
-INLINE void weigh(const struct rows *rows, const struct attend *a, int64_t key, int r, int at,
-                  const bool masked)
+INLINE void weigh(const struct rows *rows, const struct attend *a, int r, int at, const bool masked,
+                  __mmask16 low_seen, __mmask16 high_seen)
 {
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
     const float *scores = a->scores + r * KEYS + at;
@@ -135,45 +148,55 @@ INLINE void weigh(const struct rows *rows, const struct attend *a, int64_t key, 
     __m512i high = weight_bits(_mm512_add_ps(minus, _mm512_load_ps(scores + 16)));
 
     if (masked) {
-        low = _mm512_maskz_mov_epi32(seen(a, key + at, r), low);
-        high = _mm512_maskz_mov_epi32(seen(a, key + at + 16, r), high);
+        low = _mm512_maskz_mov_epi32(low_seen, low);
+        high = _mm512_maskz_mov_epi32(high_seen, high);
     }
     low = _mm512_ternarylogic_epi32(_mm512_srli_epi32(low, 16), high, upper, 0xd8);
     _mm512_store_si512(a->weights + r * KEYS + at, low); /* upper ? high : low >> 16 */
+}
+
+INLINE void weigh_step(const struct rows *rows, const struct attend *a, int64_t key, int at,
+                       const enum sight sight)
+{
+    __mmask16 low = seen(a, key + at, 0, sight), high = seen(a, key + at + 16, 0, sight);
+
+    for (int r = 0; r < QUERIES; r += 4)
+#pragma GCC unroll 4
+        for (int i = r; i < r + 4; i++) {
+            if (sight == SEES_PAST) {
+                low = seen(a, key + at, i, sight);
+                high = seen(a, key + at + 16, i, sight);
+            }
+            weigh(rows, a, i, at, sight != SEES_ALL, low, high);
+        }
+}
+
+/* Scores to weights, of the block that begins at `key`. */
+INLINE void weigh_block(struct rows *rows, const struct attend *a, int64_t key)
+{
+    switch (sight_of(a, key)) {
+    case SEES_ALL:
+        rows_next(rows, a, key, SEES_ALL);
+        for (int at = 0; at < KEYS; at += STEP)
+            weigh_step(rows, a, key, at, SEES_ALL);
+        break;
+    case SEES_FIRST:
+        rows_next(rows, a, key, SEES_FIRST);
+        for (int at = 0; at < KEYS; at += STEP)
+            weigh_step(rows, a, key, at, SEES_FIRST);
+        break;
+    case SEES_PAST:
+        rows_next(rows, a, key, SEES_PAST);
+        for (int at = 0; at < KEYS; at += STEP)
+            weigh_step(rows, a, key, at, SEES_PAST);
+        break;
+    }
 }
 
 /* A block's keys; its values are behind them, and the next block. */
 INLINE const uint16_t *block_at(const struct attend *a, int64_t key)
 {
     return a->blocks + (size_t)(key / KEYS) * bf16_block_size(a->depth, a->panels);
-}
-
-/* Scores to weights, of `steps` steps of the block that begins at `key`. */
-INLINE void weigh_block(struct rows *rows, const struct attend *a, int64_t key, int steps)
-{
-    const char *ahead =
-        (const char *)block_at(a, key) + KEYS / PANEL_KEYS * a->depth * PANEL_STEP * 2;
-    int lines = (int)bf16_block_size(a->depth, a->panels) / 32 / (KEYS / STEP * QUERIES / 4);
-    if (lines > 24)
-        lines = 0;
-    bool masked = a->n_keys - key < KEYS || (a->causal && a->first < key + KEYS);
-
-    if (masked)
-        rows_next(rows, a, key, steps * STEP, true);
-    else
-        rows_next(rows, a, key, KEYS, false);
-    for (int at = 0; at < steps * STEP; at += STEP)
-        if (masked)
-            for (int r = 0; r < QUERIES; r++)
-                weigh(rows, a, key, r, at, true);
-        else
-            for (int r = 0; r < QUERIES; r += 4) {
-                for (int i = 0; i < lines; i++, ahead += 64)
-                    _mm_prefetch(ahead, _MM_HINT_T0);
-#pragma GCC unroll 4
-                for (int i = 0; i < 4; i++)
-                    weigh(rows, a, key, r + i, at, false);
-            }
 }
 
 /* Steps of the block of keys that begins at `key`; 0: no row sees any of it. */
