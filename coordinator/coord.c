@@ -125,7 +125,7 @@ static uint64_t least_pass(const struct coord *c)
 int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_entry **ret_entry,
                   struct err *e)
 {
-    struct job_entry *j;
+    struct job_entry *j = NULL;
     int rc = job_entry_add(c, number, job_hash(job), job_name(job), &j, e);
 
     if (rc != 0)
