@@ -15,7 +15,7 @@ struct vae_config {
     double shift_factor;   /* 0 unless the file has one */
     bool quant_conv, post_quant_conv, mid_attention;
     bool
-        force_upcast; /* its values pass float16's range: float32 whatever the render's precision */
+        force_upcast; /* its values pass float16's range; f32 and bf16 have room, as in diffusers */
 };
 
 /*
