@@ -37,6 +37,8 @@
 #define MSG_VALUES_MAX (1u << 20)   /* values of a frame, keys and all nested ones counted */
 #define MSG_BUNDLE_MAX (32u << 20)  /* bytes of a bundle */
 #define MSG_PNG_MAX    (63u << 20)  /* bytes of a picture's file */
+#define MSG_CHUNK_MAX  (1u << 20)   /* bytes of a file in one `chunk` */
+#define MSG_ASSETS_MAX 200          /* files and folders that one task needs */
 
 #define MSG_PERIOD_MAX_MS 3600000 /* of heartbeats and silence */
 
@@ -85,7 +87,11 @@
     X(MSG_HISTORY, "history", history)       /* C > S */                                           \
     X(MSG_ATTEMPTS, "attempts", attempts)    /* S > C: of one task */                              \
     X(MSG_CHECK, "check", check)             /* C > S */                                           \
-    X(MSG_CHECKED, "checked", checked)       /* S > C: files compared with their records */
+    X(MSG_CHECKED, "checked", checked)       /* S > C: files compared with their records */        \
+    X(MSG_WANT, "want", want)                /* W > S: a part of a file that a lease names */      \
+    X(MSG_CHUNK, "chunk", chunk)             /* S > W: it */                                       \
+    X(MSG_GONE, "gone", gone)                /* S > W: the file cannot be had */                   \
+    X(MSG_FETCHING, "fetching", fetching)    /* W > S: a lease waits for its files */
 
 #define X(id, name, member) id,
 enum msg_type { MSG_TABLE(X) MSG_TYPE_COUNT };
@@ -142,6 +148,39 @@ struct msg_ready {
 struct msg_lease {
     struct attempt_ref ref;
     const char *task; /* canonical JSON of the task (jobs/SPEC.md, "The task") */
+    struct lease_asset {
+        const char *role;           /* jobs/asset.h: "model", "lora", ... */
+        const char *name;           /* a LoRA's or embedding's; else the last part of the path */
+        char sha256[HASH_HEX_SIZE]; /* of the file, or of the folder's listing */
+        bool folder;
+        uint64_t bytes; /* of the file, or of all files of the folder */
+    } * assets;         /* what the coordinator has of the task's files */
+    size_t n_assets;
+};
+
+struct msg_want {
+    char sha256[HASH_HEX_SIZE]; /* of a file, or of a folder's listing */
+    uint64_t offset;
+    uint32_t bytes; /* 1..MSG_CHUNK_MAX; fewer come at the end of the file */
+};
+
+struct msg_chunk {
+    char sha256[HASH_HEX_SIZE];
+    uint64_t offset;
+    uint64_t total; /* bytes of the whole file */
+    const void *data;
+    size_t data_size;
+};
+
+struct msg_gone {
+    char sha256[HASH_HEX_SIZE];
+    const char *code; /* err_name() */
+    const char *text;
+};
+
+struct msg_fetching {
+    struct attempt_ref ref;
+    uint64_t fetched, total; /* bytes of the lease's files: here now, and in all */
 };
 
 struct msg_progress {
@@ -238,7 +277,8 @@ struct running_task {
     struct attempt_ref ref; /* job left empty in an answer about one job */
     const char *worker;
     uint32_t step, steps;
-    uint64_t since_ms; /* age of the lease, ms */
+    uint64_t since_ms;             /* age of the lease, ms */
+    uint64_t fetched, fetch_bytes; /* of its files, while it waits for them; 0 of 0: it does not */
 };
 
 struct failure {
@@ -419,6 +459,10 @@ struct msg {
         struct msg_attempts attempts;
         struct msg_check check;
         struct msg_checked checked;
+        struct msg_want want;
+        struct msg_chunk chunk;
+        struct msg_gone gone;
+        struct msg_fetching fetching;
     };
     void *pool; /* owned by a decoded message: its strings and arrays; NULL in one to encode */
 };
@@ -431,8 +475,8 @@ struct msg {
 int msg_encode(const struct msg *m, struct buf *ret_frame, struct err *e);
 
 /*
- * Decodes one frame. Strings are checked UTF-8 without NUL, copied into m->pool; png and bundle
- * borrow from frame. On failure ret_m holds nothing to free.
+ * Decodes one frame. Strings are checked UTF-8 without NUL, copied into m->pool; png, bundle and
+ * data borrow from frame. On failure ret_m holds nothing to free.
  */
 int msg_decode(const void *frame, size_t size, struct msg *ret_m, struct err *e);
 

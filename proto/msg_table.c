@@ -135,8 +135,57 @@ static const struct field ready_at[] = {
 TABLE(ready);
 #undef ROW
 
+#define ROW lease_asset
+static const struct field lease_asset_at[] = {
+    STRING(role, 1, MSG_NAME_MAX), STRING(name, 1, MSG_NAME_MAX), HASH(sha256),
+    OPTIONAL_BOOL(folder),         UINT64(bytes, 0, INDEX_MAX),
+};
+TABLE(lease_asset);
+#undef ROW
+
+#define ROW msg_want
+static const struct field want_at[] = {
+    HASH(sha256),
+    UINT64(offset, 0, INDEX_MAX),
+    UINT32(bytes, 1, MSG_CHUNK_MAX),
+};
+TABLE(want);
+#undef ROW
+
+#define ROW msg_chunk
+static const struct field chunk_at[] = {
+    HASH(sha256),
+    UINT64(offset, 0, INDEX_MAX),
+    UINT64(total, 1, INDEX_MAX),
+    BYTES(data, MSG_CHUNK_MAX),
+};
+TABLE(chunk);
+#undef ROW
+
+#define ROW msg_gone
+static const struct field gone_at[] = {
+    HASH(sha256),
+    STRING(code, 1, MSG_NAME_MAX),
+    PROSE(text, MSG_STRING_MAX),
+};
+TABLE(gone);
+#undef ROW
+
+#define ROW msg_fetching
+static const struct field fetching_at[] = {
+    REF,
+    UINT64(fetched, 0, INDEX_MAX),
+    UINT64(total, 0, INDEX_MAX),
+};
+TABLE(fetching);
+#undef ROW
+
 #define ROW msg_lease
-static const struct field lease_at[] = {REF, STRING(task, 1, MSG_TASK_MAX)};
+static const struct field lease_at[] = {
+    REF,
+    STRING(task, 1, MSG_TASK_MAX),
+    OPTIONAL_LIST(assets, MSG_ASSETS_MAX, lease_asset),
+};
 TABLE(lease);
 #undef ROW
 
@@ -272,6 +321,8 @@ static const struct field running_at[] = {
     UINT32(step, 0, UINT32_MAX),
     UINT32(steps, 0, UINT32_MAX),
     UINT64(since_ms, 0, UINT64_MAX),
+    OPTIONAL_UINT64(fetched),
+    OPTIONAL_UINT64(fetch_bytes),
 };
 TABLE(running);
 #undef ROW
