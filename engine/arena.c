@@ -25,6 +25,11 @@ int arena_init(struct arena *a, size_t capacity, struct err *e)
     return 0;
 }
 
+void arena_over(struct arena *a, void *memory, size_t capacity)
+{
+    *a = (struct arena){.base = memory, .capacity = capacity};
+}
+
 void arena_done(struct arena *a)
 {
     free(a->base);

@@ -33,6 +33,9 @@ void arena_plan(struct arena *a);
 int arena_init(struct arena *a, size_t capacity, struct err *e);
 void arena_done(struct arena *a);
 
+/* Over memory that stays its owner's, 64-byte aligned. Not for arena_done(). */
+void arena_over(struct arena *a, void *memory, size_t capacity);
+
 /* 64-byte aligned. NULL when it does not fit (a bug of the plan): arena_check then says so. */
 void *arena_bytes(struct arena *a, size_t n_bytes);
 float *arena_floats(struct arena *a, size_t n);

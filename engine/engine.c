@@ -11,7 +11,7 @@ struct engine {
     struct model *model;
     struct pipeline pipeline;
     struct embeddings *embeddings;
-    struct arena arena;                     /* kept while renders need the same size */
+    struct workspace workspace;             /* kept while renders need the same size */
     struct model_file *files;               /* owned; NULL: not yet computed */
     struct embedding_info *embedding_infos; /* [n], owned */
     char model_hash[HASH_HEX_SIZE];
@@ -64,7 +64,8 @@ void engine_close(struct engine *g)
     embeddings_free(g->embeddings);
     free(g->embedding_infos);
     model_close(g->model);
-    arena_done(&g->arena);
+    if (g->ops != NULL)
+        workspace_done(&g->workspace, g->ops);
     if (g->ops != NULL)
         g->ops->free(g->ops);
     checkpoint_close(g->checkpoint);
@@ -184,26 +185,27 @@ uint64_t engine_weight_bytes(const struct engine *g)
     return g->model->weight_bytes;
 }
 
-/* Weights, the arena and the picture itself. */
-static uint64_t all_bytes(const struct engine *g, const struct render *r, size_t arena_bytes)
+/* Weights, the workspace and the picture itself. */
+static uint64_t all_bytes(const struct engine *g, const struct render *r, uint64_t workspace)
 {
     int width, height;
 
     render_size(r, &width, &height);
-    return g->model->weight_bytes + arena_bytes + 3 * (uint64_t)width * (uint64_t)height;
+    return g->model->weight_bytes + workspace + 3 * (uint64_t)width * (uint64_t)height;
 }
 
 int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
 {
-    size_t bytes;
-    int rc = pipeline_plan(&g->pipeline, r, &bytes, e);
+    struct workspace plan;
+    int rc = pipeline_plan(&g->pipeline, r, &plan, e);
 
     if (rc == 0)
-        *ret_bytes = all_bytes(g, r, bytes);
+        *ret_bytes = all_bytes(g, r, workspace_peak(&plan));
     return rc;
 }
 
-static int check_budget(const struct engine *g, const struct render *r, size_t bytes, struct err *e)
+static int check_budget(const struct engine *g, const struct render *r, uint64_t bytes,
+                        struct err *e)
 {
     const double mib = 1048576;
     uint64_t all = all_bytes(g, r, bytes), weights = g->model->weight_bytes;
@@ -221,16 +223,13 @@ static int check_budget(const struct engine *g, const struct render *r, size_t b
 
 int engine_render(struct engine *g, const struct render *r, struct image *ret_image, struct err *e)
 {
-    size_t bytes;
+    struct workspace plan;
     int rc = 0;
 
-    TRY(pipeline_plan(&g->pipeline, r, &bytes, e));
-    TRY(check_budget(g, r, bytes, e));
-    if (g->arena.base == NULL || g->arena.capacity != bytes) {
-        arena_done(&g->arena);
-        TRY(arena_init(&g->arena, bytes, e));
-    }
-    TRY(pipeline_run(&g->pipeline, &g->arena, r, NULL, ret_image, e));
+    TRY(pipeline_plan(&g->pipeline, r, &plan, e));
+    TRY(check_budget(g, r, workspace_peak(&plan), e));
+    TRY(workspace_init(&g->workspace, g->ops, &plan, e));
+    TRY(pipeline_run(&g->pipeline, r, NULL, ret_image, e));
 out:
     return rc;
 }

@@ -79,12 +79,13 @@ out:
 }
 
 /* y = layer(x) + up(down(x)), before any activation. */
-static int add_linear(struct ops *o, float *y, const float *x, const struct linear_layer *l,
-                      int64_t m, const float *residual, struct err *e)
+static int add_linear(struct ops *o, struct act *y, const struct act *x,
+                      const struct linear_layer *l, int64_t m, const struct act *residual,
+                      struct err *e)
 {
     const struct adapter *a = l->adapter;
     size_t mark = arena_mark(o->arena);
-    float *low;
+    struct act *low;
     int rc = 0;
 
     TRY(scratch(o, m * a->rank, &low, e));
@@ -96,11 +97,11 @@ out:
     return rc;
 }
 
-int adapter_linear(struct ops *o, float *y, const float *x, const struct linear_layer *l, int64_t m,
-                   enum activation act, const float *residual, struct err *e)
+int adapter_linear(struct ops *o, struct act *y, const struct act *x, const struct linear_layer *l,
+                   int64_t m, enum activation act, const struct act *residual, struct err *e)
 {
     size_t mark = arena_mark(o->arena);
-    float *sum = y;
+    struct act *sum = y;
     int rc = 0;
 
     if (act == ACT_NONE)
@@ -116,14 +117,14 @@ out:
     return rc;
 }
 
-int adapter_conv(struct ops *o, float *y, const float *x, const struct conv_layer *c,
-                 const struct extent *s, int stride, const int pad[4], const float *per_sample,
-                 const float *residual, struct err *e)
+int adapter_conv(struct ops *o, struct act *y, const struct act *x, const struct conv_layer *c,
+                 const struct extent *s, int stride, const int pad[4], const struct act *per_sample,
+                 const struct act *residual, struct err *e)
 {
     const struct adapter *a = c->adapter;
     size_t mark = arena_mark(o->arena);
     int64_t high, wide, rows;
-    float *low;
+    struct act *low;
     int rc = 0;
 
     /* First the layer itself: it refuses sizes that do not hold the kernel. */

@@ -35,10 +35,10 @@ int adapter_new_conv(struct ops *o, const struct conv_layer *c, const struct low
 void adapter_free(struct ops *o, struct adapter *a);
 
 /* The layers' forward passes with their adapters; for layer.c. Arguments as ops.h has them. */
-int adapter_linear(struct ops *o, float *y, const float *x, const struct linear_layer *l, int64_t m,
-                   enum activation act, const float *residual, struct err *e);
-int adapter_conv(struct ops *o, float *y, const float *x, const struct conv_layer *c,
-                 const struct extent *s, int stride, const int pad[4], const float *per_sample,
-                 const float *residual, struct err *e);
+int adapter_linear(struct ops *o, struct act *y, const struct act *x, const struct linear_layer *l,
+                   int64_t m, enum activation act, const struct act *residual, struct err *e);
+int adapter_conv(struct ops *o, struct act *y, const struct act *x, const struct conv_layer *c,
+                 const struct extent *s, int stride, const int pad[4], const struct act *per_sample,
+                 const struct act *residual, struct err *e);
 
 #endif

@@ -7,7 +7,7 @@
 #define LEGACY_EOS 2 /* an eos_token_id that never was the tokenizer's */
 
 struct clip_layer {
-    struct norm norm1, norm2;
+    struct norm *norm1, *norm2;
     struct linear_layer *q, *k, *v, *out, *fc1, *fc2;
 };
 
@@ -16,7 +16,7 @@ struct clip {
     struct ops *ops;           /* borrowed */
     float *tokens, *positions; /* [vocab, width], [positions, width], owned */
     struct clip_layer *layers; /* [config.layers], owned */
-    struct norm norm_out;
+    struct norm *norm_out;
     struct layer_list list;          /* all layers, by name */
     struct linear_layer *projection; /* NULL without */
 };
@@ -69,8 +69,8 @@ static void load_layer(struct clip_layer *l, struct loader *ld, const struct cli
     const char *at = "encoder.layers";
     int64_t w = c->width;
 
-    loader_norm(ld, &l->norm1, w, "%s.%d.layer_norm1", at, i);
-    loader_norm(ld, &l->norm2, w, "%s.%d.layer_norm2", at, i);
+    l->norm1 = loader_norm(ld, w, "%s.%d.layer_norm1", at, i);
+    l->norm2 = loader_norm(ld, w, "%s.%d.layer_norm2", at, i);
     l->q = loader_linear(ld, w, w, true, "%s.%d.self_attn.q_proj", at, i);
     l->k = loader_linear(ld, w, w, true, "%s.%d.self_attn.k_proj", at, i);
     l->v = loader_linear(ld, w, w, true, "%s.%d.self_attn.v_proj", at, i);
@@ -108,7 +108,7 @@ static void load_all(struct clip *t, struct loader *ld, const struct part_source
     t->layers = loader_items(ld, (size_t)c->layers, sizeof *t->layers);
     for (int i = 0; t->layers != NULL && i < c->layers; i++)
         load_layer(&t->layers[i], ld, c, i);
-    loader_norm(ld, &t->norm_out, c->width, "final_layer_norm");
+    t->norm_out = loader_norm(ld, c->width, "final_layer_norm");
 }
 
 int clip_open(const struct part_source *p, struct ops *o, uint64_t budget_bytes, uint64_t *bytes,
@@ -136,8 +136,8 @@ out:
 
 static void layer_done(struct clip_layer *l, struct ops *o)
 {
-    norm_done(&l->norm1);
-    norm_done(&l->norm2);
+    o->norm_free(o, l->norm1);
+    o->norm_free(o, l->norm2);
     linear_layer_free(o, l->q);
     linear_layer_free(o, l->k);
     linear_layer_free(o, l->v);
@@ -155,7 +155,7 @@ void clip_close(struct clip *t)
     free(t->layers);
     free(t->tokens);
     free(t->positions);
-    norm_done(&t->norm_out);
+    t->ops->norm_free(t->ops, t->norm_out);
     layer_list_done(&t->list);
     linear_layer_free(t->ops, t->projection);
     free(t);
@@ -189,21 +189,21 @@ static void embed(const struct clip *t, float *x, const struct clip_text *text)
 }
 
 /* x += out(attention(norm1(x))), each token seeing itself and those before it. */
-static int attend(const struct clip *t, const struct clip_layer *l, float *x, int64_t rows,
+static int attend(const struct clip *t, const struct clip_layer *l, struct act *x, int64_t rows,
                   struct err *e)
 {
     int64_t width = t->config.width;
     int head_dim = t->config.width / t->config.heads;
     struct ops *o = t->ops;
     size_t mark = arena_mark(o->arena);
-    float *normed, *q, *k, *v;
+    struct act *normed, *q, *k, *v;
     int rc = 0;
 
     TRY(scratch(o, rows * width, &normed, e));
     TRY(scratch(o, rows * width, &q, e));
     TRY(scratch(o, rows * width, &k, e));
     TRY(scratch(o, rows * width, &v, e));
-    TRY(o->layer_norm(o, normed, x, l->norm1.gamma, l->norm1.beta, rows, width, t->config.eps, e));
+    TRY(o->layer_norm(o, normed, x, l->norm1, rows, width, t->config.eps, e));
     TRY(linear_layer_forward(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
     TRY(linear_layer_forward(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
     TRY(linear_layer_forward(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
@@ -216,18 +216,18 @@ out:
 }
 
 /* x += fc2(act(fc1(norm2(x)))) */
-static int feed_forward(const struct clip *t, const struct clip_layer *l, float *x, int64_t rows,
-                        struct err *e)
+static int feed_forward(const struct clip *t, const struct clip_layer *l, struct act *x,
+                        int64_t rows, struct err *e)
 {
     const struct clip_config *c = &t->config;
     struct ops *o = t->ops;
     size_t mark = arena_mark(o->arena);
-    float *normed, *inner;
+    struct act *normed, *inner;
     int rc = 0;
 
     TRY(scratch(o, rows * c->width, &normed, e));
     TRY(scratch(o, rows * c->inner, &inner, e));
-    TRY(o->layer_norm(o, normed, x, l->norm2.gamma, l->norm2.beta, rows, c->width, c->eps, e));
+    TRY(o->layer_norm(o, normed, x, l->norm2, rows, c->width, c->eps, e));
     TRY(linear_layer_forward(o, inner, normed, l->fc1, rows, c->act, NULL, e));
     TRY(linear_layer_forward(o, x, inner, l->fc2, rows, ACT_NONE, x, e));
 out:
@@ -251,7 +251,7 @@ static int check_text(const struct clip *t, const struct clip_text *text, struct
     return 0;
 }
 
-static int run_layers(const struct clip *t, float *x, int64_t rows, int first, int end,
+static int run_layers(const struct clip *t, struct act *x, int64_t rows, int first, int end,
                       struct err *e)
 {
     int rc = 0;
@@ -264,19 +264,23 @@ out:
     return rc;
 }
 
-/* y[rows, width] = the final norm of x, or x itself. */
-static int finish(const struct clip *t, float *y, const float *x, int64_t rows, bool norm,
+/* y[rows, width] = the final norm of x, or x itself, for the host. */
+static int finish(const struct clip *t, float *y, const struct act *x, int64_t rows, bool norm,
                   struct err *e)
 {
     const struct clip_config *c = &t->config;
     struct ops *o = t->ops;
+    size_t mark = arena_mark(o->arena);
+    struct act *normed;
+    int rc = 0;
 
+    TRY(scratch(o, rows * c->width, &normed, e));
     if (norm)
-        return o->layer_norm(o, y, x, t->norm_out.gamma, t->norm_out.beta, rows, c->width, c->eps,
-                             e);
-    if (!o->planning)
-        memcpy(y, x, (size_t)(rows * c->width) * sizeof *y);
-    return 0;
+        TRY(o->layer_norm(o, normed, x, t->norm_out, rows, c->width, c->eps, e));
+    TRY(o->get(o, y, norm ? normed : x, rows * c->width, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
 }
 
 /* The position whose state stands for the whole text; 0 if there is no eos, as torch's argmax. */
@@ -293,19 +297,41 @@ static int64_t end_of_text(const struct clip *t, const struct clip_text *text)
     return t->config.eos == LEGACY_EOS ? highest : 0;
 }
 
-static int pool(const struct clip *t, float *pooled, const float *x, struct err *e)
+static int pool(const struct clip *t, float *pooled, const struct act *x, struct err *e)
 {
+    const struct clip_config *c = &t->config;
     struct ops *o = t->ops;
     size_t mark = arena_mark(o->arena);
-    float *normed;
+    struct act *normed, *projected;
     int rc = 0;
 
-    TRY(scratch(o, t->config.width, &normed, e));
-    TRY(finish(t, t->projection != NULL ? normed : pooled, x, 1, true, e));
+    TRY(scratch(o, c->width, &normed, e));
+    TRY(scratch(o, clip_pooled_width(t), &projected, e));
+    TRY(o->layer_norm(o, normed, x, t->norm_out, 1, c->width, c->eps, e));
     if (t->projection != NULL)
-        TRY(linear_layer_forward(o, pooled, normed, t->projection, 1, ACT_NONE, NULL, e));
+        TRY(linear_layer_forward(o, projected, normed, t->projection, 1, ACT_NONE, NULL, e));
+    TRY(o->get(o, pooled, t->projection != NULL ? projected : normed, clip_pooled_width(t), e));
 out:
     arena_release(o->arena, mark);
+    return rc;
+}
+
+/* x[tokens, width]: the text as its first layer takes it. */
+static int put_text(const struct clip *t, struct act *x, const struct clip_text *text,
+                    struct err *e)
+{
+    int64_t n = text->tokens * t->config.width;
+    struct ops *o = t->ops;
+    size_t mark = arena_mark(o->host);
+    float *embedded;
+    int rc = 0;
+
+    TRY(host_scratch(o, n, &embedded, e));
+    if (!o->planning)
+        embed(t, embedded, text);
+    TRY(o->put(o, x, embedded, n, e));
+out:
+    arena_release(o->host, mark);
     return rc;
 }
 
@@ -315,7 +341,7 @@ int clip_encode(const struct clip *t, float *states, float *pooled, const struct
     const struct clip_config *c = &t->config;
     struct ops *o = t->ops;
     size_t mark = arena_mark(o->arena);
-    float *x;
+    struct act *x;
     int rc = 0;
 
     TRY(check_text(t, text, e));
@@ -323,13 +349,12 @@ int clip_encode(const struct clip *t, float *states, float *pooled, const struct
         TRY(err_set(e, ERR_INPUT, "%d layers left out of the %d of the text encoder", skip,
                     c->layers));
     TRY(scratch(o, text->tokens * c->width, &x, e));
-    if (!o->planning)
-        embed(t, x, text);
+    TRY(put_text(t, x, text, e));
     TRY(run_layers(t, x, text->tokens, 0, c->layers - skip, e));
     TRY(finish(t, states, x, text->tokens, norm, e));
     if (pooled != NULL) {
         TRY(run_layers(t, x, text->tokens, c->layers - skip, c->layers, e));
-        TRY(pool(t, pooled, x + end_of_text(t, text) * c->width, e));
+        TRY(pool(t, pooled, act_at(o, x, end_of_text(t, text) * c->width), e));
     }
 out:
     arena_release(o->arena, mark);

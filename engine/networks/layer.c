@@ -214,27 +214,29 @@ float *loader_table(struct loader *ld, int64_t rows, int64_t columns, const char
     return copy_f32(ld, name, 2, shape);
 }
 
-void loader_norm(struct loader *ld, struct norm *ret_norm, int64_t channels, const char *format,
-                 ...)
+struct norm *loader_norm(struct loader *ld, int64_t channels, const char *format, ...)
 {
+    uint64_t before = ld->ops->weight_bytes;
+    struct tensor gamma = {0}, beta = {0};
+    struct norm *norm = NULL;
     struct pair name;
     va_list args;
 
-    *ret_norm = (struct norm){0};
     if (ld->rc != 0)
-        return;
+        return NULL;
     va_start(args, format);
     pair_set(ld, &name, format, args);
     va_end(args);
-    ret_norm->gamma = copy_f32(ld, name.weight, 1, &channels);
-    ret_norm->beta = copy_f32(ld, name.bias, 1, &channels);
-}
-
-void norm_done(struct norm *n)
-{
-    free(n->gamma);
-    free(n->beta);
-    *n = (struct norm){0};
+    get(ld, name.weight, 1, &channels, &gamma);
+    get(ld, name.bias, 1, &channels, &beta);
+    if (ld->rc != 0)
+        return NULL;
+    ld->rc = ld->ops->norm_new(ld->ops, &gamma, &beta, &norm, ld->e);
+    account(ld, ld->ops->weight_bytes - before);
+    if (ld->rc == 0)
+        return norm;
+    ld->ops->norm_free(ld->ops, norm);
+    return NULL;
 }
 
 void *loader_items(struct loader *ld, size_t n_items, size_t item_size)
@@ -254,17 +256,19 @@ void *loader_items(struct loader *ld, size_t n_items, size_t item_size)
     return NULL;
 }
 
-int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,
-                         int64_t m, enum activation act, const float *residual, struct err *e)
+int linear_layer_forward(struct ops *o, struct act *y, const struct act *x,
+                         const struct linear_layer *l, int64_t m, enum activation act,
+                         const struct act *residual, struct err *e)
 {
     if (l->adapter != NULL)
         return adapter_linear(o, y, x, l, m, act, residual, e);
     return o->linear(o, y, x, l->base, m, act, residual, e);
 }
 
-int conv_layer_forward(struct ops *o, float *y, const float *x, const struct conv_layer *c,
-                       int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
-                       const float *per_sample, const float *residual, struct err *e)
+int conv_layer_forward(struct ops *o, struct act *y, const struct act *x,
+                       const struct conv_layer *c, int64_t n, int64_t h, int64_t w, int stride,
+                       const int pad[4], const struct act *per_sample, const struct act *residual,
+                       struct err *e)
 {
     const struct extent s = {n, h, w};
 
@@ -298,16 +302,6 @@ int layer_path(char ret_path[PATH_MAX], const char *folder, const char *file, st
     if (n < 0 || n >= PATH_MAX)
         return err_set(e, ERR_ARG, "'%.100s...': the path is too long", folder);
     return 0;
-}
-
-int scratch(struct ops *o, int64_t n, float **ret_values, struct err *e)
-{
-    *ret_values = arena_floats(o->arena, (size_t)n);
-    if (*ret_values != NULL)
-        return 0;
-    if (arena_check(o->arena, e) != 0)
-        return ERR_INTERNAL;
-    return err_set(e, ERR_INTERNAL, "the arena has no room for %lld numbers", (long long)n);
 }
 
 void nhwc_from_nchw(float *out, const float *in, int64_t channels, int64_t pixels)

@@ -15,7 +15,7 @@
 #define ENGINE_NETWORKS_LAYER_H
 
 #include "engine/checkpoint/part.h"
-#include "engine/ops/ops.h"
+#include "engine/ops/workspace.h"
 
 #include <limits.h>
 
@@ -76,11 +76,13 @@ struct conv_layer {
 };
 
 /* As ops.h has linear and conv2d: activation and residual come after what is added. */
-int linear_layer_forward(struct ops *o, float *y, const float *x, const struct linear_layer *l,
-                         int64_t m, enum activation act, const float *residual, struct err *e);
-int conv_layer_forward(struct ops *o, float *y, const float *x, const struct conv_layer *c,
-                       int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
-                       const float *per_sample, const float *residual, struct err *e);
+int linear_layer_forward(struct ops *o, struct act *y, const struct act *x,
+                         const struct linear_layer *l, int64_t m, enum activation act,
+                         const struct act *residual, struct err *e);
+int conv_layer_forward(struct ops *o, struct act *y, const struct act *x,
+                       const struct conv_layer *c, int64_t n, int64_t h, int64_t w, int stride,
+                       const int pad[4], const struct act *per_sample, const struct act *residual,
+                       struct err *e);
 
 /* NULL is legal. */
 void linear_layer_free(struct ops *o, struct linear_layer *l);
@@ -101,13 +103,12 @@ struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int k
 float *loader_table(struct loader *ld, int64_t rows, int64_t columns, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Scale and shift of a group norm or layer norm: NAME.weight and NAME.bias, [channels]. */
-struct norm {
-    float *gamma, *beta; /* owned */
-};
-void loader_norm(struct loader *ld, struct norm *ret_norm, int64_t channels, const char *format,
-                 ...) __attribute__((format(printf, 4, 5)));
-void norm_done(struct norm *n);
+/*
+ * Scale and shift of a group norm or layer norm: NAME.weight and NAME.bias, [channels]. The
+ * backend's; freed with norm_free.
+ */
+struct norm *loader_norm(struct loader *ld, int64_t channels, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /*
  * n_items zeroed items of item_size bytes, for a network's own tables; NULL after a failure. Caller
@@ -117,12 +118,6 @@ void *loader_items(struct loader *ld, size_t n_items, size_t item_size);
 
 /* "FOLDER/FILE"; ERR_ARG if that is longer than the system's limit. */
 int layer_path(char ret_path[PATH_MAX], const char *folder, const char *file, struct err *e);
-
-/*
- * n numbers of the backend's arena, until the caller releases its mark. ERR_INTERNAL if the plan
- * was too small. While planning, the numbers must not be touched.
- */
-int scratch(struct ops *o, int64_t n, float **ret_values, struct err *e);
 
 /*
  * Layouts of one picture or latent between torch's [channels, h * w] and ours [h * w, channels].

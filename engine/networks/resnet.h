@@ -21,7 +21,7 @@ struct resnet_config {
 
 struct resnet {
     struct resnet_config config;
-    struct norm norm1, norm2;
+    struct norm *norm1, *norm2;
     struct conv_layer *conv1, *conv2;
     struct conv_layer *shortcut; /* NULL if in == out */
     struct linear_layer *time;   /* NULL if there is no time embedding */
@@ -37,7 +37,8 @@ void resnet_done(struct resnet *r, struct ops *o);
  * y_room: numbers that y's memory holds, at least the result's; with room for the input, less
  * scratch is taken.
  */
-int resnet_forward(const struct resnet *r, struct ops *o, float *y, int64_t y_room, const float *x,
-                   const struct extent *s, const float *temb, struct err *e);
+int resnet_forward(const struct resnet *r, struct ops *o, struct act *y, int64_t y_room,
+                   const struct act *x, const struct extent *s, const struct act *temb,
+                   struct err *e);
 
 #endif

@@ -22,9 +22,9 @@ static void attention_load(struct attention *a, struct loader *ld, int64_t chann
 static void block_load(struct transformer_block *b, struct loader *ld,
                        const struct transformer_config *c, const char *name, int i)
 {
-    loader_norm(ld, &b->norm1, c->channels, "%s.transformer_blocks.%d.norm1", name, i);
-    loader_norm(ld, &b->norm2, c->channels, "%s.transformer_blocks.%d.norm2", name, i);
-    loader_norm(ld, &b->norm3, c->channels, "%s.transformer_blocks.%d.norm3", name, i);
+    b->norm1 = loader_norm(ld, c->channels, "%s.transformer_blocks.%d.norm1", name, i);
+    b->norm2 = loader_norm(ld, c->channels, "%s.transformer_blocks.%d.norm2", name, i);
+    b->norm3 = loader_norm(ld, c->channels, "%s.transformer_blocks.%d.norm3", name, i);
     attention_load(&b->self, ld, c->channels, c->channels, name, i, "attn1");
     attention_load(&b->cross, ld, c->channels, c->text, name, i, "attn2");
     b->ff_in = loader_linear(ld, c->channels, 8 * c->channels, true,
@@ -37,7 +37,7 @@ void transformer_load(struct transformer *t, struct loader *ld,
                       const struct transformer_config *config, int64_t *kv_width, const char *name)
 {
     *t = (struct transformer){.config = *config};
-    loader_norm(ld, &t->norm, config->channels, "%s.norm", name);
+    t->norm = loader_norm(ld, config->channels, "%s.norm", name);
     t->proj_in = loader_linear(ld, config->channels, config->channels, true, "%s.proj_in", name);
     t->proj_out = loader_linear(ld, config->channels, config->channels, true, "%s.proj_out", name);
     t->blocks = loader_items(ld, (size_t)config->blocks, sizeof *t->blocks);
@@ -58,9 +58,9 @@ static void attention_done(struct attention *a, struct ops *o)
 
 static void block_done(struct transformer_block *b, struct ops *o)
 {
-    norm_done(&b->norm1);
-    norm_done(&b->norm2);
-    norm_done(&b->norm3);
+    o->norm_free(o, b->norm1);
+    o->norm_free(o, b->norm2);
+    o->norm_free(o, b->norm3);
     attention_done(&b->self, o);
     attention_done(&b->cross, o);
     linear_layer_free(o, b->ff_in);
@@ -72,20 +72,21 @@ void transformer_done(struct transformer *t, struct ops *o)
     for (int i = 0; t->blocks != NULL && i < t->config.blocks; i++)
         block_done(&t->blocks[i], o);
     free(t->blocks);
-    norm_done(&t->norm);
+    o->norm_free(o, t->norm);
     linear_layer_free(o, t->proj_in);
     linear_layer_free(o, t->proj_out);
     *t = (struct transformer){0};
 }
 
-int transformer_context(const struct transformer *t, struct ops *o, float *kv, const float *text,
-                        int64_t tokens, struct err *e)
+int transformer_context(const struct transformer *t, struct ops *o, struct act *kv,
+                        const struct act *text, int64_t tokens, struct err *e)
 {
     int rc = 0;
 
     for (int i = 0; i < t->config.blocks; i++) {
         const struct transformer_block *b = &t->blocks[i];
-        float *k = kv + tokens * b->kv_offset, *v = k + tokens * t->config.channels;
+        struct act *k = act_at(o, kv, tokens * b->kv_offset);
+        struct act *v = act_at(o, k, tokens * t->config.channels);
 
         TRY(linear_layer_forward(o, k, text, b->cross.k, tokens, ACT_NONE, NULL, e));
         TRY(linear_layer_forward(o, v, text, b->cross.v, tokens, ACT_NONE, NULL, e));
@@ -101,11 +102,11 @@ static float attention_scale(const struct transformer *t)
 
 /* x += out(attention(q(normed), k(normed), v(normed))) */
 static int attend_self(const struct transformer *t, struct ops *o, const struct attention *a,
-                       float *x, float *normed, const struct extent *s, struct err *e)
+                       struct act *x, struct act *normed, const struct extent *s, struct err *e)
 {
     int64_t channels = t->config.channels, rows = extent_rows(s), pixels = extent_pixels(s);
     size_t mark = arena_mark(o->arena);
-    float *q, *k, *v;
+    struct act *q, *k, *v;
     int rc = 0;
 
     TRY(scratch(o, rows * channels, &q, e));
@@ -124,22 +125,24 @@ out:
 
 /* x += out(attention(q(normed), text)); each sample has its own text, of its own length. */
 static int attend_text(const struct transformer *t, struct ops *o,
-                       const struct transformer_block *b, float *x, float *normed,
+                       const struct transformer_block *b, struct act *x, struct act *normed,
                        const struct extent *s, const struct unet_text *texts, struct err *e)
 {
     int64_t channels = t->config.channels, rows = extent_rows(s), pixels = extent_pixels(s);
     size_t mark = arena_mark(o->arena);
-    float *q;
+    struct act *q;
     int rc = 0;
 
     TRY(scratch(o, rows * channels, &q, e));
     TRY(linear_layer_forward(o, q, normed, b->cross.q, rows, ACT_NONE, NULL, e));
     for (int64_t i = 0; i < s->n; i++) {
         int64_t tokens = texts[i].tokens, at = i * pixels * channels;
-        const float *k = texts[i].kv + tokens * b->kv_offset, *v = k + tokens * channels;
+        const struct act *k = act_at(o, texts[i].kv, tokens * b->kv_offset);
+        const struct act *v = act_at(o, k, tokens * channels);
 
-        TRY(o->attention(o, normed + at, q + at, k, v, 1, pixels, tokens, t->config.heads,
-                         (int)(channels / t->config.heads), attention_scale(t), false, e));
+        TRY(o->attention(o, act_at(o, normed, at), act_at(o, q, at), k, v, 1, pixels, tokens,
+                         t->config.heads, (int)(channels / t->config.heads), attention_scale(t),
+                         false, e));
     }
     TRY(linear_layer_forward(o, x, normed, b->cross.out, rows, ACT_NONE, x, e));
 out:
@@ -149,11 +152,11 @@ out:
 
 /* x += ff_out(geglu(ff_in(normed))), for a few rows. */
 static int feed_rows(const struct transformer *t, struct ops *o, const struct transformer_block *b,
-                     float *x, const float *normed, int64_t rows, struct err *e)
+                     struct act *x, const struct act *normed, int64_t rows, struct err *e)
 {
     int64_t inner = 4 * t->config.channels;
     size_t mark = arena_mark(o->arena);
-    float *wide, *gated;
+    struct act *wide, *gated;
     int rc = 0;
 
     TRY(scratch(o, rows * 2 * inner, &wide, e));
@@ -168,48 +171,48 @@ out:
 
 /* Rows do not depend on each other, so pieces give the bytes of the whole. */
 static int feed_forward(const struct transformer *t, struct ops *o,
-                        const struct transformer_block *b, float *x, const float *normed,
+                        const struct transformer_block *b, struct act *x, const struct act *normed,
                         int64_t rows, struct err *e)
 {
     int64_t channels = t->config.channels;
     int rc = 0;
 
     for (int64_t at = 0; at < rows; at += FF_ROWS)
-        TRY(feed_rows(t, o, b, x + at * channels, normed + at * channels,
+        TRY(feed_rows(t, o, b, act_at(o, x, at * channels), act_at(o, normed, at * channels),
                       rows - at < FF_ROWS ? rows - at : FF_ROWS, e));
 out:
     return rc;
 }
 
 static int block_forward(const struct transformer *t, struct ops *o,
-                         const struct transformer_block *b, float *x, float *normed,
+                         const struct transformer_block *b, struct act *x, struct act *normed,
                          const struct extent *s, const struct unet_text *texts, struct err *e)
 {
     int64_t channels = t->config.channels, rows = extent_rows(s);
     int rc = 0;
 
-    TRY(o->layer_norm(o, normed, x, b->norm1.gamma, b->norm1.beta, rows, channels, NORM_EPS, e));
+    TRY(o->layer_norm(o, normed, x, b->norm1, rows, channels, NORM_EPS, e));
     TRY(attend_self(t, o, &b->self, x, normed, s, e));
-    TRY(o->layer_norm(o, normed, x, b->norm2.gamma, b->norm2.beta, rows, channels, NORM_EPS, e));
+    TRY(o->layer_norm(o, normed, x, b->norm2, rows, channels, NORM_EPS, e));
     TRY(attend_text(t, o, b, x, normed, s, texts, e));
-    TRY(o->layer_norm(o, normed, x, b->norm3.gamma, b->norm3.beta, rows, channels, NORM_EPS, e));
+    TRY(o->layer_norm(o, normed, x, b->norm3, rows, channels, NORM_EPS, e));
     TRY(feed_forward(t, o, b, x, normed, rows, e));
 out:
     return rc;
 }
 
-int transformer_forward(const struct transformer *t, struct ops *o, float *x,
+int transformer_forward(const struct transformer *t, struct ops *o, struct act *x,
                         const struct extent *s, const struct unet_text *texts, struct err *e)
 {
     int64_t channels = t->config.channels, rows = extent_rows(s);
     size_t mark = arena_mark(o->arena);
-    float *stream, *normed;
+    struct act *stream, *normed;
     int rc = 0;
 
     TRY(scratch(o, rows * channels, &stream, e));
     TRY(scratch(o, rows * channels, &normed, e));
-    TRY(o->group_norm(o, normed, x, t->norm.gamma, t->norm.beta, s->n, extent_pixels(s), channels,
-                      t->config.groups, GROUP_NORM_EPS, ACT_NONE, e));
+    TRY(o->group_norm(o, normed, x, t->norm, s->n, extent_pixels(s), channels, t->config.groups,
+                      GROUP_NORM_EPS, ACT_NONE, e));
     TRY(linear_layer_forward(o, stream, normed, t->proj_in, rows, ACT_NONE, NULL, e));
     for (int i = 0; i < t->config.blocks; i++)
         TRY(block_forward(t, o, &t->blocks[i], stream, normed, s, texts, e));

@@ -26,7 +26,7 @@ struct attention {
 };
 
 struct transformer_block {
-    struct norm norm1, norm2, norm3;
+    struct norm *norm1, *norm2, *norm3;
     struct attention self, cross;
     struct linear_layer *ff_in, *ff_out;
     int64_t kv_offset; /* where the block's keys and values begin, in numbers per text token */
@@ -34,7 +34,7 @@ struct transformer_block {
 
 struct transformer {
     struct transformer_config config;
-    struct norm norm;
+    struct norm *norm;
     struct linear_layer *proj_in, *proj_out; /* linear, or a 1x1 convolution, which is the same */
     struct transformer_block *blocks;        /* [config.blocks], owned */
 };
@@ -50,17 +50,17 @@ void transformer_done(struct transformer *t, struct ops *o);
 
 /* What one sample of a batch sees of its text. Borrowed. */
 struct unet_text {
-    const float *kv;    /* [unet_context_floats(u, tokens)], of unet_context() */
-    int64_t tokens;     /* may differ between the samples of a batch */
-    const float *added; /* [time_width], of unet_added(); NULL where the U-Net has none */
+    const struct act *kv;    /* [unet_context_size(u, tokens)], of unet_context() */
+    int64_t tokens;          /* may differ between the samples of a batch */
+    const struct act *added; /* [time_width], of unet_added(); NULL where the U-Net has none */
 };
 
 /* Fills this transformer's part of kv from text[tokens, config.text]. */
-int transformer_context(const struct transformer *t, struct ops *o, float *kv, const float *text,
-                        int64_t tokens, struct err *e);
+int transformer_context(const struct transformer *t, struct ops *o, struct act *kv,
+                        const struct act *text, int64_t tokens, struct err *e);
 
 /* x[n, h, w, channels] in place; texts: [n]. */
-int transformer_forward(const struct transformer *t, struct ops *o, float *x,
+int transformer_forward(const struct transformer *t, struct ops *o, struct act *x,
                         const struct extent *s, const struct unet_text *texts, struct err *e);
 
 #endif

@@ -111,7 +111,7 @@ static void load_ends(struct unet *u, struct loader *ld)
         u->added1 = loader_linear(ld, in, c->time_width, true, "add_embedding.linear_1");
         u->added2 = loader_linear(ld, c->time_width, c->time_width, true, "add_embedding.linear_2");
     }
-    loader_norm(ld, &u->norm_out, c->channels[0], "conv_norm_out");
+    u->norm_out = loader_norm(ld, c->channels[0], "conv_norm_out");
     u->conv_out = loader_conv(ld, c->channels[0], c->out_channels, c->conv_out_kernel, "conv_out");
     u->skips_max = 1;
     for (int i = 0; i < c->levels; i++)
@@ -171,7 +171,7 @@ void unet_close(struct unet *u)
         block_done(&u->up[i], o);
     }
     block_done(&u->mid, o);
-    norm_done(&u->norm_out);
+    u->ops->norm_free(u->ops, u->norm_out);
     conv_layer_free(o, u->conv_in);
     conv_layer_free(o, u->conv_out);
     linear_layer_free(o, u->time1);
@@ -193,7 +193,7 @@ const struct layer_list *unet_layers(const struct unet *u)
     return &u->list;
 }
 
-int64_t unet_context_floats(const struct unet *u, int64_t tokens)
+int64_t unet_context_size(const struct unet *u, int64_t tokens)
 {
     return tokens * u->kv_width;
 }
@@ -206,8 +206,8 @@ static int block_transformers(const struct block *b, const struct unet *u)
     return b == &u->mid ? 1 : b->layers;
 }
 
-static int block_context(const struct unet *u, const struct block *b, float *kv, const float *text,
-                         int64_t tokens, struct err *e)
+static int block_context(const struct unet *u, const struct block *b, struct act *kv,
+                         const struct act *text, int64_t tokens, struct err *e)
 {
     int rc = 0;
 
@@ -217,16 +217,23 @@ out:
     return rc;
 }
 
-int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t tokens,
+int unet_context(const struct unet *u, struct act *ret_kv, const float *text, int64_t tokens,
                  struct err *e)
 {
+    int64_t n = tokens * u->config.text_width;
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    struct act *states;
     int rc = 0;
 
+    TRY(scratch(o, n, &states, e));
+    TRY(o->put(o, states, text, n, e));
     for (int i = 0; i < u->config.levels; i++) {
-        TRY(block_context(u, &u->down[i], ret_kv, text, tokens, e));
-        TRY(block_context(u, &u->up[i], ret_kv, text, tokens, e));
+        TRY(block_context(u, &u->down[i], ret_kv, states, tokens, e));
+        TRY(block_context(u, &u->up[i], ret_kv, states, tokens, e));
     }
-    TRY(block_context(u, &u->mid, ret_kv, text, tokens, e));
+    TRY(block_context(u, &u->mid, ret_kv, states, tokens, e));
 out:
+    arena_release(o->arena, mark);
     return rc;
 }

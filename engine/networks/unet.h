@@ -3,7 +3,7 @@
  * One thread at a time; a forward pass works in the backend's arena and leaves nothing there.
  *
  *     TRY(unet_open(&part.source, o, budget, &bytes, &u, e));
- *     kv = floats(unet_context_floats(u, tokens));
+ *     TRY(scratch(o, unet_context_size(u, tokens), &kv, e));
  *     TRY(unet_context(u, kv, text, tokens, e));                         // once per text
  *     TRY(unet_forward(u, y, x, &extent, t, texts, e));                  // every step
  *     unet_close(u);
@@ -34,10 +34,10 @@ const struct unet_config *unet_config(const struct unet *u);
 const struct layer_list *unet_layers(const struct unet *u);
 
 /* Numbers that a text's keys and values take. */
-int64_t unet_context_floats(const struct unet *u, int64_t tokens);
+int64_t unet_context_size(const struct unet *u, int64_t tokens);
 
-/* ret_kv[unet_context_floats] from text[tokens, text_width]: one text, for all steps. */
-int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t tokens,
+/* ret_kv[unet_context_size] from text[tokens, text_width]: one text, for all steps. */
+int unet_context(const struct unet *u, struct act *ret_kv, const float *text, int64_t tokens,
                  struct err *e);
 
 /*
@@ -45,7 +45,7 @@ int unet_context(const struct unet *u, float *ret_kv, const float *text, int64_t
  * top and left of the crop, target height and width: SDXL's size conditioning (Podell et al. 2023,
  * section 2.2). For U-Nets whose pooled_width is not 0.
  */
-int unet_added(const struct unet *u, float *ret_added, const float *pooled,
+int unet_added(const struct unet *u, struct act *ret_added, const float *pooled,
                const float time_ids[UNET_TIME_IDS], struct err *e);
 
 /*

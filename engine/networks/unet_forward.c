@@ -25,26 +25,31 @@ static void sinusoids(const struct unet_config *c, int64_t width, float t, float
     }
 }
 
-int unet_added(const struct unet *u, float *ret_added, const float *pooled,
+int unet_added(const struct unet *u, struct act *ret_added, const float *pooled,
                const float time_ids[UNET_TIME_IDS], struct err *e)
 {
     const struct unet_config *c = &u->config;
     int64_t width = c->added_time_width;
     struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *row, *hidden;
+    int64_t n = c->pooled_width + UNET_TIME_IDS * width;
+    size_t mark = arena_mark(o->arena), host_mark = arena_mark(o->host);
+    struct act *row, *hidden;
+    float *numbers;
     int rc = 0;
 
-    TRY(scratch(o, c->pooled_width + UNET_TIME_IDS * width, &row, e));
+    TRY(scratch(o, n, &row, e));
     TRY(scratch(o, c->time_width, &hidden, e));
+    TRY(host_scratch(o, n, &numbers, e));
     if (!o->planning) {
-        memcpy(row, pooled, (size_t)c->pooled_width * sizeof *row);
+        memcpy(numbers, pooled, (size_t)c->pooled_width * sizeof *numbers);
         for (int i = 0; i < UNET_TIME_IDS; i++)
-            sinusoids(c, width, time_ids[i], row + c->pooled_width + i * width);
+            sinusoids(c, width, time_ids[i], numbers + c->pooled_width + i * width);
     }
+    TRY(o->put(o, row, numbers, n, e));
     TRY(linear_layer_forward(o, hidden, row, u->added1, 1, ACT_SILU, NULL, e));
     TRY(linear_layer_forward(o, ret_added, hidden, u->added2, 1, ACT_NONE, NULL, e));
 out:
+    arena_release(o->host, host_mark);
     arena_release(o->arena, mark);
     return rc;
 }
@@ -53,25 +58,28 @@ out:
  * ret_temb[n, time_width]: the time embedding, plus what each sample's text adds, with the
  * activation that every resnet begins with.
  */
-static int embed_time(const struct unet *u, float *ret_temb, float t, int64_t n,
+static int embed_time(const struct unet *u, struct act *ret_temb, float t, int64_t n,
                       const struct unet_text *texts, struct err *e)
 {
     const struct unet_config *c = &u->config;
     struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *row, *hidden, *time;
+    size_t mark = arena_mark(o->arena), host_mark = arena_mark(o->host);
+    struct act *row, *hidden, *time;
+    float *numbers;
     int rc = 0;
 
+    TRY(host_scratch(o, c->channels[0], &numbers, e));
     TRY(scratch(o, c->channels[0], &row, e));
     TRY(scratch(o, c->time_width, &hidden, e));
     TRY(scratch(o, c->time_width, &time, e));
     if (!o->planning)
-        sinusoids(c, c->channels[0], t, row);
+        sinusoids(c, c->channels[0], t, numbers);
+    TRY(o->put(o, row, numbers, c->channels[0], e));
     TRY(linear_layer_forward(o, hidden, row, u->time1, 1, c->act, NULL, e));
     TRY(linear_layer_forward(o, time, hidden, u->time2, 1, ACT_NONE, NULL, e));
     for (int64_t i = 0; i < n; i++) {
-        float *temb = ret_temb + i * c->time_width;
-        const float *sum = time;
+        struct act *temb = act_at(o, ret_temb, i * c->time_width);
+        const struct act *sum = time;
 
         assert((c->pooled_width > 0) == (texts[i].added != NULL));
         if (c->pooled_width > 0) {
@@ -81,6 +89,7 @@ static int embed_time(const struct unet *u, float *ret_temb, float t, int64_t n,
         TRY(o->activate(o, temb, sum, c->time_width, c->act, e));
     }
 out:
+    arena_release(o->host, host_mark);
     arena_release(o->arena, mark);
     return rc;
 }
@@ -88,14 +97,14 @@ out:
 /* The state of one forward pass. */
 struct pass {
     struct extent extent; /* of the current level */
-    const float *temb;
+    const struct act *temb;
     const struct unet_text *texts; /* [n] */
-    float *hidden;                 /* the map of the way up, large enough for every level */
+    struct act *hidden;            /* the map of the way up, large enough for every level */
     int64_t room;                  /* numbers in hidden */
 };
 
-static int skip_push(struct unet *u, const struct extent *s, int64_t channels, float **ret_values,
-                     struct err *e)
+static int skip_push(struct unet *u, const struct extent *s, int64_t channels,
+                     struct act **ret_values, struct err *e)
 {
     int rc = scratch(u->ops, extent_rows(s) * channels, ret_values, e);
 
@@ -106,13 +115,13 @@ static int skip_push(struct unet *u, const struct extent *s, int64_t channels, f
 }
 
 /* Half the size, rounded up. Without padding the zeros are below and right only. */
-static int down_sample(struct unet *u, struct pass *p, const struct block *b, const float *x,
+static int down_sample(struct unet *u, struct pass *p, const struct block *b, const struct act *x,
                        struct err *e)
 {
     int pad = u->config.downsample_padding;
     const int pads[4] = {pad, 1, pad, 1};
     struct extent in = p->extent;
-    float *y;
+    struct act *y;
     int rc = 0;
 
     if (in.h + pad < 2 || in.w + pad < 2)
@@ -132,8 +141,8 @@ static int down_block(struct unet *u, struct pass *p, const struct block *b, str
     int rc = 0;
 
     for (int i = 0; i < b->layers; i++) {
-        const float *x = u->skips[u->n_skips - 1].values;
-        float *y;
+        const struct act *x = u->skips[u->n_skips - 1].values;
+        struct act *y;
 
         TRY(skip_push(u, &p->extent, b->channels, &y, e));
         TRY(resnet_forward(&b->resnets[i], o, y, extent_rows(&p->extent) * b->channels, x,
@@ -152,7 +161,7 @@ static int mid_block(struct unet *u, struct pass *p, struct err *e)
     struct ops *o = u->ops;
     int64_t size = extent_rows(&p->extent) * u->mid.channels;
     size_t mark = arena_mark(o->arena);
-    float *x;
+    struct act *x;
     int rc = 0;
 
     TRY(scratch(o, size, &x, e));
@@ -172,7 +181,7 @@ static int up_sample(struct unet *u, struct pass *p, const struct block *b, stru
     const struct extent in = p->extent;
     struct ops *o = u->ops;
     size_t mark = arena_mark(o->arena);
-    float *large;
+    struct act *large;
     int rc = 0;
 
     p->extent = u->skips[u->n_skips - 1].extent;
@@ -192,7 +201,7 @@ static int up_layer(struct unet *u, struct pass *p, const struct block *b, int i
     const struct skip *skip = &u->skips[--u->n_skips];
     struct ops *o = u->ops;
     size_t mark = arena_mark(o->arena);
-    float *joined;
+    struct act *joined;
     int rc = 0;
 
     TRY(scratch(o, extent_rows(&p->extent) * r->config.in, &joined, e));
@@ -221,7 +230,7 @@ out:
 
 /* Numbers of the largest map on the way up: each level's, with the channels of the one below too.
  */
-static int64_t hidden_floats(const struct unet *u, const struct extent *s)
+static int64_t hidden_size(const struct unet *u, const struct extent *s)
 {
     const struct unet_config *c = &u->config;
     struct extent at = *s;
@@ -240,35 +249,53 @@ static int64_t hidden_floats(const struct unet *u, const struct extent *s)
     return largest;
 }
 
-int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
-                 const struct unet_text *texts, struct err *e)
+/* From the latent to the prediction, both in the backend's memory. */
+static int run_blocks(struct unet *u, struct pass *p, struct act *y, const struct act *x,
+                      struct err *e)
 {
     const struct unet_config *c = &u->config;
     const int in = c->conv_in_kernel / 2, out_ = c->conv_out_kernel / 2;
     const int pad_in[4] = {in, in, in, in}, pad_out[4] = {out_, out_, out_, out_};
-    struct pass p = {.extent = *s, .texts = texts};
+    const struct extent s = p->extent;
     struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    float *temb, *first;
+    struct act *first;
     int rc = 0;
 
     u->n_skips = 0;
+    TRY(skip_push(u, &s, c->channels[0], &first, e));
+    TRY(conv_layer_forward(o, first, x, u->conv_in, s.n, s.h, s.w, 1, pad_in, NULL, NULL, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(down_block(u, p, &u->down[i], e));
+    TRY(mid_block(u, p, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(up_block(u, p, &u->up[i], e));
+    TRY(o->group_norm(o, p->hidden, p->hidden, u->norm_out, s.n, extent_pixels(&s), c->channels[0],
+                      c->groups, c->eps, c->act, e));
+    TRY(conv_layer_forward(o, y, p->hidden, u->conv_out, s.n, s.h, s.w, 1, pad_out, NULL, NULL, e));
+out:
+    return rc;
+}
+
+int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
+                 const struct unet_text *texts, struct err *e)
+{
+    const struct unet_config *c = &u->config;
+    int64_t n_in = extent_rows(s) * c->in_channels, n_out = extent_rows(s) * c->out_channels;
+    struct pass p = {.extent = *s, .texts = texts, .room = hidden_size(u, s)};
+    struct ops *o = u->ops;
+    size_t mark = arena_mark(o->arena);
+    struct act *in, *out, *temb;
+    int rc = 0;
+
+    TRY(scratch(o, n_in, &in, e));
+    TRY(scratch(o, n_out, &out, e));
     TRY(scratch(o, s->n * c->time_width, &temb, e));
+    TRY(scratch(o, p.room, &p.hidden, e));
+    TRY(o->put(o, in, x, n_in, e));
     TRY(embed_time(u, temb, t, s->n, texts, e));
     p.temb = temb;
-    p.room = hidden_floats(u, s);
-    TRY(scratch(o, p.room, &p.hidden, e));
-    TRY(skip_push(u, s, c->channels[0], &first, e));
-    TRY(conv_layer_forward(o, first, x, u->conv_in, s->n, s->h, s->w, 1, pad_in, NULL, NULL, e));
-    for (int i = 0; i < c->levels; i++)
-        TRY(down_block(u, &p, &u->down[i], e));
-    TRY(mid_block(u, &p, e));
-    for (int i = 0; i < c->levels; i++)
-        TRY(up_block(u, &p, &u->up[i], e));
-    TRY(o->group_norm(o, p.hidden, p.hidden, u->norm_out.gamma, u->norm_out.beta, s->n,
-                      extent_pixels(s), c->channels[0], c->groups, c->eps, c->act, e));
-    TRY(conv_layer_forward(o, y, p.hidden, u->conv_out, s->n, s->h, s->w, 1, pad_out, NULL, NULL,
-                           e));
+    TRY(run_blocks(u, &p, out, in, e));
+    TRY(o->get(o, y, out, n_out, e));
 out:
     arena_release(o->arena, mark);
     return rc;

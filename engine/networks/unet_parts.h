@@ -16,7 +16,7 @@ struct block {
 
 /* A feature map of the way down, kept for the way up. */
 struct skip {
-    float *values;
+    struct act *values;
     struct extent extent;
     int64_t channels;
 };
@@ -28,7 +28,7 @@ struct unet {
     struct linear_layer *time1, *time2;
     struct linear_layer *added1, *added2; /* of pooled text and sizes; NULL without */
     struct block down[CONFIG_LEVELS_MAX], mid, up[CONFIG_LEVELS_MAX];
-    struct norm norm_out;
+    struct norm *norm_out;
     int64_t kv_width;   /* numbers per text token, all transformers together */
     struct skip *skips; /* [skips_max], owned; a stack that is empty between passes */
     int n_skips, skips_max;

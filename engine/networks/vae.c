@@ -15,7 +15,7 @@ static void load_attention(struct vae_mid *m, struct loader *ld, int64_t channel
     char at[NAME_SIZE];
 
     snprintf(at, sizeof at, "%s.mid_block.attentions.0", half);
-    loader_norm(ld, &m->norm, channels, "%s.group_norm", at);
+    m->norm = loader_norm(ld, channels, "%s.group_norm", at);
     m->q = loader_linear(ld, channels, channels, true, "%s.%s", at, old ? "query" : "to_q");
     m->k = loader_linear(ld, channels, channels, true, "%s.%s", at, old ? "key" : "to_k");
     m->v = loader_linear(ld, channels, channels, true, "%s.%s", at, old ? "value" : "to_v");
@@ -69,7 +69,7 @@ static void load_encoder(struct vae_half *h, struct loader *ld, const struct vae
         load_level(&h->levels[i], ld, c, c->layers, block, i < last ? "downsamplers" : NULL);
     }
     load_mid(&h->mid, ld, c, "encoder");
-    loader_norm(ld, &h->norm_out, c->channels[last], "encoder.conv_norm_out");
+    h->norm_out = loader_norm(ld, c->channels[last], "encoder.conv_norm_out");
     h->conv_out = loader_conv(ld, c->channels[last], moments, 3, "encoder.conv_out");
     if (c->quant_conv)
         h->quant = loader_conv(ld, moments, moments, 1, "quant_conv");
@@ -90,7 +90,7 @@ static void load_decoder(struct vae_half *h, struct loader *ld, const struct vae
         snprintf(block, sizeof block, "decoder.up_blocks.%d", i);
         load_level(&h->levels[i], ld, c, c->layers + 1, block, i < last ? "upsamplers" : NULL);
     }
-    loader_norm(ld, &h->norm_out, c->channels[0], "decoder.conv_norm_out");
+    h->norm_out = loader_norm(ld, c->channels[0], "decoder.conv_norm_out");
     h->conv_out = loader_conv(ld, c->channels[0], 3, 3, "decoder.conv_out");
 }
 
@@ -127,12 +127,12 @@ static void half_done(struct vae_half *h, struct ops *o)
     }
     resnet_done(&h->mid.resnets[0], o);
     resnet_done(&h->mid.resnets[1], o);
-    norm_done(&h->mid.norm);
+    o->norm_free(o, h->mid.norm);
     linear_layer_free(o, h->mid.q);
     linear_layer_free(o, h->mid.k);
     linear_layer_free(o, h->mid.v);
     linear_layer_free(o, h->mid.out);
-    norm_done(&h->norm_out);
+    o->norm_free(o, h->norm_out);
     conv_layer_free(o, h->quant);
     conv_layer_free(o, h->conv_in);
     conv_layer_free(o, h->conv_out);

@@ -6,39 +6,41 @@
 
 #include <math.h>
 
+#define PICTURE_CHANNELS 3
+
 static const int around[4] = {1, 1, 1, 1}, none[4] = {0};
 
 /* A feature map, and the buffer that the next one goes to. */
 struct maps {
-    float *at, *other;
+    struct act *at, *other;
     int64_t room; /* numbers in each */
     struct extent extent;
 };
 
 static void swap(struct maps *m)
 {
-    float *at = m->at;
+    struct act *at = m->at;
 
     m->at = m->other;
     m->other = at;
 }
 
 /* x += out(attention(norm(x))), one head as wide as the map. */
-static int attend(const struct vae *v, const struct vae_mid *m, float *x, const struct extent *s,
-                  struct err *e)
+static int attend(const struct vae *v, const struct vae_mid *m, struct act *x,
+                  const struct extent *s, struct err *e)
 {
     int64_t channels = v->config.channels[v->config.levels - 1], rows = extent_rows(s);
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
-    float *normed, *q, *k, *w;
+    struct act *normed, *q, *k, *w;
     int rc = 0;
 
     TRY(scratch(o, rows * channels, &normed, e));
     TRY(scratch(o, rows * channels, &q, e));
     TRY(scratch(o, rows * channels, &k, e));
     TRY(scratch(o, rows * channels, &w, e));
-    TRY(o->group_norm(o, normed, x, m->norm.gamma, m->norm.beta, s->n, extent_pixels(s), channels,
-                      v->config.groups, VAE_EPS, ACT_NONE, e));
+    TRY(o->group_norm(o, normed, x, m->norm, s->n, extent_pixels(s), channels, v->config.groups,
+                      VAE_EPS, ACT_NONE, e));
     TRY(linear_layer_forward(o, q, normed, m->q, rows, ACT_NONE, NULL, e));
     TRY(linear_layer_forward(o, k, normed, m->k, rows, ACT_NONE, NULL, e));
     TRY(linear_layer_forward(o, w, normed, m->v, rows, ACT_NONE, NULL, e));
@@ -125,15 +127,15 @@ out:
 }
 
 /* act(norm(x)) in place, then the last 3x3 convolution into y. */
-static int finish(const struct vae *v, const struct vae_half *h, float *y, const struct maps *m,
-                  int64_t channels, struct err *e)
+static int finish(const struct vae *v, const struct vae_half *h, struct act *y,
+                  const struct maps *m, int64_t channels, struct err *e)
 {
     const struct extent *s = &m->extent;
     struct ops *o = v->ops;
     int rc = 0;
 
-    TRY(o->group_norm(o, m->at, m->at, h->norm_out.gamma, h->norm_out.beta, s->n, extent_pixels(s),
-                      channels, v->config.groups, VAE_EPS, v->config.act, e));
+    TRY(o->group_norm(o, m->at, m->at, h->norm_out, s->n, extent_pixels(s), channels,
+                      v->config.groups, VAE_EPS, v->config.act, e));
     TRY(conv_layer_forward(o, y, m->at, h->conv_out, s->n, s->h, s->w, 1, around, NULL, NULL, e));
 out:
     return rc;
@@ -151,6 +153,9 @@ static int take_maps(const struct vae *v, const struct vae_half *h, struct maps 
         const struct vae_level *l = &h->levels[i];
         int64_t channels = l->in > l->out ? l->in : l->out;
 
+        if (channels < PICTURE_CHANNELS) /* which goes there at last */
+            channels = PICTURE_CHANNELS;
+
         m->room = rows * channels > m->room ? rows * channels : m->room;
         rows = up ? rows * 4 : rows / 4;
     }
@@ -164,23 +169,54 @@ int vae_decode(const struct vae *v, float *y, const float *z, const struct exten
 {
     const struct vae_config *c = &v->config;
     const struct vae_half *h = &v->decoder;
+    int64_t n_in = extent_rows(s) * c->latent_channels;
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
+    struct act *latent, *quant;
     struct maps m;
-    float *quant;
     int rc = 0;
 
     TRY(take_maps(v, h, &m, s, true, e));
+    TRY(scratch(o, n_in, &latent, e));
+    TRY(o->put(o, latent, z, n_in, e));
     if (h->quant != NULL) {
-        TRY(scratch(o, extent_rows(s) * c->latent_channels, &quant, e));
-        TRY(conv_layer_forward(o, quant, z, h->quant, s->n, s->h, s->w, 1, none, NULL, NULL, e));
-        z = quant;
+        TRY(scratch(o, n_in, &quant, e));
+        TRY(conv_layer_forward(o, quant, latent, h->quant, s->n, s->h, s->w, 1, none, NULL, NULL,
+                               e));
+        latent = quant;
     }
-    TRY(conv_layer_forward(o, m.at, z, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL, e));
+    TRY(conv_layer_forward(o, m.at, latent, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL,
+                           e));
     TRY(mid_block(v, &h->mid, &m, e));
     for (int i = 0; i < c->levels; i++)
         TRY(level(v, &h->levels[i], &m, up_sample, e));
-    TRY(finish(v, h, y, &m, c->channels[0], e));
+    TRY(finish(v, h, m.other, &m, c->channels[0], e));
+    TRY(o->get(o, y, m.other, extent_rows(&m.extent) * PICTURE_CHANNELS, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+/* The last steps of encoding: m->at becomes moments in y. */
+static int get_moments(const struct vae *v, const struct vae_half *h, float *y, struct maps *m,
+                       struct err *e)
+{
+    const struct extent *s = &m->extent;
+    int64_t n = extent_rows(s) * 2 * v->config.latent_channels;
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    struct act *moments, *quant;
+    int rc = 0;
+
+    TRY(scratch(o, n, &moments, e));
+    TRY(finish(v, h, moments, m, v->config.channels[v->config.levels - 1], e));
+    if (h->quant != NULL) {
+        TRY(scratch(o, n, &quant, e));
+        TRY(conv_layer_forward(o, quant, moments, h->quant, s->n, s->h, s->w, 1, none, NULL, NULL,
+                               e));
+        moments = quant;
+    }
+    TRY(o->get(o, y, moments, n, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -190,10 +226,11 @@ int vae_encode(const struct vae *v, float *y, const float *x, const struct exten
 {
     const struct vae_config *c = &v->config;
     const struct vae_half *h = &v->encoder;
-    const int factor = vae_factor(v), last = c->levels - 1;
+    const int factor = vae_factor(v);
+    int64_t n_in = extent_rows(s) * PICTURE_CHANNELS;
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
-    float *moments = y;
+    struct act *picture;
     struct maps m;
     int rc = 0;
 
@@ -201,16 +238,14 @@ int vae_encode(const struct vae *v, float *y, const float *x, const struct exten
         return err_set(e, ERR_INPUT, "a picture of %lld x %lld: the VAE needs multiples of %d",
                        (long long)s->w, (long long)s->h, factor);
     TRY(take_maps(v, h, &m, s, false, e));
-    TRY(conv_layer_forward(o, m.at, x, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL, e));
+    TRY(scratch(o, n_in, &picture, e));
+    TRY(o->put(o, picture, x, n_in, e));
+    TRY(conv_layer_forward(o, m.at, picture, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL,
+                           e));
     for (int i = 0; i < c->levels; i++)
         TRY(level(v, &h->levels[i], &m, down_sample, e));
     TRY(mid_block(v, &h->mid, &m, e));
-    if (h->quant != NULL)
-        TRY(scratch(o, extent_rows(&m.extent) * 2 * c->latent_channels, &moments, e));
-    TRY(finish(v, h, moments, &m, c->channels[last], e));
-    if (h->quant != NULL)
-        TRY(conv_layer_forward(o, y, moments, h->quant, m.extent.n, m.extent.h, m.extent.w, 1, none,
-                               NULL, NULL, e));
+    TRY(get_moments(v, h, y, &m, e));
 out:
     arena_release(o->arena, mark);
     return rc;

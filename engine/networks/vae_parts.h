@@ -10,7 +10,7 @@
 /* Two resnets around one head of attention, at the latent's size. */
 struct vae_mid {
     struct resnet resnets[2];
-    struct norm norm;
+    struct norm *norm;
     struct linear_layer *q, *k, *v, *out; /* NULL without mid_attention */
 };
 
@@ -27,7 +27,7 @@ struct vae_half {
     struct conv_layer *conv_in, *conv_out;
     struct vae_mid mid;
     struct vae_level levels[CONFIG_LEVELS_MAX]; /* in the order of their use */
-    struct norm norm_out;
+    struct norm *norm_out;
 };
 
 struct vae {

@@ -122,20 +122,20 @@ static int code_all(struct tiling *t, const struct vae *v, float *y, const float
     int64_t rows = (t->in.h + step(t->in_side) - 1) / step(t->in_side);
     int64_t columns = (t->in.w + step(t->in_side) - 1) / step(t->in_side);
     struct ops *o = v->ops;
-    size_t mark = arena_mark(o->arena);
+    size_t mark = arena_mark(o->host);
     int rc = 0;
 
-    TRY(scratch(o, t->in_side * t->in_side * t->in_channels, &t->tile_in, e));
-    TRY(scratch(o, t->side * t->side * t->channels, &t->tile, e));
-    TRY(scratch(o, t->side * (t->side / OVERLAP) * t->channels, &t->left, e));
-    TRY(scratch(o, columns * (t->side / OVERLAP) * t->side * t->channels, &t->above, e));
+    TRY(host_scratch(o, t->in_side * t->in_side * t->in_channels, &t->tile_in, e));
+    TRY(host_scratch(o, t->side * t->side * t->channels, &t->tile, e));
+    TRY(host_scratch(o, t->side * (t->side / OVERLAP) * t->channels, &t->left, e));
+    TRY(host_scratch(o, columns * (t->side / OVERLAP) * t->side * t->channels, &t->above, e));
     for (int64_t k = 0; k < n;
          k++, x += extent_rows(&t->in) * t->in_channels, y += extent_rows(&t->out) * t->channels)
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < columns; j++)
                 TRY(code_tile(t, v, y, x, i, j, e));
 out:
-    arena_release(o->arena, mark);
+    arena_release(o->host, mark);
     return rc;
 }
 

@@ -2,7 +2,10 @@
  * The operations that the networks are written in, as one table per backend. Networks call nothing
  * else that costs time.
  *
- * All activations are float32 here, NHWC, dense. Every op returns 0 or an ERR_* with one sentence.
+ * Activations are NHWC, dense, in the backend's own memory and number format, so they are opaque:
+ * only ops read and write them, and the host copies numbers to and fro with put and get. Sums,
+ * statistics of norms and softmax are float32 or wider in every backend, whatever is stored.
+ * Every op returns 0 or an ERR_* with one sentence.
  * Results of one sample do not depend on the other samples in the batch, nor on the number of
  * threads: byte for byte (DESIGN "device classes"); tests/engine/ops holds each backend to it.
  *
@@ -26,6 +29,9 @@
 /* Weights as the backend wants them: packed once at load, released by the backend. */
 struct linear; /* [out, in] and optional bias [out] */
 struct conv;   /* [out, in, kh, kw] and optional bias [out] */
+struct norm;   /* scale and shift [channels] of a group norm or layer norm */
+
+struct act; /* activations; never defined: a pointer to one is an address in the backend's memory */
 
 enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
 /* silu(x) = x*sigmoid(x); gelu: exact, with erf; quick_gelu(x) = x*sigmoid(1.702 x) (CLIP). */
@@ -35,10 +41,22 @@ struct ops {
     const char *device_class; /* "ref", "cpu", "cpu-amx": what the bytes depend on */
     enum precision precision; /* of products: PRECISION_F32 or PRECISION_BF16 */
     bool planning;
+    size_t act_bytes;      /* of one number of an activation */
     uint64_t weight_bytes; /* that all layers now alive take, with padding */
-    struct arena *arena;   /* scratch of the ops; set by the caller before the first op */
+
+    /* Memory of the render, set by the caller before the first op (workspace.h). */
+    struct arena *arena; /* the backend's memory: activations and the ops' own scratch */
+    struct arena *host;  /* the host's: float32 of those who call ops */
 
     void (*free)(struct ops *o);
+
+    /* Memory for an arena, 64-byte aligned, not zeroed. ERR_OOM. NULL may be freed. */
+    int (*memory_new)(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e);
+    void (*memory_free)(struct ops *o, void *memory);
+
+    /* Copies n numbers from the host, rounding them, or to the host; done when they return. */
+    int (*put)(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);
+    int (*get)(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
 
     /* Copies (and converts) w and bias (NULL: none); the tensors may go away afterwards. */
     int (*linear_new)(struct ops *o, const struct tensor *w, const struct tensor *bias,
@@ -47,10 +65,13 @@ struct ops {
     int (*conv_new)(struct ops *o, const struct tensor *w, const struct tensor *bias,
                     struct conv **ret_c, struct err *e);
     void (*conv_free)(struct ops *o, struct conv *c);
+    int (*norm_new)(struct ops *o, const struct tensor *gamma, const struct tensor *beta,
+                    struct norm **ret_n, struct err *e);
+    void (*norm_free)(struct ops *o, struct norm *n);
 
     /* y[M, out] = act(x[M, in] W^T + b) + residual[M, out] (NULL: none; may be y itself). */
-    int (*linear)(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
-                  enum activation act, const float *residual, struct err *e);
+    int (*linear)(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                  int64_t m, enum activation act, const struct act *residual, struct err *e);
 
     /*
      * y[N, Ho, Wo, out] = conv(x[N, H, W, in]) + b + per_sample[N, out] (NULL: none)
@@ -58,50 +79,58 @@ struct ops {
      * Ho = (H + top + bottom - kh) / stride + 1, likewise Wo. pad = {top, bottom, left, right},
      * zeros.
      */
-    int (*conv2d)(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n,
-                  int64_t h, int64_t w, int stride, const int pad[4], const float *per_sample,
-                  const float *residual, struct err *e);
+    int (*conv2d)(struct ops *o, struct act *y, const struct act *x, const struct conv *c,
+                  int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
+                  const struct act *per_sample, const struct act *residual, struct err *e);
 
     /*
      * y[N, P, C] = act(group_norm(x[N, P, C])), P = H*W, C % groups == 0. Statistics per sample and
      * group over P and C/groups, biased variance, at least as exact as float64 sums of float32
-     * rows. gamma, beta: [C]. y may be x.
+     * rows. y may be x.
      */
-    int (*group_norm)(struct ops *o, float *y, const float *x, const float *gamma,
-                      const float *beta, int64_t n, int64_t p, int64_t c, int groups, float eps,
-                      enum activation act, struct err *e);
+    int (*group_norm)(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                      int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
+                      struct err *e);
 
     /* y[M, C], over the last dimension. y may be x. */
-    int (*layer_norm)(struct ops *o, float *y, const float *x, const float *gamma,
-                      const float *beta, int64_t m, int64_t c, float eps, struct err *e);
+    int (*layer_norm)(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                      int64_t m, int64_t c, float eps, struct err *e);
 
     /*
      * y[N, Tq, heads*D] = softmax(q k^T * scale + mask) v per head; q [N, Tq, heads*D],
      * k, v [N, Tk, heads*D]; head h is columns h*D..h*D+D-1. causal: key j is seen by query i if j
      * <= i.
      */
-    int (*attention)(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                     int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                     bool causal, struct err *e);
+    int (*attention)(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                     const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads,
+                     int head_dim, float scale, bool causal, struct err *e);
 
     /* y[M, C] = x[M, 0..C-1] * gelu(x[M, C..2C-1]), exact gelu. */
-    int (*geglu)(struct ops *o, float *y, const float *x, int64_t m, int64_t c, struct err *e);
+    int (*geglu)(struct ops *o, struct act *y, const struct act *x, int64_t m, int64_t c,
+                 struct err *e);
 
     /* y[n] = act(x[n]). y may be x. */
-    int (*activate)(struct ops *o, float *y, const float *x, int64_t n, enum activation act,
-                    struct err *e);
+    int (*activate)(struct ops *o, struct act *y, const struct act *x, int64_t n,
+                    enum activation act, struct err *e);
 
     /* y[n] = a[n] + b[n]. y may be a or b. */
-    int (*add)(struct ops *o, float *y, const float *a, const float *b, int64_t n, struct err *e);
+    int (*add)(struct ops *o, struct act *y, const struct act *a, const struct act *b, int64_t n,
+               struct err *e);
 
     /* y[M, Ca + Cb] = a[M, Ca] | b[M, Cb]. */
-    int (*concat)(struct ops *o, float *y, const float *a, const float *b, int64_t m, int64_t ca,
-                  int64_t cb, struct err *e);
+    int (*concat)(struct ops *o, struct act *y, const struct act *a, const struct act *b, int64_t m,
+                  int64_t ca, int64_t cb, struct err *e);
 
     /* Nearest: y[N, Ho, Wo, C], source row floor(i * H / Ho), as torch's interpolate. */
-    int (*upsample)(struct ops *o, float *y, const float *x, int64_t n, int64_t h, int64_t w,
-                    int64_t c, int64_t ho, int64_t wo, struct err *e);
+    int (*upsample)(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
+                    int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e);
 };
+
+/* n numbers behind x; NULL stays NULL. */
+static inline struct act *act_at(const struct ops *o, const struct act *x, int64_t n)
+{
+    return x == NULL ? NULL : (struct act *)((uintptr_t)x + (size_t)n * o->act_bytes);
+}
 
 /* Plain C, one thread: the oracle that the other backends are compared with. */
 int ops_ref_new(struct ops **ret_o, struct err *e);

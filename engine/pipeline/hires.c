@@ -51,7 +51,7 @@ static int enlarge_latent(struct pass *first, const struct pass *second,
     float *latent;
     int rc = 0;
 
-    TRY(scratch(o, second->size, &latent, e));
+    TRY(host_scratch(o, second->size, &latent, e));
     if (!o->planning)
         latent_enlarge(latent, second->extent.h, second->extent.w, first->x, first->extent.h,
                        first->extent.w, first->channels, &window,
@@ -65,7 +65,7 @@ out:
 static int enlarge_picture(struct pass *first, const struct hires_size *size,
                            struct pass_start *ret_start, struct pixels *ret_picture, struct err *e)
 {
-    struct arena *a = first->model->ops->arena;
+    struct arena *a = first->model->ops->host;
     struct pixels small, full;
     size_t mark;
     bool black;

@@ -60,8 +60,8 @@ static int reserve(struct pass *p, struct err *e)
     int64_t most = texts_most(&p->texts);
     int rc = 0;
 
-    TRY(scratch(o, most * input_size(p), &p->in, e));
-    TRY(scratch(o, most * p->size, &p->out, e));
+    TRY(host_scratch(o, most * input_size(p), &p->in, e));
+    TRY(host_scratch(o, most * p->size, &p->out, e));
 out:
     return rc;
 }
@@ -178,18 +178,20 @@ int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prom
 {
     size_t n_sampler = sampler_scratch_floats(p->render->sampler, (size_t)p->size), mark;
     struct ops *o = p->model->ops;
+    size_t acts_mark = arena_mark(o->arena);
     float *sampler;
     int rc = 0;
 
     TRY(pass_cancelled(p, e));
-    TRY(scratch(o, p->size, &p->x, e));
-    mark = arena_mark(o->arena);
+    TRY(host_scratch(o, p->size, &p->x, e));
+    mark = arena_mark(o->host);
     TRY(pass_begin(p, from, e));
     TRY(texts_encode(&p->texts, p->model, prompts, p->width, p->height, e));
     TRY(reserve(p, e));
-    TRY(scratch(o, (int64_t)n_sampler, &sampler, e));
+    TRY(host_scratch(o, (int64_t)n_sampler, &sampler, e));
     TRY(o->planning ? plan_calls(p, e) : sample(p, sampler, e));
-    arena_release(o->arena, mark);
+    arena_release(o->host, mark);
+    arena_release(o->arena, acts_mark);
 out:
     return rc;
 }
@@ -199,14 +201,14 @@ int pass_decode(struct pass *p, struct pixels *ret_pixels, bool *ret_black, stru
     struct ops *o = p->model->ops;
     struct vae *v = p->model->vae;
     int64_t n = 3 * (int64_t)p->width * p->height;
-    size_t mark = arena_mark(o->arena);
+    size_t mark = arena_mark(o->host);
     int tile = p->render->vae_tile, rc = 0;
     float *values;
 
     TRY(pass_cancelled(p, e));
     if (!o->planning)
         latent_for_vae(p->x, p->size, vae_config(v));
-    TRY(scratch(o, n, &values, e));
+    TRY(host_scratch(o, n, &values, e));
     TRY(tile > 0 ? vae_decode_tiled(v, values, p->x, &p->extent, tile, e)
                  : vae_decode(v, values, p->x, &p->extent, e));
     if (o->planning)
@@ -215,6 +217,6 @@ int pass_decode(struct pass *p, struct pixels *ret_pixels, bool *ret_black, stru
         TRY(err_set(e, ERR_OUTPUT, "the VAE gave NaN or Inf"));
     *ret_black = !pixels_from_floats(ret_pixels->data, values, (size_t)n);
 out:
-    arena_release(o->arena, mark);
+    arena_release(o->host, mark);
     return rc;
 }

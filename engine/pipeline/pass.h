@@ -13,7 +13,7 @@
  * are not blended: they see the mask and the picture without what is masked; where there is no
  * mask everything is masked, as AUTOMATIC1111 has it. SDXL's pipelines do the same.
  *
- * The engine's own file, in the backend's arena; works while planning.
+ * The engine's own file, in the backend's workspace; works while planning.
  *
  *     TRY(pass_init(&p, &(struct pass_options){.model = m, ...}, e));
  *     TRY(pass_run(&p, &(struct pass_start){0}, &prompts, e));
@@ -48,7 +48,7 @@ struct pass {
     int64_t channels, size;        /* of one latent: channels, numbers */
     int steps_before, steps_total; /* for progress: of earlier passes, of all */
 
-    /* In the arena; x until the caller's mark is released, the others during pass_run. */
+    /* In the host's arena; x until the caller's mark is released, the others during pass_run. */
     float *x;             /* [size] the latent, [h, w, channels] */
     float *clean, *start; /* [size] initial latent and start noise; NULL: not needed */
     float *mask, *masked; /* [h, w], [size]: see latent.h; NULL: there is none */

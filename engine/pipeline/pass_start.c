@@ -56,13 +56,13 @@ static int encode(struct pass *p, const struct pixels *picture, const struct pix
     struct ops *o = p->model->ops;
     struct vae *v = p->model->vae;
     struct extent pixels = {1, p->height, p->width};
-    size_t mark = arena_mark(o->arena), n = (size_t)p->height * (size_t)p->width;
+    size_t mark = arena_mark(o->host), n = (size_t)p->height * (size_t)p->width;
     int tile = p->render->vae_tile, rc = 0;
     float *values, *moments;
 
     TRY(pass_cancelled(p, e));
-    TRY(scratch(o, 2 * p->size, &moments, e));
-    TRY(scratch(o, 3 * (int64_t)n, &values, e));
+    TRY(host_scratch(o, 2 * p->size, &moments, e));
+    TRY(host_scratch(o, 3 * (int64_t)n, &values, e));
     if (!o->planning && picture != NULL)
         floats_from_pixels(values, picture->data, 3 * n);
     if (!o->planning && picture == NULL)
@@ -78,7 +78,7 @@ static int encode(struct pass *p, const struct pixels *picture, const struct pix
     if (!all_finite(out, p->size))
         TRY(err_set(e, ERR_OUTPUT, "the VAE's encoder gave NaN or Inf"));
 out:
-    arena_release(o->arena, mark);
+    arena_release(o->host, mark);
     return rc;
 }
 
@@ -113,14 +113,14 @@ static int take(struct pass *p, const struct pass_start *from, struct err *e)
     int rc = 0;
 
     p->clean = p->mask = p->masked = NULL;
-    TRY(scratch(o, p->size + first, &p->draw, e));
-    TRY(scratch(o, p->size, &p->start, e));
+    TRY(host_scratch(o, p->size + first, &p->draw, e));
+    TRY(host_scratch(o, p->size, &p->start, e));
     if (from->picture != NULL || from->latent != NULL)
-        TRY(scratch(o, p->size, &p->clean, e));
+        TRY(host_scratch(o, p->size, &p->clean, e));
     if (inpaints)
-        TRY(scratch(o, extent_pixels(&p->extent), &p->mask, e));
+        TRY(host_scratch(o, extent_pixels(&p->extent), &p->mask, e));
     if (p->model->masked)
-        TRY(scratch(o, p->size, &p->masked, e));
+        TRY(host_scratch(o, p->size, &p->masked, e));
 out:
     return rc;
 }

@@ -199,16 +199,13 @@ out:
     return rc;
 }
 
-/* arena: the render's. */
-static int run_init(struct run *run, struct pipeline *p, struct arena *arena,
-                    const struct render *r, struct err *e)
+static int run_init(struct run *run, struct pipeline *p, const struct render *r, struct err *e)
 {
     int rc = 0;
 
     *run = (struct run){.pipeline = p, .model = p->model, .render = r};
-    run->model->ops->arena = arena;
     TRY(check_render(run->model, r, e));
-    TRY(canvas_open(&run->canvas, arena, r, e));
+    TRY(canvas_open(&run->canvas, p->model->ops->host, r, e));
     TRY(init_passes(run, e));
     TRY(apply_prompt(run, e));
 out:
@@ -219,8 +216,6 @@ static void run_done(struct run *run)
 {
     pass_done(&run->first);
     pass_done(&run->second);
-    run->model->ops->planning = false;
-    run->model->ops->arena = NULL;
 }
 
 /* All passes: run->last->x becomes the final latent. */
@@ -247,7 +242,7 @@ out:
 /* image: of the render's size; NULL while planning. */
 static int make_picture(struct run *run, struct image *image, struct err *e)
 {
-    struct arena *a = run->model->ops->arena;
+    struct arena *a = run->model->ops->host;
     struct pixels rendered, whole = {0};
     bool black = false;
     int rc = 0;
@@ -266,22 +261,23 @@ out:
     return rc;
 }
 
-int pipeline_plan(struct pipeline *p, const struct render *r, size_t *ret_bytes, struct err *e)
+int pipeline_plan(struct pipeline *p, const struct render *r, struct workspace *ret_plan,
+                  struct err *e)
 {
     struct render quiet = *r;
-    struct arena plan;
+    struct ops *o = p->model->ops;
     struct run run;
     int rc = 0;
 
     quiet.cancel = NULL; /* a plan is short, and its answer should not depend on when it is asked */
-    arena_plan(&plan);
-    TRY(run_init(&run, p, &plan, &quiet, e));
-    p->model->ops->planning = true;
+    workspace_plan(ret_plan, o);
+    TRY(run_init(&run, p, &quiet, e));
     TRY(make_latent(&run, e));
     TRY(make_picture(&run, NULL, e));
-    *ret_bytes = plan.peak;
 out:
     run_done(&run);
+    o->arena = o->host = NULL;
+    o->planning = false;
     return rc;
 }
 
@@ -297,15 +293,16 @@ static int image_new(const struct render *r, struct image *ret_image, struct err
     return 0;
 }
 
-int pipeline_run(struct pipeline *p, struct arena *arena, const struct render *r, float *ret_latent,
+int pipeline_run(struct pipeline *p, const struct render *r, float *ret_latent,
                  struct image *ret_image, struct err *e)
 {
-    size_t mark = arena_mark(arena);
+    struct ops *o = p->model->ops;
+    size_t mark = arena_mark(o->arena), host_mark = arena_mark(o->host);
     struct image image = {0};
     struct run run;
     int rc = 0;
 
-    TRY(run_init(&run, p, arena, r, e));
+    TRY(run_init(&run, p, r, e));
     run.prompts = &p->prompts;
     TRY(image_new(r, &image, e));
     TRY(make_latent(&run, e));
@@ -316,7 +313,8 @@ int pipeline_run(struct pipeline *p, struct arena *arena, const struct render *r
     *ret_image = image;
     image.pixels = NULL;
 out:
-    arena_release(arena, mark);
+    arena_release(o->host, host_mark);
+    arena_release(o->arena, mark);
     free(image.pixels);
     run_done(&run);
     return rc;

@@ -3,15 +3,16 @@
  * engine.h is the interface to others.
  *
  *     struct pipeline p = {.model = m};
- *     TRY(pipeline_plan(&p, &render, &bytes, e));
- *     TRY(arena_init(&arena, bytes, e));
- *     TRY(pipeline_run(&p, &arena, &render, NULL, &image, e));
+ *     TRY(pipeline_plan(&p, &render, &plan, e));
+ *     TRY(workspace_init(&workspace, m->ops, &plan, e));
+ *     TRY(pipeline_run(&p, &render, NULL, &image, e));
  *     pipeline_done(&p);
  */
 #ifndef ENGINE_PIPELINE_PIPELINE_H
 #define ENGINE_PIPELINE_PIPELINE_H
 
 #include "engine/engine.h"
+#include "engine/ops/workspace.h"
 #include "engine/text/conditioning.h"
 
 /* What the renders of one model share. Zeroed memory with a model is valid. */
@@ -27,16 +28,19 @@ struct pipeline {
 void pipeline_done(struct pipeline *p);
 
 /*
- * Arena bytes that the render takes, with its LoRAs on the model and the backend made ready for its
- * shapes. ERR_INPUT for what this model cannot render, with the reason.
+ * The memory that the render takes (workspace.h), with its LoRAs on the model and the backend made
+ * ready for its shapes; the backend has no arenas afterwards. ERR_INPUT for what this model cannot
+ * render, with the reason.
  */
-int pipeline_plan(struct pipeline *p, const struct render *r, size_t *ret_bytes, struct err *e);
+int pipeline_plan(struct pipeline *p, const struct render *r, struct workspace *ret_plan,
+                  struct err *e);
 
 /*
- * arena: of the planned size, empty. ret_latent: the final latent [channels, h, w] in torch's
- * order, before the VAE, for tests; may be NULL. Errors as engine_render().
+ * In the backend's workspace, of the planned size and empty. ret_latent: the final latent
+ * [channels, h, w] in torch's order, before the VAE, for tests; may be NULL. Errors as
+ * engine_render().
  */
-int pipeline_run(struct pipeline *p, struct arena *arena, const struct render *r, float *ret_latent,
+int pipeline_run(struct pipeline *p, const struct render *r, float *ret_latent,
                  struct image *ret_image, struct err *e);
 
 #endif

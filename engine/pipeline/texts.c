@@ -70,23 +70,24 @@ static int encode_one(struct texts *t, const struct model *m, struct prompts *pr
 {
     int64_t tokens = conditioning_tokens(t->conditioning, i);
     int64_t n_pooled = prompts_pooled_width(m);
-    float *kv, *added = NULL, *states, *pooled = NULL;
+    struct act *kv, *added = NULL;
+    float *states, *pooled = NULL;
     struct ops *o = m->ops;
     size_t mark;
     int rc = 0;
 
-    TRY(scratch(o, unet_context_floats(m->unet, tokens), &kv, e));
+    TRY(scratch(o, unet_context_size(m->unet, tokens), &kv, e));
     if (n_pooled > 0)
         TRY(scratch(o, unet_config(m->unet)->time_width, &added, e));
-    mark = arena_mark(o->arena);
-    TRY(scratch(o, tokens * prompts_width(m), &states, e));
+    mark = arena_mark(o->host);
+    TRY(host_scratch(o, tokens * prompts_width(m), &states, e));
     if (n_pooled > 0)
-        TRY(scratch(o, n_pooled, &pooled, e));
+        TRY(host_scratch(o, n_pooled, &pooled, e));
     TRY(conditioning_encode(t->conditioning, prompts, i, states, pooled, e));
     TRY(unet_context(m->unet, kv, states, tokens, e));
     if (n_pooled > 0)
         TRY(unet_added(m->unet, added, pooled, time_ids, e));
-    arena_release(o->arena, mark);
+    arena_release(o->host, mark);
     t->texts[i] = (struct unet_text){.kv = kv, .tokens = tokens, .added = added};
 out:
     return rc;

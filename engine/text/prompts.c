@@ -71,13 +71,23 @@ static int encode_one(const struct model *m, const struct chunk_text *t, int whi
     return rc;
 }
 
+/* Each token's states of both encoders, one behind the other. */
+static void join(float *out, const float *a, const float *b, int64_t tokens, int64_t width,
+                 int64_t width2)
+{
+    for (int64_t i = 0; i < tokens; i++) {
+        memcpy(out + i * (width + width2), a + i * width, (size_t)width * sizeof *out);
+        memcpy(out + i * (width + width2) + width, b + i * width2, (size_t)width2 * sizeof *out);
+    }
+}
+
 static int encode(const struct model *m, const struct chunk_text *t, float *ret_states,
                   float *ret_pooled, struct err *e)
 {
     int64_t tokens = t->texts[0].tokens, width, width2;
     int skip = t->clip_skip < 1 ? 0 : t->clip_skip - 1;
     struct ops *o = m->ops;
-    size_t mark = arena_mark(o->arena);
+    size_t mark = arena_mark(o->host);
     float *first, *second;
     int rc = 0;
 
@@ -86,13 +96,14 @@ static int encode(const struct model *m, const struct chunk_text *t, float *ret_
     width = clip_config(m->clip)->width;
     width2 = clip_config(m->clip2)->width;
     skip = skip < 1 ? 1 : skip;
-    TRY(scratch(o, tokens * width, &first, e));
-    TRY(scratch(o, tokens * width2, &second, e));
+    TRY(host_scratch(o, tokens * width, &first, e));
+    TRY(host_scratch(o, tokens * width2, &second, e));
     TRY(encode_one(m, t, 0, skip, first, NULL, e));
     TRY(encode_one(m, t, 1, skip, second, ret_pooled, e));
-    TRY(o->concat(o, ret_states, first, second, tokens, width, width2, e));
+    if (!o->planning)
+        join(ret_states, first, second, tokens, width, width2);
 out:
-    arena_release(o->arena, mark);
+    arena_release(o->host, mark);
     return rc;
 }
 

@@ -75,17 +75,17 @@ static int conv_new(struct ops *o, const struct tensor *w, const struct tensor *
     return rc;
 }
 
-static int linear(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
-                  enum activation act, const float *residual, struct err *e)
+static int linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                  int64_t m, enum activation act, const struct act *residual, struct err *e)
 {
     if (o->planning)
         count.flops += 2 * (double)m * weights_of(l);
     return count.own.linear(o, y, x, l, m, act, residual, e);
 }
 
-static int conv2d(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n,
-                  int64_t h, int64_t w, int stride, const int pad[4], const float *per_sample,
-                  const float *residual, struct err *e)
+static int conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c,
+                  int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
+                  const struct act *per_sample, const struct act *residual, struct err *e)
 {
     /* Kernels of this engine keep the size or halve it, rounding up. */
     if (o->planning)
@@ -94,9 +94,9 @@ static int conv2d(struct ops *o, float *y, const float *x, const struct conv *c,
     return count.own.conv2d(o, y, x, c, n, h, w, stride, pad, per_sample, residual, e);
 }
 
-static int attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                     int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                     bool causal, struct err *e)
+static int attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                     const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads,
+                     int head_dim, float scale, bool causal, struct err *e)
 {
     if (o->planning)
         count.flops += 4 * (double)(n * heads * tq) * (double)(tk * head_dim);
@@ -120,7 +120,8 @@ struct bench {
     struct model *model;
     struct render render;
     struct extent latent; /* two samples */
-    float *x, *y, *kv, *states, *picture;
+    float *x, *y, *states, *picture;
+    struct act *kv;
     int32_t *ids;
     int64_t tokens;
     double peak; /* GFLOP/s */
@@ -137,21 +138,21 @@ static int run_text(struct bench *b, struct err *e)
 static int run_context(struct bench *b, struct err *e)
 {
     struct unet *u = b->model->unet;
-    int64_t kv = unet_context_floats(u, b->tokens);
+    int64_t kv = unet_context_size(u, b->tokens);
     int rc = 0;
 
     for (int i = 0; i < 2; i++)
-        TRY(unet_context(u, b->kv + i * kv, b->states + i * b->tokens * unet_config(u)->text_width,
-                         b->tokens, e));
+        TRY(unet_context(u, act_at(b->ops, b->kv, i * kv),
+                         b->states + i * b->tokens * unet_config(u)->text_width, b->tokens, e));
 out:
     return rc;
 }
 
 static int run_step(struct bench *b, struct err *e)
 {
-    const struct unet_text texts[2] = {
-        {.kv = b->kv, .tokens = b->tokens},
-        {.kv = b->kv + unet_context_floats(b->model->unet, b->tokens), .tokens = b->tokens}};
+    int64_t kv = unet_context_size(b->model->unet, b->tokens);
+    const struct unet_text texts[2] = {{.kv = b->kv, .tokens = b->tokens},
+                                       {.kv = act_at(b->ops, b->kv, kv), .tokens = b->tokens}};
 
     return unet_forward(b->model->unet, b->y, b->x, &b->latent, 500, texts, e);
 }
@@ -184,17 +185,13 @@ static int bench_part(struct bench *b, const char *part, int (*run)(struct bench
     struct ops *o = b->ops;
     int n = b->options->quick ? 3 : REPEATS_MAX;
     double samples[REPEATS_MAX], start, all = seconds();
-    struct arena arena = {0}, plan;
+    struct workspace plan, w = {0};
     int rc = 0, i;
 
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
+    workspace_plan(&plan, o);
     count.flops = 0;
     TRY(run(b, e));
-    o->planning = false;
-    TRY(arena_init(&arena, plan.peak, e));
-    o->arena = &arena;
+    TRY(workspace_init(&w, o, &plan, e));
     TRY(run(b, e)); /* the first one touches the memory */
     for (i = 0; i < n && (i < 3 || seconds() - all < 60); i++) {
         start = seconds();
@@ -203,18 +200,15 @@ static int bench_part(struct bench *b, const char *part, int (*run)(struct bench
     }
     show(b, part, median(samples, i), count.flops);
 out:
-    o->planning = false;
-    o->arena = NULL;
-    arena_done(&arena);
+    workspace_done(&w, o);
     return rc;
 }
 
 static int bench_picture(struct bench *b, double per_picture_flops, struct err *e)
 {
     int n = b->options->quick ? 1 : 3;
-    struct arena arena = {0};
+    struct workspace plan, w = {0};
     double samples[3], start;
-    size_t bytes;
     int rc = 0;
 
     for (int i = 0; i < n; i++) {
@@ -222,13 +216,13 @@ static int bench_picture(struct bench *b, double per_picture_flops, struct err *
         struct image image = {0};
 
         start = seconds();
-        TRY(pipeline_plan(&p, &b->render, &bytes, e));
-        TRY(arena_init(&arena, bytes, e));
-        rc = pipeline_run(&p, &arena, &b->render, NULL, &image, e);
+        TRY(pipeline_plan(&p, &b->render, &plan, e));
+        TRY(workspace_init(&w, b->ops, &plan, e));
+        rc = pipeline_run(&p, &b->render, NULL, &image, e);
         samples[i] = seconds() - start;
         image_done(&image);
         pipeline_done(&p);
-        arena_done(&arena);
+        workspace_done(&w, b->ops);
         TRY(rc);
     }
     show(b, "picture", median(samples, n), per_picture_flops);
@@ -240,31 +234,36 @@ static int allocate(struct bench *b, struct err *e)
 {
     const struct unet_config *u = unet_config(b->model->unet);
     int64_t rows = extent_rows(&b->latent), pixels = (int64_t)b->options->size * b->options->size;
+    size_t kv = (size_t)(2 * unet_context_size(b->model->unet, b->tokens));
+    void *memory = NULL;
+    int rc;
 
     b->x = calloc((size_t)(rows * u->in_channels), sizeof *b->x);
     b->y = calloc((size_t)(rows * u->out_channels), sizeof *b->y);
-    b->kv = calloc((size_t)(2 * unet_context_floats(b->model->unet, b->tokens)), sizeof *b->kv);
     b->states = calloc((size_t)(2 * b->tokens * u->text_width), sizeof *b->states);
     b->picture = calloc((size_t)(3 * pixels), sizeof *b->picture);
     b->ids = calloc((size_t)b->tokens, sizeof *b->ids);
-    if (!b->x || !b->y || !b->kv || !b->states || !b->picture || !b->ids)
+    if (!b->x || !b->y || !b->states || !b->picture || !b->ids)
         return err_set(e, ERR_OOM, "no memory for a picture of %d px", b->options->size);
     for (int64_t i = 0; i < rows * u->in_channels; i++)
         b->x[i] = (float)(i % 17) / 8 - 1;
-    return 0;
+    rc = b->ops->memory_new(b->ops, kv * b->ops->act_bytes, &memory, e);
+    b->kv = memory;
+    return rc;
 }
 
 static void release(struct bench *b)
 {
     free(b->x);
     free(b->y);
-    free(b->kv);
     free(b->states);
     free(b->picture);
     free(b->ids);
     model_close(b->model);
-    if (b->ops != NULL)
+    if (b->ops != NULL) {
+        b->ops->memory_free(b->ops, b->kv);
         b->ops->free(b->ops);
+    }
     free(count.layers);
 }
 

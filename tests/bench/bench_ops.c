@@ -7,7 +7,7 @@
  * Shapes are those of the shipped 128 px model and of Stable Diffusion 1.5 at 512 px, both with
  * guidance, so two samples. Medians. --quick: few repeats of small shapes alone.
  */
-#include "engine/ops/ops.h"
+#include "engine/ops/workspace.h"
 #include "tests/bench/peak.h"
 
 #include <math.h>
@@ -91,7 +91,8 @@ static void fill(float *x, int64_t n, uint32_t seed)
 
 /* What one case works on. */
 struct work {
-    float *x, *y, *z; /* operands and result, each large enough for the case */
+    struct act *x, *y, *z; /* operands and result, each large enough for the case */
+    struct norm *norm;
     struct linear *l;
     struct conv *c;
     double flops, bytes; /* of one run; bytes for what only moves memory */
@@ -105,6 +106,30 @@ static float *floats(int64_t n)
         abort();
     fill(x, n, (uint32_t)n);
     return x;
+}
+
+static struct act *acts(struct ops *o, int64_t n)
+{
+    float *numbers = floats(n);
+    void *memory = NULL;
+
+    if (o->memory_new(o, (size_t)n * o->act_bytes, &memory, NULL) != 0 ||
+        o->put(o, memory, numbers, n, NULL) != 0)
+        abort();
+    free(numbers);
+    return memory;
+}
+
+static struct norm *make_norm(struct ops *o, int64_t channels)
+{
+    float *numbers = floats(channels);
+    struct tensor t = {.data = numbers, .dtype = DTYPE_F32, .rank = 1, .shape = {channels}};
+    struct norm *norm = NULL;
+
+    if (o->norm_new(o, &t, &t, &norm, NULL) != 0)
+        abort();
+    free(numbers);
+    return norm;
 }
 
 static int prepare(struct ops *o, const struct bench_case *k, struct work *w, struct err *e)
@@ -126,21 +151,23 @@ static int prepare(struct ops *o, const struct bench_case *k, struct work *w, st
         rc = k->kind == CONV ? o->conv_new(o, &t, NULL, &w->c, e)
                              : o->linear_new(o, &t, NULL, &w->l, e);
         free(weights);
-        w->x = floats(rows * in);
-        w->y = floats(results * out);
+        w->x = acts(o, rows * in);
+        w->y = acts(o, results * out);
         w->flops = 2.0 * (double)(results * out) * (double)(in * side * side);
     } else if (k->kind == ATTENTION) {
-        w->x = floats(a[0] * a[1] * a[2] * a[4]);
-        w->y = floats(a[0] * a[1] * a[2] * a[4]);
-        w->z = floats(a[0] * a[1] * a[3] * a[4]);
+        w->x = acts(o, a[0] * a[1] * a[2] * a[4]);
+        w->y = acts(o, a[0] * a[1] * a[2] * a[4]);
+        w->z = acts(o, a[0] * a[1] * a[3] * a[4]);
         w->flops = 4.0 * (double)(a[0] * a[1] * a[2]) * (double)(a[3] * a[4]);
     } else {
         int64_t n = k->kind == GROUP_NORM ? a[0] * a[1] * a[2] : a[0] * a[1];
 
-        w->x = floats(2 * n);
-        w->y = floats(n);
-        w->z = floats(k->kind == GROUP_NORM ? a[2] : n);
-        w->bytes = (double)n * 4 * (k->kind == GEGLU || k->kind == ADD ? 3 : 2);
+        w->x = acts(o, 2 * n);
+        w->y = acts(o, n);
+        w->z = acts(o, n);
+        if (k->kind == GROUP_NORM || k->kind == LAYER_NORM)
+            w->norm = make_norm(o, k->kind == GROUP_NORM ? a[2] : a[1]);
+        w->bytes = (double)n * (double)o->act_bytes * (k->kind == GEGLU || k->kind == ADD ? 3 : 2);
     }
     return rc;
 }
@@ -159,10 +186,10 @@ static int run(struct ops *o, const struct bench_case *k, struct work *w, struct
         return o->attention(o, w->y, w->x, w->z, w->z, a[0], a[2], a[3], (int)a[1], (int)a[4],
                             1 / sqrtf((float)a[4]), false, e);
     case GROUP_NORM:
-        return o->group_norm(o, w->y, w->x, w->z, w->z, a[0], a[1], a[2], (int)a[3], 1e-5f,
-                             ACT_SILU, e);
+        return o->group_norm(o, w->y, w->x, w->norm, a[0], a[1], a[2], (int)a[3], 1e-5f, ACT_SILU,
+                             e);
     case LAYER_NORM:
-        return o->layer_norm(o, w->y, w->x, w->z, w->z, a[0], a[1], 1e-5f, e);
+        return o->layer_norm(o, w->y, w->x, w->norm, a[0], a[1], 1e-5f, e);
     case GEGLU:
         return o->geglu(o, w->y, w->x, a[0], a[1], e);
     case SILU:
@@ -222,27 +249,25 @@ static void show(const struct bench_case *k, const struct work *w, double s, dou
 static int bench_case(struct ops *o, const struct bench_case *k, bool quick, bool json, bool first,
                       double peak, struct err *e)
 {
-    struct arena arena = {0};
+    struct workspace plan, space = {0};
     struct work w = {0};
     double s = 0;
     int rc;
 
-    arena_plan(&arena);
-    o->arena = &arena;
-    o->planning = true;
     TRY(prepare(o, k, &w, e));
+    workspace_plan(&plan, o);
     TRY(run(o, k, &w, e));
-    TRY(arena_init(&arena, arena.peak, e));
-    o->planning = false;
+    TRY(workspace_init(&space, o, &plan, e));
     TRY(measure(o, k, &w, quick, &s, e));
     show(k, &w, s, peak, json, first);
 out:
-    arena_done(&arena);
+    workspace_done(&space, o);
     o->linear_free(o, w.l);
     o->conv_free(o, w.c);
-    free(w.x);
-    free(w.y);
-    free(w.z);
+    o->norm_free(o, w.norm);
+    o->memory_free(o, w.x);
+    o->memory_free(o, w.y);
+    o->memory_free(o, w.z);
     return rc;
 }
 

@@ -137,15 +137,15 @@ static inline struct image render_planned(struct model *m, const struct render *
 {
     struct pipeline p = {.model = m};
     struct image image = {0};
-    struct arena arena;
-    size_t bytes;
+    struct workspace plan, w = {0};
 
-    assert_ok(pipeline_plan(&p, r, &bytes, e));
-    assert_ok(arena_init(&arena, bytes, e));
-    assert_ok(pipeline_run(&p, &arena, r, ret_latent, &image, e));
-    assert_int_equal(arena.used, 0);
-    assert_int_equal(arena.peak, bytes);
-    arena_done(&arena);
+    assert_ok(pipeline_plan(&p, r, &plan, e));
+    assert_ok(workspace_init(&w, m->ops, &plan, e));
+    assert_ok(pipeline_run(&p, r, ret_latent, &image, e));
+    assert_int_equal(w.acts.used + w.host.used, 0);
+    assert_int_equal(w.acts.peak, plan.acts.peak);
+    assert_int_equal(w.host.peak, plan.host.peak);
+    workspace_done(&w, m->ops);
     pipeline_done(&p);
     return image;
 }

@@ -92,25 +92,30 @@ static inline double relative_l2(const float *got, const float *want, size_t n)
     return sqrt(error / norm);
 }
 
+/* Room for n numbers in the backend's memory; freed with memory_free. */
+static inline struct act *act_memory(struct ops *o, int64_t n)
+{
+    void *memory = NULL;
+
+    assert_ok(o->memory_new(o, (size_t)n * o->act_bytes, &memory, e));
+    return memory;
+}
+
 /* Calls forward(user) while planning, then with the planned memory. */
 static inline void run_planned(struct ops *o, int (*forward)(void *user, struct err *e), void *user)
 {
-    struct arena plan, arena;
+    struct workspace plan, w = {0};
 
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
+    workspace_plan(&plan, o);
     assert_ok(forward(user, e));
-    assert_int_equal(plan.used, 0);
-    o->planning = false;
-    assert_ok(arena_init(&arena, plan.peak, e));
-    o->arena = &arena;
+    assert_int_equal(plan.acts.used + plan.host.used, 0);
+    assert_ok(workspace_init(&w, o, &plan, e));
     assert_ok(forward(user, e));
-    assert_int_equal(arena.used, 0);
-    assert_int_equal(arena.peak, plan.peak);
-    assert_false(arena.failed);
-    arena_done(&arena);
-    o->arena = NULL;
+    assert_int_equal(w.acts.used + w.host.used, 0);
+    assert_int_equal(w.acts.peak, plan.acts.peak);
+    assert_int_equal(w.host.peak, plan.host.peak);
+    assert_false(w.acts.failed || w.host.failed);
+    workspace_done(&w, o);
 }
 
 #endif

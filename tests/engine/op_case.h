@@ -5,7 +5,7 @@
 #ifndef TESTS_ENGINE_OP_CASE_H
 #define TESTS_ENGINE_OP_CASE_H
 
-#include "engine/ops/ops.h"
+#include "engine/ops/workspace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,8 +107,8 @@ struct op_run {
     struct ops *o;
     const struct op_case *c;
     int64_t n;
-    float *y, *x, *z, *v; /* v: values of attention, shifts of the layers */
-    float *gamma, *beta;
+    struct act *y, *x, *z, *v; /* v: values of attention, shifts of the layers */
+    struct norm *norm;
     struct linear *l;
     struct conv *conv;
 };
@@ -117,8 +117,8 @@ static inline int op_call(const struct op_run *r, struct err *e)
 {
     const int *a = r->c->a;
     struct ops *o = r->o;
-    float *x = r->c->in_place && r->c->op != LINEAR && r->c->op != CONV ? r->y : r->x;
-    float *residual = !r->c->extra ? NULL : r->c->in_place ? r->y : r->z;
+    struct act *x = r->c->in_place && r->c->op != LINEAR && r->c->op != CONV ? r->y : r->x;
+    struct act *residual = !r->c->extra ? NULL : r->c->in_place ? r->y : r->z;
     int before = a[6] < 0 ? 0 : a[6], behind = a[6] < 0 ? 1 : a[6];
 
     switch (r->c->op) {
@@ -129,10 +129,9 @@ static inline int op_call(const struct op_run *r, struct err *e)
                          (int[]){before, behind, before, behind}, r->c->extra ? r->v : NULL,
                          residual, e);
     case GROUP_NORM:
-        return o->group_norm(o, r->y, x, r->gamma, r->beta, r->n, a[0], a[1], a[2], 1e-5f,
-                             r->c->act, e);
+        return o->group_norm(o, r->y, x, r->norm, r->n, a[0], a[1], a[2], 1e-5f, r->c->act, e);
     case LAYER_NORM:
-        return o->layer_norm(o, r->y, x, r->gamma, r->beta, r->n * a[0], a[1], 1e-5f, e);
+        return o->layer_norm(o, r->y, x, r->norm, r->n * a[0], a[1], 1e-5f, e);
     case ATTENTION:
         return o->attention(o, r->y, x, r->z, r->v, r->n, a[1], a[2], a[0], a[3],
                             2 / sqrtf((float)a[3]), r->c->extra, e);
@@ -169,47 +168,105 @@ static inline void op_make_layer(struct op_run *r)
     free(shift);
 }
 
-/* Plans, then runs in an arena of exactly the planned size. The caller frees the result. */
+/* Activations of a backend that holds float32 in the host's memory. */
+static inline struct act *op_act(float *x)
+{
+    return (struct act *)x;
+}
+
+static inline struct norm *op_norm(struct ops *o, const float *gamma, const float *beta,
+                                   int64_t channels)
+{
+    struct tensor g = {.data = gamma, .rank = 1, .shape = {channels}};
+    struct tensor b = {.data = beta, .rank = 1, .shape = {channels}};
+    struct norm *norm = NULL;
+
+    assert_int_equal(o->norm_new(o, &g, &b, &norm, NULL), 0);
+    return norm;
+}
+
+static inline void op_make_norm(struct op_run *r, int64_t channels)
+{
+    float *scale = op_operand(1, channels, 4), *shift = op_operand(1, channels, 5);
+
+    r->norm = op_norm(r->o, scale, shift, channels);
+    free(scale);
+    free(shift);
+}
+
+/* n samples of count numbers each, in the backend's memory. */
+static inline struct act *op_put(struct ops *o, int64_t n, int64_t count, uint32_t what)
+{
+    float *numbers = op_operand(n, count, what);
+    void *memory = NULL;
+
+    assert_int_equal(o->memory_new(o, (size_t)(n * count) * o->act_bytes, &memory, NULL), 0);
+    assert_int_equal(o->put(o, memory, numbers, n * count, NULL), 0);
+    free(numbers);
+    return memory;
+}
+
+/* Room for n numbers; NaN shows what was left out. */
+static inline struct act *op_room(struct ops *o, int64_t n)
+{
+    float *numbers = op_floats(n);
+    void *memory = NULL;
+
+    for (int64_t i = 0; i < n; i++)
+        numbers[i] = NAN;
+    assert_int_equal(o->memory_new(o, (size_t)n * o->act_bytes, &memory, NULL), 0);
+    assert_int_equal(o->put(o, memory, numbers, n, NULL), 0);
+    free(numbers);
+    return memory;
+}
+
+static inline void op_make_operands(struct op_run *r, int64_t *ret_one)
+{
+    const struct op_case *c = r->c;
+    int64_t x, z, n = r->n;
+
+    op_sizes(c, ret_one, &x, &z);
+    r->x = op_put(r->o, n, x, 1);
+    r->z = op_put(r->o, n, z, 2);
+    r->v = op_put(r->o, n, c->op == CONV ? c->a[3] : z, 3);
+    if (!c->in_place)
+        r->y = op_room(r->o, n * *ret_one);
+    else
+        r->y = op_put(r->o, n, *ret_one, c->op == LINEAR || c->op == CONV ? 2 : 1);
+    if (c->op == LINEAR || c->op == CONV)
+        op_make_layer(r);
+    if (c->op == GROUP_NORM || c->op == LAYER_NORM)
+        op_make_norm(r, c->a[1]);
+}
+
+/* Plans, then runs in memory of exactly the planned size. The caller frees the result. */
 static inline float *op_result(struct ops *o, const struct op_case *c, int64_t n, int64_t *ret_one)
 {
     struct op_run r = {.o = o, .c = c, .n = n};
-    struct arena arena;
-    int64_t x, z;
+    struct workspace plan, w = {0};
     struct err e = {0};
+    float *y;
 
-    op_sizes(c, ret_one, &x, &z);
-    r.x = op_operand(n, x, 1);
-    r.z = op_operand(n, z, 2);
-    r.v = op_operand(n, c->op == CONV ? c->a[3] : z, 3);
-    r.gamma = op_operand(1, 4096, 4);
-    r.beta = op_operand(1, 4096, 5);
-    r.y = op_floats(n * *ret_one);
-    memset(r.y, 0xff, (size_t)(n * *ret_one) * sizeof *r.y); /* NaN shows what was left out */
-    if (c->in_place)
-        memcpy(r.y, c->op == LINEAR || c->op == CONV ? r.z : r.x,
-               (size_t)(n * *ret_one) * sizeof *r.y);
-    if (c->op == LINEAR || c->op == CONV)
-        op_make_layer(&r);
-    arena_plan(&arena);
-    o->arena = &arena;
-    o->planning = true;
+    op_make_operands(&r, ret_one);
+    workspace_plan(&plan, o);
     assert_int_equal(op_call(&r, &e), 0);
-    assert_int_equal(arena.used, 0);
-    assert_int_equal(arena_init(&arena, arena.peak, &e), 0);
-    o->planning = false;
+    assert_int_equal(plan.acts.used, 0);
+    assert_int_equal(workspace_init(&w, o, &plan, &e), 0);
     if (op_call(&r, &e) != 0)
         fail_msg("%s", e.text);
-    assert_int_equal(arena_check(&arena, &e), 0);
-    assert_int_equal(arena.used, 0);
-    arena_done(&arena);
+    assert_int_equal(arena_check(&w.acts, &e), 0);
+    assert_int_equal(w.acts.used, 0);
+    y = op_floats(n * *ret_one);
+    assert_int_equal(o->get(o, y, r.y, n * *ret_one, &e), 0);
+    workspace_done(&w, o);
     o->linear_free(o, r.l);
     o->conv_free(o, r.conv);
-    free(r.x);
-    free(r.z);
-    free(r.v);
-    free(r.gamma);
-    free(r.beta);
-    return r.y;
+    o->norm_free(o, r.norm);
+    o->memory_free(o, r.x);
+    o->memory_free(o, r.z);
+    o->memory_free(o, r.v);
+    o->memory_free(o, r.y);
+    return y;
 }
 
 /* |a - b| / |b|, not a number if any is not. */

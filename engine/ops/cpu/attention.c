@@ -129,18 +129,18 @@ static void run_attention(const struct cpu *cpu, const struct attention *a, int6
     }
 }
 
-int cpu_attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                  int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                  bool causal, struct err *e)
+int cpu_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                  const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
+                  float scale, bool causal, struct err *e)
 {
     const struct cpu *cpu = (const struct cpu *)o;
     size_t mark = arena_mark(o->arena), width;
     struct attention a = {
         .kernels = cpu->kernels,
-        .y = y,
-        .q = q,
-        .k = k,
-        .v = v,
+        .y = f32(y),
+        .q = f32_in(q),
+        .k = f32_in(k),
+        .v = f32_in(v),
         .tq = tq,
         .tk = tk,
         .c = (int64_t)heads * head_dim,

@@ -15,7 +15,8 @@ int cpu_threads(const struct cpu *cpu, int64_t items, double multiplications)
     return multiplications < 1e6 || most < 1 ? 1 : (int)most;
 }
 
-static int cpu_geglu(struct ops *o, float *y, const float *x, int64_t m, int64_t c, struct err *e)
+static int cpu_geglu(struct ops *o, struct act *y, const struct act *x, int64_t m, int64_t c,
+                     struct err *e)
 {
     const struct cpu *cpu = (const struct cpu *)o;
     int threads = cpu_threads(cpu, m, 32.0 * (double)(m * c));
@@ -25,12 +26,13 @@ static int cpu_geglu(struct ops *o, float *y, const float *x, int64_t m, int64_t
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < m; row++)
-        cpu->kernels->geglu(y + row * c, x + 2 * row * c, x + (2 * row + 1) * c, (size_t)c);
+        cpu->kernels->geglu(f32(y) + row * c, f32_in(x) + 2 * row * c,
+                            f32_in(x) + (2 * row + 1) * c, (size_t)c);
     return 0;
 }
 
-static int cpu_activate(struct ops *o, float *y, const float *x, int64_t n, enum activation act,
-                        struct err *e)
+static int cpu_activate(struct ops *o, struct act *y, const struct act *x, int64_t n,
+                        enum activation act, struct err *e)
 {
     const struct cpu *cpu = (const struct cpu *)o;
     int64_t items = (n + CHUNK - 1) / CHUNK;
@@ -43,13 +45,14 @@ static int cpu_activate(struct ops *o, float *y, const float *x, int64_t n, enum
     for (int64_t i = 0; i < items; i++) {
         int64_t first = i * CHUNK, left = n - first;
 
-        cpu->kernels->activate(y + first, x + first, (size_t)(left < CHUNK ? left : CHUNK), act);
+        cpu->kernels->activate(f32(y) + first, f32_in(x) + first,
+                               (size_t)(left < CHUNK ? left : CHUNK), act);
     }
     return 0;
 }
 
-static int cpu_add(struct ops *o, float *y, const float *a, const float *b, int64_t n,
-                   struct err *e)
+static int cpu_add(struct ops *o, struct act *y, const struct act *a, const struct act *b,
+                   int64_t n, struct err *e)
 {
     int threads = cpu_threads((const struct cpu *)o, (n + CHUNK - 1) / CHUNK, 8.0 * (double)n);
 
@@ -58,12 +61,12 @@ static int cpu_add(struct ops *o, float *y, const float *a, const float *b, int6
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < n; i++)
-        y[i] = a[i] + b[i];
+        f32(y)[i] = f32_in(a)[i] + f32_in(b)[i];
     return 0;
 }
 
-static int cpu_concat(struct ops *o, float *y, const float *a, const float *b, int64_t m,
-                      int64_t ca, int64_t cb, struct err *e)
+static int cpu_concat(struct ops *o, struct act *y, const struct act *a, const struct act *b,
+                      int64_t m, int64_t ca, int64_t cb, struct err *e)
 {
     int threads = cpu_threads((const struct cpu *)o, m, 8.0 * (double)(m * (ca + cb)));
 
@@ -72,16 +75,16 @@ static int cpu_concat(struct ops *o, float *y, const float *a, const float *b, i
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < m; row++) {
-        float *to = y + row * (ca + cb);
+        float *to = f32(y) + row * (ca + cb);
 
-        memcpy(to, a + row * ca, (size_t)ca * sizeof *to);
-        memcpy(to + ca, b + row * cb, (size_t)cb * sizeof *to);
+        memcpy(to, f32_in(a) + row * ca, (size_t)ca * sizeof *to);
+        memcpy(to + ca, f32_in(b) + row * cb, (size_t)cb * sizeof *to);
     }
     return 0;
 }
 
-static int cpu_upsample(struct ops *o, float *y, const float *x, int64_t n, int64_t h, int64_t w,
-                        int64_t c, int64_t ho, int64_t wo, struct err *e)
+static int cpu_upsample(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
+                        int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e)
 {
     int threads = cpu_threads((const struct cpu *)o, n * ho, 8.0 * (double)(n * ho * wo * c));
 
@@ -90,10 +93,10 @@ static int cpu_upsample(struct ops *o, float *y, const float *x, int64_t n, int6
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < n * ho; row++) {
-        const float *from = x + (row / ho * h + row % ho * h / ho) * w * c;
+        const float *from = f32_in(x) + (row / ho * h + row % ho * h / ho) * w * c;
 
         for (int64_t i = 0; i < wo; i++)
-            memcpy(y + (row * wo + i) * c, from + i * w / wo * c, (size_t)c * sizeof *y);
+            memcpy(f32(y) + (row * wo + i) * c, from + i * w / wo * c, (size_t)c * sizeof(float));
     }
     return 0;
 }
@@ -149,11 +152,18 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
         .ops = {.name = "cpu",
                 .device_class = bf16 ? bf16->device_class : "cpu",
                 .precision = bf16 ? PRECISION_BF16 : PRECISION_F32,
+                .act_bytes = sizeof(float),
                 .free = cpu_free,
+                .memory_new = host_memory_new,
+                .memory_free = host_memory_free,
+                .put = host_put,
+                .get = host_get,
                 .linear_new = cpu_linear_new,
                 .linear_free = cpu_linear_free,
                 .conv_new = cpu_conv_new,
                 .conv_free = cpu_conv_free,
+                .norm_new = host_norm_new,
+                .norm_free = host_norm_free,
                 .linear = cpu_linear,
                 .conv2d = cpu_conv2d,
                 .group_norm = cpu_group_norm,

@@ -9,6 +9,7 @@
 #include "engine/ops/cpu/bf16.h"
 #include "engine/ops/cpu/kernels.h"
 #include "engine/ops/cpu/level.h"
+#include "engine/ops/host.h"
 
 struct cpu {
     struct ops ops; /* first, so that a struct ops of this backend is a struct cpu */
@@ -32,27 +33,27 @@ void cpu_linear_free(struct ops *o, struct linear *l);
 int cpu_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
                  struct conv **ret_c, struct err *e);
 void cpu_conv_free(struct ops *o, struct conv *c);
-int cpu_linear(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
-               enum activation act, const float *residual, struct err *e);
-int cpu_conv2d(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n, int64_t h,
-               int64_t w, int stride, const int pad[4], const float *per_sample,
-               const float *residual, struct err *e);
+int cpu_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l, int64_t m,
+               enum activation act, const struct act *residual, struct err *e);
+int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c, int64_t n,
+               int64_t h, int64_t w, int stride, const int pad[4], const struct act *per_sample,
+               const struct act *residual, struct err *e);
 
 /* norm.c */
-int cpu_group_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+int cpu_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                    struct err *e);
-int cpu_layer_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+int cpu_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t m, int64_t c, float eps, struct err *e);
 
 /* attention.c */
-int cpu_attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                  int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                  bool causal, struct err *e);
+int cpu_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                  const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
+                  float scale, bool causal, struct err *e);
 
 /* bf16_attention.c */
-int bf16_attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                   int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                   bool causal, struct err *e);
+int bf16_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                   const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
+                   float scale, bool causal, struct err *e);
 
 #endif

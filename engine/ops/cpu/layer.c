@@ -197,14 +197,14 @@ static int run_product(struct ops *o, const struct product *p, struct err *e)
     return 0;
 }
 
-int cpu_linear(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
-               enum activation act, const float *residual, struct err *e)
+int cpu_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l, int64_t m,
+               enum activation act, const struct act *residual, struct err *e)
 {
     return run_product(o,
                        &(struct product){.l = l,
-                                         .y = y,
-                                         .x = x,
-                                         .residual = residual,
+                                         .y = f32(y),
+                                         .x = f32_in(x),
+                                         .residual = f32_in(residual),
                                          .act = act,
                                          .n = 1,
                                          .h = m,
@@ -215,16 +215,16 @@ int cpu_linear(struct ops *o, float *y, const float *x, const struct linear *l, 
                        e);
 }
 
-int cpu_conv2d(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n, int64_t h,
-               int64_t w, int stride, const int pad[4], const float *per_sample,
-               const float *residual, struct err *e)
+int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c, int64_t n,
+               int64_t h, int64_t w, int stride, const int pad[4], const struct act *per_sample,
+               const struct act *residual, struct err *e)
 {
     struct product p = {
         .l = &c->layer,
-        .y = y,
-        .x = x,
-        .per_sample = per_sample,
-        .residual = residual,
+        .y = f32(y),
+        .x = f32_in(x),
+        .per_sample = f32_in(per_sample),
+        .residual = f32_in(residual),
         .act = ACT_NONE,
         .n = n,
         .h = h,

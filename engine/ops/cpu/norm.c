@@ -74,7 +74,7 @@ static void run_group_norm(const struct cpu *cpu, const struct moments *s, float
     }
 }
 
-int cpu_group_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+int cpu_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                    struct err *e)
 {
@@ -89,13 +89,14 @@ int cpu_group_norm(struct ops *o, float *y, const float *x, const float *gamma, 
     s.lines = arena_floats(o->arena, (size_t)(n * 2 * c));
     TRY(arena_check(o->arena, e));
     if (!o->planning)
-        run_group_norm(cpu, &s, y, x, gamma, beta, n, p, c, groups, eps, act);
+        run_group_norm(cpu, &s, f32(y), f32_in(x), norm->gamma, norm->beta, n, p, c, groups, eps,
+                       act);
 out:
     arena_release(o->arena, mark);
     return rc;
 }
 
-int cpu_layer_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+int cpu_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t m, int64_t c, float eps, struct err *e)
 {
     const struct cpu *cpu = (const struct cpu *)o;
@@ -106,6 +107,7 @@ int cpu_layer_norm(struct ops *o, float *y, const float *x, const float *gamma, 
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < m; row++)
-        cpu->kernels->layer_norm(y + row * c, x + row * c, (size_t)c, gamma, beta, eps);
+        cpu->kernels->layer_norm(f32(y) + row * c, f32_in(x) + row * c, (size_t)c, norm->gamma,
+                                 norm->beta, eps);
     return 0;
 }

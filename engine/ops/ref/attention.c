@@ -29,9 +29,9 @@ static void attend(float *y, const float *q, const float *k, const float *v, int
     }
 }
 
-int ref_attention(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                  int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                  bool causal, struct err *e)
+int ref_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                  const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
+                  float scale, bool causal, struct err *e)
 {
     size_t mark = arena_mark(o->arena);
     double *weights = arena_bytes(o->arena, (size_t)tk * sizeof *weights);
@@ -43,8 +43,8 @@ int ref_attention(struct ops *o, float *y, const float *q, const float *k, const
         if (!causal || keys > tk)
             keys = tk;
         for (int64_t h = 0; h < c; h += head_dim)
-            attend(y + row * c + h, q + row * c + h, k + base + h, v + base + h, keys, c, head_dim,
-                   (double)scale, weights);
+            attend(f32(y) + row * c + h, f32_in(q) + row * c + h, f32_in(k) + base + h,
+                   f32_in(v) + base + h, keys, c, head_dim, (double)scale, weights);
     }
     arena_release(o->arena, mark);
     return arena_check(o->arena, e);

@@ -20,7 +20,7 @@ static void statistics(const float *x, int64_t rows, int64_t width, int64_t stri
     *ret_scale = 1 / sqrt(squares / count + eps);
 }
 
-int ref_group_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+int ref_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                    struct err *e)
 {
@@ -32,25 +32,28 @@ int ref_group_norm(struct ops *o, float *y, const float *x, const float *gamma, 
         int64_t width = c / groups, first = g % groups * width, base = g / groups * p * c + first;
         double mean, scale;
 
-        statistics(x + base, p, width, c, (double)eps, &mean, &scale);
+        statistics(f32_in(x) + base, p, width, c, (double)eps, &mean, &scale);
         for (int64_t r = 0; r < p; r++)
             for (int64_t i = 0; i < width; i++)
-                y[base + r * c + i] = (float)ref_activate(
-                    (x[base + r * c + i] - mean) * scale * gamma[first + i] + beta[first + i], act);
+                f32(y)[base + r * c + i] = (float)ref_activate(
+                    (f32_in(x)[base + r * c + i] - mean) * scale * norm->gamma[first + i] +
+                        norm->beta[first + i],
+                    act);
     }
     return 0;
 }
 
-int ref_layer_norm(struct ops *o, float *y, const float *x, const float *gamma, const float *beta,
+int ref_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t m, int64_t c, float eps, struct err *e)
 {
     (void)e;
     for (int64_t row = 0; row < m && !o->planning; row++) {
         double mean, scale;
 
-        statistics(x + row * c, 1, c, c, (double)eps, &mean, &scale);
+        statistics(f32_in(x) + row * c, 1, c, c, (double)eps, &mean, &scale);
         for (int64_t i = 0; i < c; i++)
-            y[row * c + i] = (float)((x[row * c + i] - mean) * scale * gamma[i] + beta[i]);
+            f32(y)[row * c + i] =
+                (float)((f32_in(x)[row * c + i] - mean) * scale * norm->gamma[i] + norm->beta[i]);
     }
     return 0;
 }

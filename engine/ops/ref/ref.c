@@ -146,8 +146,8 @@ static void add_product(double *sum, const float *x, const float *w, int64_t in,
             sum[o] += (double)x[i] * w[i * out + o];
 }
 
-static int ref_linear(struct ops *o, float *y, const float *x, const struct linear *l, int64_t m,
-                      enum activation act, const float *residual, struct err *e)
+static int ref_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                      int64_t m, enum activation act, const struct act *residual, struct err *e)
 {
     (void)e;
     if (o->planning)
@@ -155,10 +155,11 @@ static int ref_linear(struct ops *o, float *y, const float *x, const struct line
     for (int64_t row = 0; row < m; row++) {
         for (int64_t i = 0; i < l->out; i++)
             l->sum[i] = l->bias[i];
-        add_product(l->sum, x + row * l->in, l->w, l->in, l->out);
+        add_product(l->sum, f32_in(x) + row * l->in, l->w, l->in, l->out);
         for (int64_t i = 0; i < l->out; i++)
-            y[row * l->out + i] = (float)(ref_activate(l->sum[i], act) +
-                                          (residual ? (double)residual[row * l->out + i] : 0));
+            f32(y)[row * l->out + i] =
+                (float)(ref_activate(l->sum[i], act) +
+                        (residual ? (double)f32_in(residual)[row * l->out + i] : 0));
     }
     return 0;
 }
@@ -178,9 +179,9 @@ static void conv_pixel(const struct conv *c, const float *x, int64_t h, int64_t 
         }
 }
 
-static int ref_conv2d(struct ops *o, float *y, const float *x, const struct conv *c, int64_t n,
-                      int64_t h, int64_t w, int stride, const int pad[4], const float *per_sample,
-                      const float *residual, struct err *e)
+static int ref_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c,
+                      int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
+                      const struct act *per_sample, const struct act *residual, struct err *e)
 {
     int64_t ho = 0, wo = 0, at = 0;
     int rc;
@@ -192,65 +193,67 @@ static int ref_conv2d(struct ops *o, float *y, const float *x, const struct conv
     for (int64_t s = 0; s < n; s++)
         for (int64_t p = 0; p < ho * wo; p++) {
             for (int64_t i = 0; i < c->out; i++)
-                c->sum[i] = c->bias[i] + (per_sample ? (double)per_sample[s * c->out + i] : 0);
-            conv_pixel(c, x + s * h * w * c->in, h, w, p / wo * stride - pad[0],
+                c->sum[i] =
+                    c->bias[i] + (per_sample ? (double)f32_in(per_sample)[s * c->out + i] : 0);
+            conv_pixel(c, f32_in(x) + s * h * w * c->in, h, w, p / wo * stride - pad[0],
                        p % wo * stride - pad[2]);
             for (int64_t i = 0; i < c->out; i++, at++)
-                y[at] = (float)(c->sum[i] + (residual ? (double)residual[at] : 0));
+                f32(y)[at] = (float)(c->sum[i] + (residual ? (double)f32_in(residual)[at] : 0));
         }
 out:
     return rc;
 }
 
-static int ref_activate_all(struct ops *o, float *y, const float *x, int64_t n, enum activation act,
-                            struct err *e)
+static int ref_activate_all(struct ops *o, struct act *y, const struct act *x, int64_t n,
+                            enum activation act, struct err *e)
 {
     (void)e;
     for (int64_t i = 0; i < n && !o->planning; i++)
-        y[i] = (float)ref_activate(x[i], act);
+        f32(y)[i] = (float)ref_activate(f32_in(x)[i], act);
     return 0;
 }
 
-static int ref_geglu(struct ops *o, float *y, const float *x, int64_t m, int64_t c, struct err *e)
+static int ref_geglu(struct ops *o, struct act *y, const struct act *x, int64_t m, int64_t c,
+                     struct err *e)
 {
     (void)e;
     for (int64_t row = 0; row < m && !o->planning; row++)
         for (int64_t i = 0; i < c; i++)
-            y[row * c + i] =
-                (float)(x[2 * row * c + i] * ref_activate(x[(2 * row + 1) * c + i], ACT_GELU));
+            f32(y)[row * c + i] = (float)(f32_in(x)[2 * row * c + i] *
+                                          ref_activate(f32_in(x)[(2 * row + 1) * c + i], ACT_GELU));
     return 0;
 }
 
-static int ref_add(struct ops *o, float *y, const float *a, const float *b, int64_t n,
-                   struct err *e)
+static int ref_add(struct ops *o, struct act *y, const struct act *a, const struct act *b,
+                   int64_t n, struct err *e)
 {
     (void)e;
     for (int64_t i = 0; i < n && !o->planning; i++)
-        y[i] = a[i] + b[i];
+        f32(y)[i] = f32_in(a)[i] + f32_in(b)[i];
     return 0;
 }
 
-static int ref_concat(struct ops *o, float *y, const float *a, const float *b, int64_t m,
-                      int64_t ca, int64_t cb, struct err *e)
+static int ref_concat(struct ops *o, struct act *y, const struct act *a, const struct act *b,
+                      int64_t m, int64_t ca, int64_t cb, struct err *e)
 {
     (void)e;
     for (int64_t row = 0; row < m && !o->planning; row++) {
-        memcpy(y + row * (ca + cb), a + row * ca, (size_t)ca * sizeof *y);
-        memcpy(y + row * (ca + cb) + ca, b + row * cb, (size_t)cb * sizeof *y);
+        memcpy(f32(y) + row * (ca + cb), f32_in(a) + row * ca, (size_t)ca * sizeof(float));
+        memcpy(f32(y) + row * (ca + cb) + ca, f32_in(b) + row * cb, (size_t)cb * sizeof(float));
     }
     return 0;
 }
 
-static int ref_upsample(struct ops *o, float *y, const float *x, int64_t n, int64_t h, int64_t w,
-                        int64_t c, int64_t ho, int64_t wo, struct err *e)
+static int ref_upsample(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
+                        int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e)
 {
     (void)e;
     for (int64_t s = 0; s < n && !o->planning; s++)
         for (int64_t i = 0; i < ho * wo; i++) {
             int64_t iy = i / wo * h / ho, ix = i % wo * w / wo;
 
-            memcpy(y + (s * ho * wo + i) * c, x + ((s * h + iy) * w + ix) * c,
-                   (size_t)c * sizeof *y);
+            memcpy(f32(y) + (s * ho * wo + i) * c, f32_in(x) + ((s * h + iy) * w + ix) * c,
+                   (size_t)c * sizeof(float));
         }
     return 0;
 }
@@ -269,11 +272,18 @@ int ops_ref_new(struct ops **ret_o, struct err *e)
     *o = (struct ops){
         .name = "ref",
         .device_class = "ref",
+        .act_bytes = sizeof(float),
         .free = ref_free,
+        .memory_new = host_memory_new,
+        .memory_free = host_memory_free,
+        .put = host_put,
+        .get = host_get,
         .linear_new = ref_linear_new,
         .linear_free = ref_linear_free,
         .conv_new = ref_conv_new,
         .conv_free = ref_conv_free,
+        .norm_new = host_norm_new,
+        .norm_free = host_norm_free,
         .linear = ref_linear,
         .conv2d = ref_conv2d,
         .group_norm = ref_group_norm,

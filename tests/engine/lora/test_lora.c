@@ -90,10 +90,10 @@ static int forward_unet(struct pass *p, struct err *e)
     struct unet *u = p->m->unet;
     size_t mark = arena_mark(o->arena);
     struct unet_text text = {.tokens = TOKENS};
-    float *kv, *added = NULL;
+    struct act *kv, *added = NULL;
     int rc = 0;
 
-    TRY(scratch(o, unet_context_floats(u, TOKENS), &kv, e));
+    TRY(scratch(o, unet_context_size(u, TOKENS), &kv, e));
     TRY(unet_context(u, kv, p->context, TOKENS, e));
     if (p->embeds != NULL) {
         TRY(scratch(o, unet_config(u)->time_width, &added, e));

@@ -109,18 +109,42 @@ static void case_done(struct layer_case *c)
     free(c->y);
 }
 
+/* n numbers of the host in the backend's arena. */
+static int put(struct ops *o, struct act **ret_x, const float *x, int64_t n, struct err *e)
+{
+    int rc = 0;
+
+    TRY(scratch(o, n, ret_x, e));
+    TRY(o->put(o, *ret_x, x, n, e));
+out:
+    return rc;
+}
+
 static int forward(void *user, struct err *e)
 {
     struct layer_case *c = user;
     const int pad[4] = {c->pad, c->pad, c->pad, c->pad};
-    const float *residual = !c->residual ? NULL : c->in_place ? c->y : c->added;
+    int64_t results = rows(c) * c->out;
+    struct ops *o = c->ops;
+    size_t mark = arena_mark(o->arena);
+    struct act *x, *y, *shift, *added, *residual = NULL;
+    int rc = 0;
 
-    if (c->in_place && !c->ops->planning)
-        memcpy(c->y, c->added, (size_t)(rows(c) * c->out) * sizeof *c->y);
+    TRY(put(o, &x, c->x, c->n * c->h * c->w * c->in, e));
+    TRY(put(o, &shift, c->shift, c->n * c->out, e));
+    TRY(put(o, &added, c->added, results, e));
+    TRY(put(o, &y, c->added, results, e));
+    if (c->residual)
+        residual = c->in_place ? y : added;
     if (c->linear != NULL)
-        return linear_layer_forward(c->ops, c->y, c->x, c->linear, rows(c), c->act, residual, e);
-    return conv_layer_forward(c->ops, c->y, c->x, c->conv, c->n, c->h, c->w, c->stride, pad,
-                              c->shift, residual, e);
+        TRY(linear_layer_forward(o, y, x, c->linear, rows(c), c->act, residual, e));
+    else
+        TRY(conv_layer_forward(o, y, x, c->conv, c->n, c->h, c->w, c->stride, pad, shift, residual,
+                               e));
+    TRY(o->get(o, c->y, y, results, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
 }
 
 static void adapt(struct layer_case *c)

@@ -213,13 +213,13 @@ static void vector_stands_for_the_token_whose_embedding_it_is(void **state)
     o->free(o);
 }
 
-static int (*own_attention)(struct ops *o, float *y, const float *q, const float *k, const float *v,
-                            int64_t n, int64_t tq, int64_t tk, int heads, int head_dim, float scale,
-                            bool causal, struct err *e);
+static int (*own_attention)(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                            const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads,
+                            int head_dim, float scale, bool causal, struct err *e);
 static int attentions;
 
-static int counted_attention(struct ops *o, float *y, const float *q, const float *k,
-                             const float *v, int64_t n, int64_t tq, int64_t tk, int heads,
+static int counted_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                             const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads,
                              int head_dim, float scale, bool causal, struct err *e)
 {
     attentions += o->planning ? 0 : 1;
@@ -271,13 +271,11 @@ static void ids_lengths_positions_and_skips_out_of_bounds_are_refused(void **sta
 {
     struct ops *o = backend_open(BACKEND_FAST);
     struct clip *clip = open_clip(o, "sd1", "text_encoder");
-    struct arena plan;
+    struct workspace plan;
     int32_t ids[78] = {0};
 
     (void)state;
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
+    workspace_plan(&plan, o);
     assert_int_equal(try_text(clip, ids, 77, 76, 3), 0);
     assert_int_equal(try_text(clip, ids, 78, 0, 0), ERR_INPUT);
     assert_int_equal(try_text(clip, ids, 0, 0, 0), ERR_INPUT);

@@ -6,12 +6,14 @@
 #include "engine/networks/unet.h"
 
 struct call {
+    struct ops *ops;
     struct unet *unet;
     struct extent extent;
     float t;
     const float *x, *text;
     const float *pooled, *time_ids; /* SDXL's: of each sample */
-    float *y, *kv, *added;
+    float *y;
+    struct act *kv, *added;
     int64_t tokens;
 };
 
@@ -19,16 +21,16 @@ static int forward(void *user, struct err *e)
 {
     struct call *c = user;
     const struct unet_config *config = unet_config(c->unet);
-    int64_t kv = unet_context_floats(c->unet, c->tokens);
+    int64_t kv = unet_context_size(c->unet, c->tokens);
     struct unet_text texts[2];
     int rc = 0;
 
     for (int64_t i = 0; i < c->extent.n; i++) {
-        float *added = c->added + i * config->time_width;
+        struct act *added = act_at(c->ops, c->added, i * config->time_width);
+        struct act *own = act_at(c->ops, c->kv, i * kv);
 
-        texts[i] = (struct unet_text){.kv = c->kv + i * kv, .tokens = c->tokens};
-        TRY(unet_context(c->unet, c->kv + i * kv, c->text + i * c->tokens * config->text_width,
-                         c->tokens, e));
+        texts[i] = (struct unet_text){.kv = own, .tokens = c->tokens};
+        TRY(unet_context(c->unet, own, c->text + i * c->tokens * config->text_width, c->tokens, e));
         if (config->pooled_width == 0)
             continue;
         texts[i].added = added;
@@ -43,14 +45,10 @@ out:
 /* Memory for what a call computes: y of n numbers, and the text's. */
 static void call_alloc(struct call *c, size_t n)
 {
-    size_t kv = (size_t)(c->extent.n * unet_context_floats(c->unet, c->tokens));
-
     c->y = calloc(n, sizeof *c->y);
-    c->kv = calloc(kv, sizeof *c->kv);
-    c->added = calloc((size_t)(c->extent.n * unet_config(c->unet)->time_width), sizeof *c->added);
     assert_non_null(c->y);
-    assert_non_null(c->kv);
-    assert_non_null(c->added);
+    c->kv = act_memory(c->ops, c->extent.n * unet_context_size(c->unet, c->tokens));
+    c->added = act_memory(c->ops, c->extent.n * unet_config(c->unet)->time_width);
 }
 
 static struct unet *open_unet(struct ops *o, const char *model)
@@ -86,7 +84,7 @@ static float *case_map(const struct weights *w, const char *name, const char *wh
 static void check_case(struct unet *u, struct ops *o, const struct weights *w, const char *which)
 {
     bool sized = unet_config(u)->pooled_width > 0;
-    struct call c = {.unet = u, .tokens = 77};
+    struct call c = {.ops = o, .unet = u, .tokens = 77};
     float *x, *text, *want, *pooled = NULL, *time_ids = NULL;
     struct tensor t;
     int64_t channels;
@@ -117,8 +115,8 @@ static void check_case(struct unet *u, struct ops *o, const struct weights *w, c
     free(time_ids);
     free(want);
     free(c.y);
-    free(c.kv);
-    free(c.added);
+    o->memory_free(o, c.kv);
+    o->memory_free(o, c.added);
 }
 
 static void check_file(const char *model, const char *file, int backend, const char *const *cases,
@@ -190,7 +188,7 @@ static void oracle_backend_equals_diffusers(void **state)
 /* y of a batch of two, or of its sample i alone; caller frees. */
 static float *forward_sample(const struct weights *w, struct ops *o, const char *model, int i)
 {
-    struct call c = {.unet = open_unet(o, model), .t = 500, .tokens = 77};
+    struct call c = {.ops = o, .unet = open_unet(o, model), .t = 500, .tokens = 77};
     int64_t channels, n, text_width = unet_config(c.unet)->text_width;
     int64_t pooled_width = unet_config(c.unet)->pooled_width;
     int64_t first = i < 0 ? 0 : i;
@@ -210,8 +208,8 @@ static float *forward_sample(const struct weights *w, struct ops *o, const char 
     call_alloc(&c, (size_t)(c.extent.n * n));
     run_planned(o, forward, &c);
     unet_close(c.unet);
-    free(c.kv);
-    free(c.added);
+    o->memory_free(o, c.kv);
+    o->memory_free(o, c.added);
     free(text);
     free(pooled);
     free(time_ids);
@@ -295,17 +293,15 @@ static void weights_are_counted_as_the_backend_holds_them(void **state)
 static void memory_of_a_large_picture_is_twelve_maps(void **state)
 {
     struct ops *o = backend_open(BACKEND_FAST);
-    struct call c = {.unet = open_unet(o, "sd2"), .extent = {1, 256, 256}, .tokens = 77};
+    struct call c = {.ops = o, .unet = open_unet(o, "sd2"), .extent = {1, 256, 256}, .tokens = 77};
     size_t map = (size_t)256 * 256 * 64 * sizeof(float);
-    struct arena plan;
+    struct workspace plan;
 
     (void)state;
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
+    workspace_plan(&plan, o);
     assert_ok(forward(&c, e));
-    print_message("  %.2f maps\n", (double)plan.peak / (double)map);
-    assert_true((double)plan.peak < 12.5 * (double)map);
+    print_message("  %.2f maps\n", (double)plan.acts.peak / (double)map);
+    assert_true((double)plan.acts.peak < 12.5 * (double)map);
     unet_close(c.unet);
     o->free(o);
 }

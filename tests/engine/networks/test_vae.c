@@ -140,12 +140,10 @@ static void picture_whose_sides_are_no_multiples_of_8_is_refused(void **state)
     static const struct extent sizes[] = {{1, 64, 60}, {1, 12, 64}, {1, 0, 64}};
     struct ops *o = backend_open(BACKEND_FAST);
     struct vae *vae = open_vae(o, "sd1");
-    struct arena plan;
+    struct workspace plan;
 
     (void)state;
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
+    workspace_plan(&plan, o);
     for (int i = 0; i < 3; i++)
         assert_int_equal(vae_encode(vae, NULL, NULL, &sizes[i], NULL), ERR_INPUT);
     vae_close(vae);

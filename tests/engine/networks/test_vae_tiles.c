@@ -194,15 +194,13 @@ static void seams_are_below_one_level(void **state)
 static size_t planned(struct ops *o, int (*run)(void *user, struct err *e), struct call *c,
                       int64_t h, int64_t w, int tile)
 {
-    struct arena plan;
+    struct workspace plan;
 
     c->extent = (struct extent){1, h, w};
     c->tile = tile;
-    arena_plan(&plan);
-    o->arena = &plan;
-    o->planning = true;
+    workspace_plan(&plan, o);
     assert_ok(run(c, e));
-    return plan.peak;
+    return (size_t)workspace_peak(&plan);
 }
 
 /* Beyond one tile's own scratch only strips of the tiles above grow, with the picture's width. */

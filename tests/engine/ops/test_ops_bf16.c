@@ -66,26 +66,26 @@ static void every_product_equals_the_reference_within_its_tolerance(void **state
 
 static void what_is_no_product_has_the_bytes_of_f32(void **state)
 {
-    struct ops *f32 = NULL, *bf16;
+    struct ops *single = NULL, *bf16;
     enum cpu_level level[2];
     struct err e;
 
     (void)state;
     if (levels(level) == 0)
         skip();
-    assert_int_equal(cpu_new(level[0], PRECISION_F32, 2, &f32, &e), 0);
+    assert_int_equal(cpu_new(level[0], PRECISION_F32, 2, &single, &e), 0);
     bf16 = bf16_with(level[0], 2);
     for (int i = 0; i < OP_CASES; i++) {
         int64_t one;
         float *a = op_result(bf16, &op_cases[i], 1, &one);
-        float *b = op_result(f32, &op_cases[i], 1, &one);
+        float *b = op_result(single, &op_cases[i], 1, &one);
 
         if (!is_product(op_cases[i].op))
             assert_memory_equal(a, b, (size_t)one * sizeof *a);
         free(a);
         free(b);
     }
-    f32->free(f32);
+    single->free(single);
     bf16->free(bf16);
 }
 

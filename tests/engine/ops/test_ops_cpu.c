@@ -130,7 +130,7 @@ static void bytes_do_not_depend_on_the_place_in_the_batch(void **state)
     memcpy(x + 2 * rows * in, x, (size_t)(rows * in) * sizeof *x);
     w.data = numbers;
     assert_int_equal(o->linear_new(o, &w, NULL, &l, &e), 0);
-    assert_int_equal(o->linear(o, y, x, l, 3 * rows, ACT_GELU, NULL, &e), 0);
+    assert_int_equal(o->linear(o, op_act(y), op_act(x), l, 3 * rows, ACT_GELU, NULL, &e), 0);
     assert_memory_equal(y, y + 2 * rows * out, (size_t)(rows * out) * sizeof *y);
     o->linear_free(o, l);
     free(x);
@@ -222,7 +222,9 @@ static void attention_holds_for_scores_of_any_size(void **state)
     }
     assert_int_equal(arena_init(&arena, 1 << 20, &e), 0);
     o->arena = &arena;
-    assert_int_equal(o->attention(o, y, q, k, v, 1, 2, 600, 1, 1, 1, false, &e), 0);
+    assert_int_equal(
+        o->attention(o, op_act(y), op_act(q), op_act(k), op_act(v), 1, 2, 600, 1, 1, 1, false, &e),
+        0);
     assert_true(y[0] == 599 && fabsf(y[1]) < 1e-30f);
     arena_done(&arena);
     o->free(o);
@@ -244,6 +246,7 @@ static void wrong_arguments_are_refused(void **state)
     struct ops *o = NULL;
     struct tensor w = {.rank = 2, .shape = {2, 0}}, bias = {.rank = 1, .shape = {3}};
     struct linear *l = NULL;
+    struct norm *norm;
     struct arena arena;
     float x[16] = {0};
     struct err e;
@@ -258,7 +261,10 @@ static void wrong_arguments_are_refused(void **state)
     assert_int_equal(o->linear_new(o, &w, NULL, &l, &e), ERR_ARG);
     assert_int_equal(arena_init(&arena, 1 << 12, &e), 0);
     o->arena = &arena;
-    assert_int_equal(o->group_norm(o, x, x, x, x, 1, 2, 8, 3, 1e-5f, ACT_NONE, &e), ERR_ARG);
+    norm = op_norm(o, x, x, 8);
+    assert_int_equal(o->group_norm(o, op_act(x), op_act(x), norm, 1, 2, 8, 3, 1e-5f, ACT_NONE, &e),
+                     ERR_ARG);
+    o->norm_free(o, norm);
     arena_done(&arena);
     o->free(o);
 }
@@ -273,7 +279,9 @@ static void an_arena_that_was_not_planned_is_an_error_not_a_crash(void **state)
     (void)state;
     assert_int_equal(arena_init(&arena, 64, &e), 0);
     o->arena = &arena;
-    assert_int_equal(o->attention(o, x, x, x, x, 1, 4, 4, 1, 16, 1, false, &e), ERR_INTERNAL);
+    assert_int_equal(
+        o->attention(o, op_act(x), op_act(x), op_act(x), op_act(x), 1, 4, 4, 1, 16, 1, false, &e),
+        ERR_INTERNAL);
     arena_done(&arena);
     o->free(o);
 }

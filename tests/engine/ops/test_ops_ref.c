@@ -31,9 +31,9 @@ static void a_linear_layer_multiplies_adds_bias_activates_and_adds_the_residual(
 
     (void)state;
     assert_int_equal(o->linear_new(o, &w, &bias, &l, NULL), 0);
-    assert_int_equal(o->linear(o, y, x, l, 2, ACT_NONE, residual, NULL), 0);
+    assert_int_equal(o->linear(o, op_act(y), op_act(x), l, 2, ACT_NONE, op_act(residual), NULL), 0);
     assert_memory_equal(y, ((float[]){16, -19, 14, -19}), sizeof y);
-    assert_int_equal(o->linear(o, y, x, l, 2, ACT_SILU, residual, NULL), 0);
+    assert_int_equal(o->linear(o, op_act(y), op_act(x), l, 2, ACT_SILU, op_act(residual), NULL), 0);
     assert_true(fabsf(y[0] - 16 / (1 + expf(-16))) < 1e-5f && fabsf(y[1] - 1) < 1e-5f);
     o->linear_free(o, l);
 }
@@ -51,7 +51,9 @@ static void a_convolution_reads_rows_columns_and_channels_in_their_order(void **
     for (int i = 0; i < 12; i++)
         x[i] = (float)i; /* [1, 2, 3, 2]: pixel p holds 2p and 2p + 1 */
     assert_int_equal(o->conv_new(o, &w, NULL, &c, NULL), 0);
-    assert_int_equal(o->conv2d(o, y, x, c, 1, 2, 3, 1, (int[]){0, 1, 1, 1}, NULL, NULL, NULL), 0);
+    assert_int_equal(
+        o->conv2d(o, op_act(y), op_act(x), c, 1, 2, 3, 1, (int[]){0, 1, 1, 1}, NULL, NULL, NULL),
+        0);
     /* y(r, c) = x0(r, c + 1) + 100 x1(r + 1, c - 1) */
     assert_memory_equal(y, ((float[]){2, 4 + 700, 900, 8, 10, 0}), 6 * sizeof *y);
     o->conv_free(o, c);
@@ -67,9 +69,13 @@ static void stride_and_uneven_padding_shift_the_kernel_as_documented(void **stat
     for (int i = 0; i < 16; i++)
         x[i] = (float)i;
     assert_int_equal(o->conv_new(o, &w, NULL, &c, NULL), 0);
-    assert_int_equal(o->conv2d(o, y, x, c, 1, 4, 4, 2, (int[]){0, 1, 0, 1}, NULL, NULL, NULL), 0);
+    assert_int_equal(
+        o->conv2d(o, op_act(y), op_act(x), c, 1, 4, 4, 2, (int[]){0, 1, 0, 1}, NULL, NULL, NULL),
+        0);
     assert_memory_equal(y, ((float[]){0, 2, 8, 10}), sizeof y);
-    assert_int_equal(o->conv2d(o, y, x, c, 1, 4, 4, 2, (int[]){1, 1, 1, 1}, shift, x, NULL), 0);
+    assert_int_equal(o->conv2d(o, op_act(y), op_act(x), c, 1, 4, 4, 2, (int[]){1, 1, 1, 1},
+                               op_act(shift), op_act(x), NULL),
+                     0);
     assert_memory_equal(y, ((float[]){1000, 1001, 1002, 1008}), sizeof y);
     o->conv_free(o, c);
 }
@@ -77,9 +83,12 @@ static void stride_and_uneven_padding_shift_the_kernel_as_documented(void **stat
 static void group_norm_takes_each_group_of_channels_over_all_pixels(void **state)
 {
     float x[8] = {1, 3, 10, 30, 5, 7, 10, 30}, one[4] = {1, 1, 1, 2}, zero[4] = {0, 0, 5, 0}, y[8];
+    struct norm *norm = op_norm(o, one, zero, 4);
 
     (void)state;
-    assert_int_equal(o->group_norm(o, y, x, one, zero, 1, 2, 4, 2, 0, ACT_NONE, NULL), 0);
+    assert_int_equal(o->group_norm(o, op_act(y), op_act(x), norm, 1, 2, 4, 2, 0, ACT_NONE, NULL),
+                     0);
+    o->norm_free(o, norm);
     assert_true(fabsf(y[0] + 3 / sqrtf(5)) < 1e-6f && fabsf(y[5] - 3 / sqrtf(5)) < 1e-6f);
     assert_true(fabsf(y[2] - 4) < 1e-6f && fabsf(y[3] - 2) < 1e-6f);
 }
@@ -87,9 +96,11 @@ static void group_norm_takes_each_group_of_channels_over_all_pixels(void **state
 static void layer_norm_takes_each_row(void **state)
 {
     float x[4] = {1, 3, 0, 8}, gamma[2] = {1, 2}, beta[2] = {0, 1}, y[4];
+    struct norm *norm = op_norm(o, gamma, beta, 2);
 
     (void)state;
-    assert_int_equal(o->layer_norm(o, y, x, gamma, beta, 2, 2, 0, NULL), 0);
+    assert_int_equal(o->layer_norm(o, op_act(y), op_act(x), norm, 2, 2, 0, NULL), 0);
+    o->norm_free(o, norm);
     assert_memory_equal(y, ((float[]){-1, 3, -1, 3}), sizeof y);
 }
 
@@ -100,7 +111,9 @@ static void attention_weighs_values_by_softmax_per_head(void **state)
     float w = 1 / (1 + expf(1));
 
     (void)state;
-    assert_int_equal(o->attention(o, y, q, k, v, 1, 1, 2, 2, 1, 1, false, NULL), 0);
+    assert_int_equal(
+        o->attention(o, op_act(y), op_act(q), op_act(k), op_act(v), 1, 1, 2, 2, 1, 1, false, NULL),
+        0);
     assert_true(fabsf(y[0] - (10 * w + 20 * (1 - w))) < 1e-5f && y[1] == 2);
 }
 
@@ -109,7 +122,9 @@ static void a_causal_query_sees_no_later_key(void **state)
     float q[3] = {0, 0, 0}, v[3] = {3, 5, 10}, y[3];
 
     (void)state;
-    assert_int_equal(o->attention(o, y, q, q, v, 1, 3, 3, 1, 1, 1, true, NULL), 0);
+    assert_int_equal(
+        o->attention(o, op_act(y), op_act(q), op_act(q), op_act(v), 1, 3, 3, 1, 1, 1, true, NULL),
+        0);
     assert_memory_equal(y, ((float[]){3, 4, 6}), sizeof y);
 }
 
@@ -118,11 +133,11 @@ static void activations_take_their_known_values(void **state)
     float x[3] = {0, 1, -2}, y[3];
 
     (void)state;
-    assert_int_equal(o->activate(o, y, x, 3, ACT_SILU, NULL), 0);
+    assert_int_equal(o->activate(o, op_act(y), op_act(x), 3, ACT_SILU, NULL), 0);
     assert_true(y[0] == 0 && fabsf(y[1] - 0.731058579f) < 1e-6f);
-    assert_int_equal(o->activate(o, y, x, 3, ACT_GELU, NULL), 0);
+    assert_int_equal(o->activate(o, op_act(y), op_act(x), 3, ACT_GELU, NULL), 0);
     assert_true(fabsf(y[1] - 0.841344746f) < 1e-6f && fabsf(y[2] + 0.045500264f) < 1e-6f);
-    assert_int_equal(o->activate(o, y, x, 3, ACT_QUICK_GELU, NULL), 0);
+    assert_int_equal(o->activate(o, op_act(y), op_act(x), 3, ACT_QUICK_GELU, NULL), 0);
     assert_true(fabsf(y[1] - 0.845795766f) < 1e-6f);
 }
 
@@ -131,7 +146,7 @@ static void geglu_gates_the_first_half_by_the_second(void **state)
     float x[8] = {2, 3, 1, 0, 4, 5, 0, -2}, y[4];
 
     (void)state;
-    assert_int_equal(o->geglu(o, y, x, 2, 2, NULL), 0);
+    assert_int_equal(o->geglu(o, op_act(y), op_act(x), 2, 2, NULL), 0);
     assert_true(fabsf(y[0] - 2 * 0.841344746f) < 1e-6f && y[1] == 0);
     assert_true(y[2] == 0 && fabsf(y[3] + 5 * 0.045500264f) < 1e-6f);
 }
@@ -141,9 +156,9 @@ static void concat_joins_channels_and_upsample_repeats_pixels(void **state)
     float a[2] = {1, 2}, b[4] = {3, 4, 5, 6}, y[12];
 
     (void)state;
-    assert_int_equal(o->concat(o, y, a, b, 2, 1, 2, NULL), 0);
+    assert_int_equal(o->concat(o, op_act(y), op_act(a), op_act(b), 2, 1, 2, NULL), 0);
     assert_memory_equal(y, ((float[]){1, 3, 4, 2, 5, 6}), 6 * sizeof *y);
-    assert_int_equal(o->upsample(o, y, b, 1, 2, 2, 1, 4, 3, NULL), 0);
+    assert_int_equal(o->upsample(o, op_act(y), op_act(b), 1, 2, 2, 1, 4, 3, NULL), 0);
     assert_memory_equal(y, ((float[]){3, 3, 4, 3, 3, 4, 5, 5, 6, 5, 5, 6}), sizeof y);
 }
 
@@ -156,8 +171,9 @@ static void a_kernel_larger_than_the_padded_picture_is_refused(void **state)
 
     (void)state;
     assert_int_equal(o->conv_new(o, &w, NULL, &c, NULL), 0);
-    assert_int_equal(o->conv2d(o, y, x, c, 1, 2, 2, 1, (int[]){0, 0, 0, 0}, NULL, NULL, &e),
-                     ERR_ARG);
+    assert_int_equal(
+        o->conv2d(o, op_act(y), op_act(x), c, 1, 2, 2, 1, (int[]){0, 0, 0, 0}, NULL, NULL, &e),
+        ERR_ARG);
     o->conv_free(o, c);
 }
 

@@ -8,7 +8,6 @@
 struct bench {
     struct ops *ops;
     struct model *model;
-    struct arena arena;
     struct prompts cache;
 };
 

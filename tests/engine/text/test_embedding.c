@@ -255,7 +255,7 @@ static void check_recorded(const char *file)
     struct conditioning *c = NULL;
     struct weights *w = NULL;
     float states[77 * WIDTH], *want;
-    struct arena arena;
+    struct arena arena, host;
     struct tensor t;
     json_t *root = NULL;
     double error;
@@ -271,7 +271,9 @@ static void check_recorded(const char *file)
     assert_string_equal(used[0].name, "mystyle");
     assert_non_null(strstr(used[0].path, "/mystyle.safetensors"));
     assert_ok(arena_init(&arena, 4 << 20, e));
+    assert_ok(arena_init(&host, 4 << 20, e));
     ops->arena = &arena;
+    ops->host = &host;
     assert_ok(conditioning_encode(c, &cache, 0, states, NULL, e));
     want = golden_floats(w, "text", &t);
     error = relative_l2(states, want, 77 * WIDTH);
@@ -279,6 +281,7 @@ static void check_recorded(const char *file)
     assert_true(error < NET_TOLERANCE);
     free(want);
     arena_done(&arena);
+    arena_done(&host);
     prompts_done(&cache);
     conditioning_free(c);
     weights_close(w);

@@ -11,7 +11,7 @@
 struct bench {
     struct ops *ops;
     struct model *model;
-    struct arena arena;
+    struct arena arena, host;
     struct prompts cache;
 };
 
@@ -22,7 +22,9 @@ static int bench_open(void **state)
     b = (struct bench){.ops = backend_open(1)};
     assert_ok(model_open(GOLDEN_DIR "/models/sd1", b.ops, 0, &b.model, e));
     assert_ok(arena_init(&b.arena, 4u << 20, e));
+    assert_ok(arena_init(&b.host, 4u << 20, e));
     b.ops->arena = &b.arena;
+    b.ops->host = &b.host;
     *state = &b;
     return 0;
 }
@@ -33,6 +35,7 @@ static int bench_close(void **state)
 
     prompts_done(&b->cache);
     arena_done(&b->arena);
+    arena_done(&b->host);
     model_close(b->model);
     b->ops->free(b->ops);
     return 0;

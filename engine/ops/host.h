@@ -1,0 +1,34 @@
+/*
+ * What backends share that compute on the host with float32 activations: memory, copies, and the
+ * numbers of norms.
+ */
+#ifndef ENGINE_OPS_HOST_H
+#define ENGINE_OPS_HOST_H
+
+#include "engine/ops/ops.h"
+
+struct norm {
+    int64_t channels;
+    float *gamma, *beta; /* [channels], owned: one block */
+};
+
+int host_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e);
+void host_memory_free(struct ops *o, void *memory);
+int host_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);
+int host_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
+int host_norm_new(struct ops *o, const struct tensor *gamma, const struct tensor *beta,
+                  struct norm **ret_n, struct err *e);
+void host_norm_free(struct ops *o, struct norm *n);
+
+/* Activations of a backend that holds float32. */
+static inline float *f32(struct act *x)
+{
+    return (float *)x;
+}
+
+static inline const float *f32_in(const struct act *x)
+{
+    return (const float *)x;
+}
+
+#endif
