@@ -1,0 +1,366 @@
+/*
+ * Attention by blocks of keys. Fragments of the tensor cores hold their elements in an order that
+ * only the hardware knows: which row an element is of is read from a fragment loaded from a table
+ * of row numbers, so that running sums stay in registers.
+ *
+ * Two shapes of block, both of four warps:
+ *   narrow heads (up to 160): 64 queries, each warp has 16 of them and all columns;
+ *   wide heads (to 512, the VAE's): 16 queries, each warp has a quarter of the columns.
+ * Heads are padded to a multiple of 16 with zeros, in shared memory alone.
+ */
+#include "engine/ops/cuda/number.h"
+
+#include <math.h>
+
+#define WARPS   4
+#define THREADS (32 * WARPS)
+#define TILE    16
+#define ALL     0xffffffffu
+#define LOG2_E  1.44269504f
+
+namespace wmma = nvcuda::wmma;
+
+template <class T>
+using left = wmma::fragment<wmma::matrix_a, TILE, TILE, TILE, T, wmma::row_major>;
+template <class T>
+using right = wmma::fragment<wmma::matrix_b, TILE, TILE, TILE, T, wmma::row_major>;
+template <class T>
+using right_turned = wmma::fragment<wmma::matrix_b, TILE, TILE, TILE, T, wmma::col_major>;
+typedef wmma::fragment<wmma::accumulator, TILE, TILE, TILE, float> sums;
+
+/* What a block works on: queries from `first` on, of one head of one sample. */
+struct place {
+    int64_t first, width;  /* width: numbers from one row to the next */
+    int64_t queries, keys; /* offsets of the head's first query and key */
+    int64_t seen;          /* keys that some query of the block sees */
+};
+
+template <int QUERIES> static __device__ inline struct place place_of(const kernel_attention &a)
+{
+    struct place p;
+    int64_t head = blockIdx.y % a.heads, sample = blockIdx.y / a.heads;
+
+    p.first = static_cast<int64_t>(blockIdx.x) * QUERIES;
+    p.width = static_cast<int64_t>(a.heads) * a.head_dim;
+    p.queries = sample * a.tq * p.width + head * a.head_dim;
+    p.keys = sample * a.tk * p.width + head * a.head_dim;
+    p.seen = a.causal && p.first + QUERIES < a.tk ? p.first + QUERIES : a.tk;
+    return p;
+}
+
+/* rows x columns of a tile in shared memory from x, zeros where x has no row or column. */
+template <class T, int ROWS, int COLUMNS>
+static __device__ void load_tile(T *tile, const T *x, int64_t rows, int head_dim, int64_t width,
+                                 bool wide)
+{
+    const int stride = COLUMNS + 8, step = wide ? 8 : 1;
+
+    for (int i = threadIdx.x * step; i < ROWS * COLUMNS; i += THREADS * step) {
+        int row = i / COLUMNS, column = i % COLUMNS;
+        bool there = row < rows && column < head_dim;
+
+        if (wide) {
+            pack<T, 8> values = {};
+
+            if (there)
+                values = load_pack<T, 8>(x + row * width + column);
+            store_pack<T, 8>(tile + row * stride + column, values);
+        } else {
+            tile[row * stride + column] = there ? x[row * width + column] : from_float<T>(0);
+        }
+    }
+}
+
+/* The largest of what LANES neighbouring lanes hold, and the sum. */
+template <int LANES> static __device__ inline float lanes_max(float x)
+{
+    for (int step = LANES / 2; step > 0; step /= 2)
+        x = fmaxf(x, __shfl_xor_sync(ALL, x, step));
+    return x;
+}
+
+template <int LANES> static __device__ inline float lanes_sum(float x)
+{
+    for (int step = LANES / 2; step > 0; step /= 2)
+        x += __shfl_xor_sync(ALL, x, step);
+    return x;
+}
+
+/* A row's running maximum and sum, kept alike by all lanes that share the row. */
+struct running {
+    float top, total;
+};
+
+/*
+ * One row's scores of a block of keys to weights 2^(score - top), by LANES lanes that each hold
+ * every LANES-th key. Returns what earlier sums shrink by. Scores and weights may share memory.
+ */
+template <class T, int KEYS, int LANES>
+static __device__ float row_softmax(T *weights, const float *scores, const float *more, float scale,
+                                    int64_t keys, struct running *r)
+{
+    const int lane = threadIdx.x % LANES;
+    float score[KEYS / LANES], top = -INFINITY, sum = 0;
+
+    for (int i = 0; i < KEYS / LANES; i++) {
+        int key = i * LANES + lane;
+
+        score[i] = scores[key] + (more ? more[key] : 0.0f);
+        score[i] = key < keys ? score[i] * scale : -INFINITY;
+        top = fmaxf(top, score[i]);
+    }
+    top = fmaxf(lanes_max<LANES>(top), r->top); /* finite: the first block has a key for each row */
+    __syncwarp();
+    for (int i = 0; i < KEYS / LANES; i++) {
+        T weight = from_float<T>(exp2f(score[i] - top));
+
+        weights[i * LANES + lane] = weight;
+        sum += to_float(weight); /* of what is multiplied with the values */
+    }
+    float shrink = exp2f(r->top - top);
+
+    r->total = r->total * shrink + lanes_sum<LANES>(sum);
+    r->top = top;
+    return shrink;
+}
+
+/* Of each element of an accumulator, the row; room: 16 x 16 floats of this warp. */
+static __device__ inline void rows_of(sums *ret_rows, float *room)
+{
+    for (int i = threadIdx.x % 32; i < TILE * TILE; i += 32)
+        room[i] = static_cast<float>(i / TILE);
+    __syncwarp();
+    wmma::load_matrix_sync(*ret_rows, room, TILE, wmma::mem_row_major);
+    __syncwarp();
+}
+
+static __device__ inline void scale_rows(sums *s, const sums &rows, const float *by)
+{
+    for (int i = 0; i < s->num_elements; i++)
+        s->x[i] *= by[static_cast<int>(rows.x[i])];
+}
+
+/* 16 x 16 results to y, through this warp's room [16][16]. */
+template <class T>
+static __device__ void store_results(T *y, const sums &s, float *room, int64_t rows, int columns,
+                                     int64_t width)
+{
+    wmma::store_matrix_sync(room, s, TILE, wmma::mem_row_major);
+    __syncwarp();
+    for (int i = threadIdx.x % 32; i < TILE * TILE; i += 32)
+        if (i / TILE < rows && i % TILE < columns)
+            y[i / TILE * width + i % TILE] = from_float<T>(room[i]);
+    __syncwarp();
+}
+
+/* Keys that query `row` sees of the block of keys from `key` on. */
+static __device__ inline int64_t keys_seen(const kernel_attention &a, int64_t row, int64_t key)
+{
+    int64_t last = a.causal && row + 1 < a.tk ? row + 1 : a.tk;
+
+    return last - key;
+}
+
+template <class T, int DIM, int KEYS> struct narrow_room {
+    T q[WARPS * TILE][DIM + 8], k[KEYS][DIM + 8], v[KEYS][DIM + 8];
+    float scores[WARPS][TILE][KEYS + 4];
+    T weights[WARPS][TILE][KEYS + 8];
+    float by[WARPS][TILE];
+};
+
+template <class T, int DIM, int KEYS>
+__global__ void __launch_bounds__(THREADS) attend_narrow(struct kernel_attention a, bool wide)
+{
+    typedef struct narrow_room<T, DIM, KEYS> room;
+    DYNAMIC_SHARED(room, shared);
+    const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 2;
+    struct place p = place_of<WARPS * TILE>(a);
+    const T *k = static_cast<const T *>(a.k) + p.keys, *v = static_cast<const T *>(a.v) + p.keys;
+    const int64_t mine = p.first + warp * TILE;
+    struct running r = {-INFINITY, 0};
+    sums out[DIM / TILE], rows;
+
+    load_tile<T, WARPS * TILE, DIM>(&shared->q[0][0],
+                                    static_cast<const T *>(a.q) + p.queries + p.first * p.width,
+                                    a.tq - p.first, a.head_dim, p.width, wide);
+    rows_of(&rows, &shared->scores[warp][0][0]);
+    for (int i = 0; i < DIM / TILE; i++)
+        wmma::fill_fragment(out[i], 0.0f);
+    for (int64_t key = 0; key < p.seen; key += KEYS) {
+        __syncthreads(); /* the last block's keys are done with */
+        load_tile<T, KEYS, DIM>(&shared->k[0][0], k + key * p.width, a.tk - key, a.head_dim,
+                                p.width, wide);
+        load_tile<T, KEYS, DIM>(&shared->v[0][0], v + key * p.width, a.tk - key, a.head_dim,
+                                p.width, wide);
+        __syncthreads();
+        for (int j = 0; j < KEYS; j += TILE) {
+            sums s;
+            left<T> q;
+            right_turned<T> t;
+
+            wmma::fill_fragment(s, 0.0f);
+            for (int d = 0; d < DIM; d += TILE) {
+                wmma::load_matrix_sync(q, &shared->q[warp * TILE][d], DIM + 8);
+                wmma::load_matrix_sync(t, &shared->k[j][d], DIM + 8);
+                wmma::mma_sync(s, q, t, s);
+            }
+            wmma::store_matrix_sync(&shared->scores[warp][0][j], s, KEYS + 4, wmma::mem_row_major);
+        }
+        __syncwarp();
+        shared->by[warp][row] =
+            row_softmax<T, KEYS, 2>(shared->weights[warp][row], shared->scores[warp][row], nullptr,
+                                    a.scale * LOG2_E, keys_seen(a, mine + row, key), &r);
+        __syncwarp();
+        for (int i = 0; i < DIM / TILE; i++)
+            scale_rows(&out[i], rows, shared->by[warp]);
+        for (int j = 0; j < KEYS; j += TILE) {
+            left<T> w;
+            right<T> t;
+
+            wmma::load_matrix_sync(w, &shared->weights[warp][0][j], KEYS + 8);
+            for (int i = 0; i < DIM / TILE; i++) {
+                wmma::load_matrix_sync(t, &shared->v[j][i * TILE], DIM + 8);
+                wmma::mma_sync(out[i], w, t, out[i]);
+            }
+        }
+        __syncwarp();
+    }
+    shared->by[warp][row] = 1.0f / r.total;
+    __syncwarp();
+    for (int i = 0; i < DIM / TILE; i++) {
+        scale_rows(&out[i], rows, shared->by[warp]);
+        store_results(static_cast<T *>(a.y) + p.queries + mine * p.width + i * TILE, out[i],
+                      &shared->scores[warp][0][0], a.tq - mine, a.head_dim - i * TILE, p.width);
+    }
+}
+
+/* The four warps: two tiles of 16 keys, each in two halves of the columns, for the scores. */
+#define WIDE_KEYS 32
+
+template <class T, int DIM> struct wide_room {
+    T q[TILE][DIM + 8], k[WIDE_KEYS][DIM + 8], v[WIDE_KEYS][DIM + 8];
+    float scores[2][TILE][WIDE_KEYS + 4];
+    T weights[TILE][WIDE_KEYS + 8];
+    float by[TILE];
+    float results[WARPS][TILE * TILE];
+};
+
+template <class T, int DIM>
+__global__ void __launch_bounds__(THREADS) attend_wide(struct kernel_attention a, bool wide)
+{
+    typedef struct wide_room<T, DIM> room;
+    DYNAMIC_SHARED(room, shared);
+    const int warp = threadIdx.x / 32, row = threadIdx.x / 8, mine = warp * (DIM / WARPS);
+    const int tile = warp % 2 * TILE, half = warp / 2;
+    struct place p = place_of<TILE>(a);
+    const T *k = static_cast<const T *>(a.k) + p.keys, *v = static_cast<const T *>(a.v) + p.keys;
+    struct running r = {-INFINITY, 0};
+    sums out[DIM / WARPS / TILE], rows;
+
+    load_tile<T, TILE, DIM>(&shared->q[0][0],
+                            static_cast<const T *>(a.q) + p.queries + p.first * p.width,
+                            a.tq - p.first, a.head_dim, p.width, wide);
+    rows_of(&rows, shared->results[warp]);
+    for (int i = 0; i < DIM / WARPS / TILE; i++)
+        wmma::fill_fragment(out[i], 0.0f);
+    for (int64_t key = 0; key < p.seen; key += WIDE_KEYS) {
+        sums s;
+        left<T> q;
+        right_turned<T> t;
+
+        __syncthreads();
+        load_tile<T, WIDE_KEYS, DIM>(&shared->k[0][0], k + key * p.width, a.tk - key, a.head_dim,
+                                     p.width, wide);
+        load_tile<T, WIDE_KEYS, DIM>(&shared->v[0][0], v + key * p.width, a.tk - key, a.head_dim,
+                                     p.width, wide);
+        __syncthreads();
+        wmma::fill_fragment(s, 0.0f);
+        for (int d = half * (DIM / 2); d < (half + 1) * (DIM / 2); d += TILE) {
+            wmma::load_matrix_sync(q, &shared->q[0][d], DIM + 8);
+            wmma::load_matrix_sync(t, &shared->k[tile][d], DIM + 8);
+            wmma::mma_sync(s, q, t, s);
+        }
+        wmma::store_matrix_sync(&shared->scores[half][0][tile], s, WIDE_KEYS + 4,
+                                wmma::mem_row_major);
+        __syncthreads();
+        float shrink = row_softmax<T, WIDE_KEYS, 8>(shared->weights[row], shared->scores[0][row],
+                                                    shared->scores[1][row], a.scale * LOG2_E,
+                                                    keys_seen(a, p.first + row, key), &r);
+
+        if (threadIdx.x % 8 == 0)
+            shared->by[row] = shrink;
+        __syncthreads();
+        for (int i = 0; i < DIM / WARPS / TILE; i++)
+            scale_rows(&out[i], rows, shared->by);
+        for (int j = 0; j < WIDE_KEYS; j += TILE) {
+            left<T> w;
+            right<T> u;
+
+            wmma::load_matrix_sync(w, &shared->weights[0][j], WIDE_KEYS + 8);
+            for (int i = 0; i < DIM / WARPS / TILE; i++) {
+                wmma::load_matrix_sync(u, &shared->v[j][mine + i * TILE], DIM + 8);
+                wmma::mma_sync(out[i], w, u, out[i]);
+            }
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x % 8 == 0)
+        shared->by[row] = 1.0f / r.total;
+    __syncthreads();
+    for (int i = 0; i < DIM / WARPS / TILE; i++) {
+        int column = mine + i * TILE;
+
+        scale_rows(&out[i], rows, shared->by);
+        store_results(static_cast<T *>(a.y) + p.queries + p.first * p.width + column, out[i],
+                      shared->results[warp], a.tq - p.first, a.head_dim - column, p.width);
+    }
+}
+
+/* More than 48 KiB of shared memory has to be asked for. */
+template <class Kernel>
+static cudaError_t launch(Kernel kernel, const kernel_attention *a, int queries, size_t shared,
+                          cudaStream_t s)
+{
+    bool all = a->head_dim % 8 == 0 && wide(8, a->q, a->k, a->v);
+    cudaError_t rc =
+        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+
+    if (rc != cudaSuccess)
+        return rc;
+    LAUNCH(kernel, dim3(blocks_for(a->tq, queries), static_cast<unsigned>(a->n * a->heads)),
+           dim3(THREADS), shared, s, *a, all);
+    return cudaGetLastError();
+}
+
+template <class T, int DIM, int KEYS>
+static cudaError_t narrow(const kernel_attention *a, cudaStream_t s)
+{
+    return launch(attend_narrow<T, DIM, KEYS>, a, WARPS * TILE,
+                  sizeof(struct narrow_room<T, DIM, KEYS>), s);
+}
+
+template <class T> static cudaError_t attend(const kernel_attention *a, cudaStream_t s)
+{
+    if (a->head_dim <= 16)
+        return narrow<T, 16, 64>(a, s);
+    if (a->head_dim <= 48) /* 40: Stable Diffusion 1's first level */
+        return narrow<T, 48, 64>(a, s);
+    if (a->head_dim <= 64)
+        return narrow<T, 64, 64>(a, s);
+    if (a->head_dim <= 80)
+        return narrow<T, 80, 64>(a, s);
+    if (a->head_dim <= 160)
+        return narrow<T, 160, 32>(a, s);
+    if (a->head_dim <= 256)
+        return launch(attend_wide<T, 256>, a, TILE, sizeof(struct wide_room<T, 256>), s);
+    return launch(attend_wide<T, 512>, a, TILE, sizeof(struct wide_room<T, 512>), s);
+}
+
+cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
+                              const struct kernel_attention *a)
+{
+    if (a->head_dim < 1 || a->head_dim > KERNEL_HEAD_MAX)
+        return cudaErrorInvalidValue;
+    return type == KERNEL_F16 ? attend<__half>(a, s) : attend<__nv_bfloat16>(a, s);
+}

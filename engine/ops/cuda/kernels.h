@@ -1,0 +1,109 @@
+/*
+ * The kernels' launchers, C from outside. Each puts its kernels into the stream and returns without
+ * waiting: cudaSuccess, or why a launch was refused. Tensors are device memory of the number type
+ * given, NHWC, dense; sizes are positive and checked by the caller. All sums run in float, in an
+ * order that depends on the shape of one sample alone: no atomics, no sum across samples.
+ *
+ * Any thread that may use the stream.
+ */
+#ifndef ENGINE_OPS_CUDA_KERNELS_H
+#define ENGINE_OPS_CUDA_KERNELS_H
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum kernel_number { KERNEL_F16, KERNEL_BF16 };
+
+/* The values of enum activation (ops.h), which C++ need not see. */
+enum kernel_activation { KERNEL_NONE, KERNEL_SILU, KERNEL_GELU, KERNEL_QUICK_GELU };
+
+/* y[n] from float x[n], and back. */
+cudaError_t kernels_from_float(cudaStream_t s, enum kernel_number type, void *y, const float *x,
+                               int64_t n);
+cudaError_t kernels_to_float(cudaStream_t s, enum kernel_number type, float *y, const void *x,
+                             int64_t n);
+
+/* y[n] = act(x[n]) + residual[n] (NULL: none). y may be either. */
+cudaError_t kernels_activate(cudaStream_t s, enum kernel_number type, void *y, const void *x,
+                             const void *residual, int64_t n, enum kernel_activation act);
+
+/* y[n] = a[n] + b[n]. y may be a or b. */
+cudaError_t kernels_add(cudaStream_t s, enum kernel_number type, void *y, const void *a,
+                        const void *b, int64_t n);
+
+/* y[m, c] = x[m, 0..c-1] * gelu(x[m, c..2c-1]). */
+cudaError_t kernels_geglu(cudaStream_t s, enum kernel_number type, void *y, const void *x,
+                          int64_t m, int64_t c);
+
+/* y[m, width_y]: c numbers of each row from x[m, width_x], then zeros up to `zeros` more. */
+cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t width_x,
+                         int64_t m, int64_t c, int64_t zeros);
+
+/* Nearest: y[n, ho, wo, c], source row floor(i * h / ho). */
+cudaError_t kernels_upsample(cudaStream_t s, void *y, const void *x, int64_t n, int64_t h,
+                             int64_t w, int64_t c, int64_t ho, int64_t wo);
+
+/*
+ * What follows a convolution: y[n, p, c] = x[n, p, width_x] + bias[c] + per_sample[n, c] (NULL:
+ * none) + residual[n, p, c] (NULL: none; may be y), c <= width_x. x may be y if the widths agree.
+ */
+struct kernel_finish {
+    void *y;
+    const void *x, *per_sample, *residual;
+    const float *bias; /* [c]; NULL: none */
+    int64_t n, p, c, width_x;
+};
+cudaError_t kernels_finish(cudaStream_t s, enum kernel_number type, const struct kernel_finish *f);
+
+/*
+ * y[n, p, c] = act(group_norm(x)); y may be x. Two levels: mean and squared deviations of pieces of
+ * KERNEL_NORM_ROWS rows, each from the mean of its piece, then put together by Chan's formula in
+ * double. scratch: kernels_group_norm_scratch() bytes.
+ */
+#define KERNEL_NORM_ROWS 64
+struct kernel_group_norm {
+    void *y;
+    const void *x;
+    const float *gamma, *beta; /* [c] */
+    void *scratch;
+    int64_t n, p, c;
+    int groups;
+    float eps;
+    enum kernel_activation act;
+};
+int64_t kernels_group_norm_scratch(int64_t n, int64_t p, int groups);
+cudaError_t kernels_group_norm(cudaStream_t s, enum kernel_number type,
+                               const struct kernel_group_norm *g);
+
+/* y[m, c], one warp per row, variance from the mean. y may be x. */
+cudaError_t kernels_layer_norm(cudaStream_t s, enum kernel_number type, void *y, const void *x,
+                               const float *gamma, const float *beta, int64_t m, int64_t c,
+                               float eps);
+
+/*
+ * Attention after Dao et al. 2022 (arXiv:2205.14135): softmax(q k^T * scale) v by blocks of keys,
+ * with running maximum and sum, products on tensor cores, sums in float. Shapes as ops.h.
+ * head_dim: 1..KERNEL_HEAD_MAX.
+ */
+#define KERNEL_HEAD_MAX 512
+struct kernel_attention {
+    void *y;
+    const void *q, *k, *v;
+    int64_t n, tq, tk;
+    int heads, head_dim;
+    float scale;
+    bool causal;
+};
+cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
+                              const struct kernel_attention *a);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
