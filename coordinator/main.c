@@ -31,6 +31,7 @@ enum { EXIT_USAGE = 2 };
 struct options {
     const char *listen, *state, *out, *metrics;
     bool empty_results;
+    int64_t heartbeat_ms, silence_ms, grace_ms; /* 0: as in coord.h */
 };
 
 struct server {
@@ -60,6 +61,10 @@ static const char usage[] =
     "  --empty-results        for measuring: take results without pictures, into a state folder "
     "of\n"
     "                         its own that no other coordinator opens\n"
+    "  --heartbeat MS         peers send something at least this often (default 2000)\n"
+    "  --silence MS           a peer silent for this long is gone (default 15000)\n"
+    "  --grace MS             after a start, how long workers have to claim what they hold\n"
+    "                         (default 6000)\n"
     "  --log-level LEVEL      debug, info (default), warn or error\n"
     "  --help, --version\n"
     "\n"
@@ -216,7 +221,11 @@ static int server_open(struct server *s, const struct options *options, struct e
                  "state=%s type=%s: locks and syncs may not hold there; use a local disk",
                  options->state, network);
     TRY(output_open(options->out, &s->output, e));
-    TRY(coord_init(&s->coord, &(struct coord_limits){.empties = options->empty_results},
+    TRY(coord_init(&s->coord,
+                   &(struct coord_limits){.empties = options->empty_results,
+                                          .heartbeat_ms = options->heartbeat_ms,
+                                          .silence_ms = options->silence_ms,
+                                          .grace_ms = options->grace_ms},
                    output_dir(s->output), e));
     TRY(drawing_open(&s->drawing, e));
     TRY(gauges_new(&s->gauges, e));
@@ -450,6 +459,24 @@ static bool set_level(const char *name)
     return false;
 }
 
+/* Milliseconds as the wire may state them. */
+static bool set_ms(const char *text, int64_t *ret_ms)
+{
+    char *end;
+
+    errno = 0;
+    *ret_ms = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == 0 && *ret_ms >= 1 && *ret_ms <= 3600000;
+}
+
+static bool times_fit(const struct options *o)
+{
+    int64_t heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : 2000;
+    int64_t silence_ms = o->silence_ms ? o->silence_ms : 15000;
+
+    return silence_ms >= 2 * heartbeat_ms;
+}
+
 /* -1: go on; else the exit code. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -458,6 +485,9 @@ static int parse(int argc, char **argv, struct options *o)
         {"state", required_argument, NULL, 's'},
         {"out", required_argument, NULL, 'o'},
         {"metrics", required_argument, NULL, 'm'},
+        {"heartbeat", required_argument, NULL, 'b'},
+        {"silence", required_argument, NULL, 'q'},
+        {"grace", required_argument, NULL, 'g'},
         {"log-level", required_argument, NULL, 'L'},
         {"help", no_argument, NULL, 'h'},
         {"empty-results", no_argument, NULL, 'E'},
@@ -483,6 +513,14 @@ static int parse(int argc, char **argv, struct options *o)
         case 'E':
             o->empty_results = true;
             break;
+        case 'b':
+        case 'q':
+        case 'g':
+            if (!set_ms(optarg, c == 'b'   ? &o->heartbeat_ms
+                                : c == 'q' ? &o->silence_ms
+                                           : &o->grace_ms))
+                return wrong_usage("--heartbeat, --silence and --grace take 1 to 3600000 (ms)");
+            break;
         case 'L':
             if (!set_level(optarg))
                 return wrong_usage("--log-level must be debug, info, warn or error");
@@ -502,6 +540,8 @@ static int parse(int argc, char **argv, struct options *o)
         return wrong_usage("takes no arguments beside options");
     if (!o->listen || !o->state || !o->out)
         return wrong_usage("--listen, --state and --out are needed");
+    if (!times_fit(o))
+        return wrong_usage("--silence must be at least twice --heartbeat");
     return -1;
 }
 

@@ -37,8 +37,9 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Standard error goes to DIR/log. */
-static pid_t start(const struct place *p, const char *listen, const char *out)
+/* Standard error goes to DIR/log. option: one more, NULL: none. */
+static pid_t start_with(const struct place *p, const char *listen, const char *out,
+                        const char *option)
 {
     char log[300];
     pid_t pid;
@@ -49,11 +50,16 @@ static pid_t start(const struct place *p, const char *listen, const char *out)
         int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
         dup2(fd, STDERR_FILENO);
-        execl(p->program, p->program, "--listen", listen, "--state", p->state, "--out", out,
+        execl(p->program, p->program, "--listen", listen, "--state", p->state, "--out", out, option,
               (char *)NULL);
         _exit(127);
     }
     return pid;
+}
+
+static pid_t start(const struct place *p, const char *listen, const char *out)
+{
+    return start_with(p, listen, out, NULL);
 }
 
 static int wait_exit(pid_t pid)
@@ -172,6 +178,18 @@ static void addresses_beyond_loopback_are_refused(void **state)
     assert_logged(p, "loopback");
 }
 
+static void times_that_cannot_be_kept_are_refused(void **state)
+{
+    struct place *p = *state;
+
+    assert_int_equal(wait_exit(start_with(p, "tcp://127.0.0.1:0", p->out, "--silence=3000")), 2);
+    assert_logged(p, "at least twice");
+    assert_int_equal(wait_exit(start_with(p, "tcp://127.0.0.1:0", p->out, "--grace=soon")), 2);
+    assert_logged(p, "(ms)");
+    assert_int_equal(wait_exit(start_with(p, "tcp://127.0.0.1:0", p->out, "--heartbeat=0")), 2);
+    assert_logged(p, "(ms)");
+}
+
 static void an_output_folder_that_cannot_be_made_is_refused(void **state)
 {
     struct place *p = *state;
@@ -187,6 +205,7 @@ int main(void)
         SENTENCE(garbage_on_the_socket_is_answered_and_does_no_harm),
         SENTENCE(a_second_coordinator_on_one_state_folder_is_refused),
         SENTENCE(addresses_beyond_loopback_are_refused),
+        SENTENCE(times_that_cannot_be_kept_are_refused),
         SENTENCE(an_output_folder_that_cannot_be_made_is_refused),
     };
 
