@@ -280,6 +280,26 @@ bool weights_find(const struct weights *w, const char *name, struct tensor *ret_
     return f.entry && f.entry->readable && found_tensor(&f, ret_t);
 }
 
+static void each_file(const struct weights *w, const struct tensor *t,
+                      void (*run)(const struct weights_file *f, const void *bytes, size_t size))
+{
+    const struct weights *files = w->base ? w->base : w;
+    size_t size = (size_t)tensor_count(t) * dtype_size(t->dtype);
+
+    for (size_t i = 0; i < files->n_files; i++)
+        run(files->files[i], t->data, size);
+}
+
+void weights_map(const struct weights *w, const struct tensor *t)
+{
+    each_file(w, t, weights_file_map);
+}
+
+void weights_drop(const struct weights *w, const struct tensor *t)
+{
+    each_file(w, t, weights_file_drop);
+}
+
 const char *weights_path(const struct weights *w)
 {
     return w->base ? weights_path(w->base) : w->path;

@@ -77,6 +77,14 @@ int weights_get(const struct weights *w, const char *name, int rank, const int64
 bool weights_find(const struct weights *w, const char *name, struct tensor *ret_t);
 
 /*
+ * A tensor of w, or a part of one, that is about to be read, and one that has been: its pages enter
+ * this process at once, and leave it, since they would count as its memory. They come back from the
+ * system's cache if they are read again.
+ */
+void weights_map(const struct weights *w, const struct tensor *t);
+void weights_drop(const struct weights *w, const struct tensor *t);
+
+/*
  * The text under a key of a file's own notes, "__metadata__"; NULL: there is none, or w is not of
  * one file alone. Borrowed.
  */

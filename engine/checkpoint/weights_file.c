@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,6 +11,7 @@
 
 #define HEADER_MAX (100u << 20) /* bytes; the limit of the reference implementation */
 #define PREFIX     8u           /* bytes of the header's length */
+#define FAULT      (64u << 10)  /* what Linux maps around a page that is touched */
 
 /* What the format knows. Types that no network here reads are measured, not converted. */
 static const struct {
@@ -279,6 +281,33 @@ void weights_file_close(struct weights_file *f)
     free(f->by_name);
     free(f->path);
     free(f);
+}
+
+/* Advice for whole neighbourhoods, with neighbours' bytes: those are mapped again when they are
+ * read. */
+static void advise(const struct weights_file *f, const void *bytes, size_t size, int advice)
+{
+    uintptr_t begin = (uintptr_t)bytes, map = (uintptr_t)f->map, end;
+
+    if (begin < map || begin - map >= f->size || size == 0)
+        return;
+    end = (begin + size + FAULT - 1) / FAULT * FAULT;
+    begin = begin / FAULT * FAULT;
+    begin = begin < map ? map : begin;
+    end = end > map + f->size ? map + f->size : end;
+    (void)madvise((void *)begin, end - begin, advice);
+}
+
+void weights_file_map(const struct weights_file *f, const void *bytes, size_t size)
+{
+#if defined(MADV_POPULATE_READ) /* Linux 5.14; without it, page by page */
+    advise(f, bytes, size, MADV_POPULATE_READ);
+#endif
+}
+
+void weights_file_drop(const struct weights_file *f, const void *bytes, size_t size)
+{
+    advise(f, bytes, size, MADV_DONTNEED);
 }
 
 struct weights_entry *weights_entry_find(struct weights_entry *const *sorted, size_t n,

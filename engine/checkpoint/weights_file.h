@@ -37,6 +37,11 @@ struct weights_file {
 int weights_file_open(const char *path, struct weights_file **ret_f, struct err *e);
 void weights_file_close(struct weights_file *f);
 
+/* Maps the pages of bytes[size] at once; lets go of them. Nothing happens to what is not this
+ * file's. */
+void weights_file_map(const struct weights_file *f, const void *bytes, size_t size);
+void weights_file_drop(const struct weights_file *f, const void *bytes, size_t size);
+
 /* ERR_INPUT with the reason and the cure. */
 int weights_refuse_pickle(const char *path, struct err *e);
 

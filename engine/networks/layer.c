@@ -60,6 +60,8 @@ static void get(struct loader *ld, const char *name, int rank, const int64_t *sh
 {
     if (ld->rc == 0)
         ld->rc = weights_get(ld->weights, name, rank, shape, ret_t, ld->e);
+    if (ld->rc == 0)
+        weights_map(ld->weights, ret_t);
 }
 
 /* weight and bias tensors of a layer whose name is given without ending. */
@@ -147,6 +149,7 @@ struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, b
         return NULL;
     *l = (struct linear_layer){.in = in, .out = out};
     ld->rc = ld->ops->linear_new(ld->ops, &w, bias ? &b : NULL, &l->base, ld->e);
+    weights_drop(ld->weights, &w);
     account(ld, ld->ops->weight_bytes - before);
     list_layer(ld, &name, l, NULL);
     if (ld->rc == 0)
@@ -179,6 +182,7 @@ struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int k
         return NULL;
     *c = (struct conv_layer){.in = in, .out = out, .kernel = kernel};
     ld->rc = ld->ops->conv_new(ld->ops, &w, &b, &c->base, ld->e);
+    weights_drop(ld->weights, &w);
     account(ld, ld->ops->weight_bytes - before);
     list_layer(ld, &name, NULL, c);
     if (ld->rc == 0)
@@ -195,8 +199,10 @@ static float *copy_f32(struct loader *ld, const char *name, int rank, const int6
 
     get(ld, name, rank, shape, &t);
     values = loader_items(ld, (size_t)(ld->rc == 0 ? tensor_count(&t) : 0), sizeof(float));
-    if (values != NULL)
+    if (values != NULL) {
         tensor_to_f32(&t, values);
+        weights_drop(ld->weights, &t);
+    }
     return values;
 }
 

@@ -316,6 +316,48 @@ static void sdxl_has_two_encoders_that_fit_its_unet(void **state)
     folder_remove(folder);
 }
 
+/* Resident and all bytes of the mappings of a folder's safetensors files. */
+static void mapped(const char *folder, long *ret_resident, long *ret_all)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[2 * FOLDER_SIZE];
+    bool inside = false;
+    long kib;
+
+    *ret_resident = *ret_all = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (strchr(line, '-') != NULL && strstr(line, "kB") == NULL)
+            inside = strstr(line, folder) != NULL && strstr(line, ".safetensors") != NULL;
+        else if (inside && sscanf(line, "Size: %ld kB", &kib) == 1)
+            *ret_all += kib;
+        else if (inside && sscanf(line, "Rss: %ld kB", &kib) == 1)
+            *ret_resident += kib;
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_loaded_model_keeps_no_pages_of_its_files(void **state)
+{
+    const char *folder = SOURCE_DIR "/models/sticker-128";
+    struct checkpoint *c = NULL;
+    struct model *m = NULL;
+    struct ops *o = NULL;
+    long resident, all;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(ops_cpu_new(1, PRECISION_F32, &o, &e), 0);
+    assert_int_equal(checkpoint_open(&(struct checkpoint_options){.model = folder}, &c, &e), 0);
+    assert_int_equal(model_load(c, o, 0, &m, &e), 0);
+    mapped(folder, &resident, &all);
+    assert_true(all > 10000);
+    assert_true(resident < all / 10); /* headers, and what was mapped around small tensors */
+    model_close(m);
+    checkpoint_close(c);
+    o->free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +371,7 @@ int main(void)
         cmocka_unit_test(parts_that_do_not_fit_each_other_are_refused),
         cmocka_unit_test(unets_take_the_latent_or_mask_and_masked_picture_too),
         cmocka_unit_test(sdxl_has_two_encoders_that_fit_its_unet),
+        cmocka_unit_test(a_loaded_model_keeps_no_pages_of_its_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
