@@ -1,0 +1,379 @@
+/*
+ * Runs a kernel: blocks one after another in an order drawn by seed, the threads of a block on
+ * fibers. A thread runs until it has to wait (barrier, warp) or ends; who is next is drawn among
+ * those who can. A fiber is taken only by a thread that starts while others wait, so kernels
+ * without barriers cost a function call per thread.
+ *
+ * Built without sanitizers: it poisons the red zones' bytes of shared memory, and it switches
+ * stacks.
+ */
+#include "fiber.h"
+#include "state.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+/* All __shared__ variables of the program, by the linker. */
+extern char __start_gpusim_shared[] __attribute__((weak));
+extern char __stop_gpusim_shared[] __attribute__((weak));
+
+extern "C" const int warpSize = 32; /* that NVIDIA's header declares */
+
+namespace gpusim
+{
+
+struct lane final : place {
+    fiber *at = nullptr; /* where it waits; null: not started */
+    bool ended = false;
+    void *request = nullptr; /* at a meeting of its warp */
+};
+
+struct meeting {
+    unsigned mask, came;
+    resolver resolve;
+};
+
+struct warp {
+    unsigned alive = 0;
+    std::vector<meeting> meetings;
+};
+
+struct running_block {
+    call *kernel = nullptr;
+    std::vector<lane> lanes;
+    std::vector<warp> warps;
+    std::vector<unsigned> ready;   /* lanes that can go on, in no order */
+    std::vector<unsigned> waiting; /* at the block's barrier */
+    const char *file = nullptr;    /* of that barrier */
+    int line = 0;
+    int count = 0, last_count = 0; /* of __syncthreads_count */
+    unsigned ended = 0;
+    std::string fault;
+    fiber main;
+    fiber *current = nullptr;
+    fiber *lost = nullptr; /* of the thread with the fault */
+};
+
+static running_block b;
+static char *shared_aligned; /* dynamic; a heap block of its own size, so that overruns are seen */
+
+place *self;
+uint3 block_index;
+dim3 block_size, grid_size;
+
+void *dynamic_shared()
+{
+    return shared_aligned;
+}
+
+/* ---- switching ---- */
+
+static lane &current()
+{
+    return *static_cast<lane *>(self);
+}
+
+static void go_on_with(lane &l)
+{
+    self = &l;
+}
+
+static unsigned draw_ready()
+{
+    unsigned at = random_below((unsigned)b.ready.size());
+    unsigned index = b.ready[at];
+    b.ready[at] = b.ready.back();
+    b.ready.pop_back();
+    return index;
+}
+
+static void to_main()
+{
+    fiber *from = b.current;
+    b.current = &b.main;
+    fiber_switch(from, &b.main);
+}
+
+static void leave_warp(lane &l);
+
+/* Threads end one after another on this fiber until one that waited elsewhere is drawn. */
+static void fiber_main()
+{
+    for (;;) {
+        b.kernel->thread();
+        lane &l = current();
+        l.ended = true;
+        b.ended++;
+        leave_warp(l);
+        if (b.ready.empty() || !b.fault.empty())
+            break;
+        lane &next = b.lanes[draw_ready()];
+        go_on_with(next);
+        if (next.at) {
+            fiber *from = b.current;
+            b.current = next.at;
+            next.at = nullptr;
+            fiber_release(from);
+            fiber_switch(from, b.current);
+            abort();
+        }
+    }
+    fiber_release(b.current);
+    to_main();
+    abort();
+}
+
+/* Leaves the current thread waiting; returns when somebody made it ready and it was drawn. */
+static void wait()
+{
+    lane &l = current();
+    l.at = b.current;
+    if (b.ready.empty() || !b.fault.empty()) {
+        to_main();
+        return;
+    }
+    lane &next = b.lanes[draw_ready()];
+    if (&next == &l) {
+        l.at = nullptr;
+        return;
+    }
+    fiber *from = b.current;
+    go_on_with(next);
+    b.current = next.at ? next.at : fiber_take(fiber_main);
+    next.at = nullptr;
+    fiber_switch(from, b.current);
+}
+
+/* A fault of the kernel: nothing of this block runs again. */
+[[noreturn]] static void give_up(std::string fault)
+{
+    b.fault = std::move(fault);
+    b.lost = b.current;
+    to_main();
+    abort();
+}
+
+static std::string who(const lane &l)
+{
+    char text[120];
+    snprintf(text, sizeof text, "thread (%u,%u,%u) of block (%u,%u,%u)", l.index.x, l.index.y,
+             l.index.z, block_index.x, block_index.y, block_index.z);
+    return text;
+}
+
+void trap(const char *what)
+{
+    give_up(std::string(what) + " by " + who(current()));
+}
+
+/* ---- the block's barrier ---- */
+
+static std::string site(const char *file, int line)
+{
+    return std::string(file) + ":" + std::to_string(line);
+}
+
+int block_count(int predicate, const char *file, int line)
+{
+    if (b.waiting.empty()) {
+        b.file = file;
+        b.line = line;
+        b.count = 0;
+    } else if (b.line != line || std::strcmp(b.file, file) != 0) {
+        give_up("divergent barrier: " + who(current()) + " is at " + site(file, line) +
+                ", others wait at " + site(b.file, b.line));
+    }
+    b.count += predicate != 0;
+    b.waiting.push_back(current().linear);
+    if (b.waiting.size() == b.lanes.size()) {
+        b.last_count = b.count;
+        b.ready.swap(b.waiting);
+        b.waiting.clear();
+    }
+    wait();
+    return b.last_count;
+}
+
+void block_barrier(const char *file, int line)
+{
+    block_count(0, file, line);
+}
+
+/* ---- meetings of a warp ---- */
+
+static void hold(warp &w, size_t i, unsigned first)
+{
+    meeting m = w.meetings[i];
+    w.meetings.erase(w.meetings.begin() + (long)i);
+    void *requests[32] = {};
+    for (unsigned lane_of = 0; lane_of < 32; lane_of++) {
+        if (m.came >> lane_of & 1)
+            requests[lane_of] = b.lanes[first + lane_of].request;
+    }
+    m.resolve(requests, m.came);
+    for (unsigned lane_of = 0; lane_of < 32; lane_of++) {
+        if (m.came >> lane_of & 1)
+            b.ready.push_back(first + lane_of);
+    }
+}
+
+static void leave_warp(lane &l)
+{
+    warp &w = b.warps[l.linear / 32];
+    w.alive &= ~(1u << l.linear % 32);
+    for (size_t i = 0; i < w.meetings.size(); i++) {
+        if (w.meetings[i].came == (w.meetings[i].mask & w.alive)) {
+            hold(w, i, l.linear & ~31u);
+            i = (size_t)-1;
+        }
+    }
+}
+
+void warp_meet(unsigned mask, resolver resolve, void *request)
+{
+    lane &l = current();
+    unsigned bit = 1u << l.linear % 32;
+    warp &w = b.warps[l.linear / 32];
+    if (!(mask & bit))
+        give_up("a warp's mask without the caller: " + who(l));
+    size_t i = 0;
+    while (i < w.meetings.size() && w.meetings[i].mask != mask)
+        i++;
+    if (i == w.meetings.size())
+        w.meetings.push_back({mask, 0, resolve});
+    if (w.meetings[i].resolve != resolve)
+        give_up("lanes of one warp meet for different operations: " + who(l));
+    l.request = request;
+    w.meetings[i].came |= bit;
+    if (w.meetings[i].came == (mask & w.alive))
+        hold(w, i, l.linear & ~31u);
+    wait();
+}
+
+void vote::resolve(void *requests[32], unsigned came)
+{
+    unsigned ballot = 0;
+    for (unsigned i = 0; i < 32; i++) {
+        if ((came >> i & 1) && static_cast<vote *>(requests[i])->predicate)
+            ballot |= 1u << i;
+    }
+    for (unsigned i = 0; i < 32; i++) {
+        if (came >> i & 1) {
+            static_cast<vote *>(requests[i])->ballot = ballot;
+            static_cast<vote *>(requests[i])->came = came;
+        }
+    }
+}
+
+/* ---- a block ---- */
+
+/* Not memset: the sanitizer's, which would refuse the red zones between the variables. */
+__attribute__((optimize("no-tree-loop-distribute-patterns"))) static void poison(char *from,
+                                                                                 char *end)
+{
+    for (; from < end; from++)
+        *from = (char)0xff;
+}
+
+static void prepare(call &c)
+{
+    unsigned n = c.block.x * c.block.y * c.block.z;
+    b.kernel = &c;
+    b.lanes.assign(n, lane{});
+    b.warps.assign((n + 31) / 32, warp{});
+    b.ready.clear();
+    b.waiting.clear();
+    b.ended = 0;
+    b.fault.clear();
+    for (unsigned i = 0; i < n; i++) {
+        lane &l = b.lanes[i];
+        l.linear = i;
+        l.index = {i % c.block.x, i / c.block.x % c.block.y, i / (c.block.x * c.block.y)};
+        b.warps[i / 32].alive |= 1u << i % 32;
+        b.ready.push_back(i);
+    }
+    poison(__start_gpusim_shared, __stop_gpusim_shared);
+    poison(shared_aligned, shared_aligned + c.shared);
+}
+
+/* Nobody can go on: all have ended, or some wait for what cannot come. */
+static void find_stall()
+{
+    size_t n = b.lanes.size();
+    if (!b.fault.empty() || b.ended == n)
+        return;
+    size_t in_warps = n - b.ended - b.waiting.size();
+    b.fault = "divergent barrier: of " + std::to_string(n) + " threads of block (" +
+              std::to_string(block_index.x) + "," + std::to_string(block_index.y) + "," +
+              std::to_string(block_index.z) + ") " + std::to_string(b.waiting.size()) + " wait";
+    if (!b.waiting.empty())
+        b.fault += " at " + site(b.file, b.line);
+    b.fault += ", " + std::to_string(b.ended) + " have ended, " + std::to_string(in_warps) +
+               " wait for lanes of their warp";
+}
+
+static void run_block(call &c)
+{
+    prepare(c);
+    go_on_with(b.lanes[draw_ready()]);
+    b.current = fiber_take(fiber_main);
+    fiber_switch(&b.main, b.current);
+    find_stall();
+    if (b.fault.empty())
+        return;
+    for (lane &l : b.lanes) {
+        if (l.at)
+            fiber_abandon(l.at);
+    }
+    if (b.lost)
+        fiber_abandon(b.lost);
+    b.lost = nullptr;
+}
+
+/* All numbers below n once: i * step + start, step without a divisor of n. */
+struct shuffled {
+    uint64_t n, step = 1, start = 0;
+
+    explicit shuffled(uint64_t count) : n(count)
+    {
+        if (n < 2)
+            return;
+        start = next_random() % n;
+        do {
+            step = next_random() % n;
+        } while (step == 0 || gcd(step, n) != 1);
+    }
+    static uint64_t gcd(uint64_t x, uint64_t y)
+    {
+        return y ? gcd(y, x % y) : x;
+    }
+    uint64_t operator[](uint64_t i) const
+    {
+        return (uint64_t)((unsigned __int128)i * step % n + start) % n;
+    }
+};
+
+void run(call &c)
+{
+    block_size = c.block;
+    grid_size = c.grid;
+    if (posix_memalign((void **)&shared_aligned, 128, c.shared) != 0)
+        abort();
+    uint64_t n = (uint64_t)c.grid.x * c.grid.y * c.grid.z;
+    shuffled order(n);
+    for (uint64_t i = 0; i < n && b.fault.empty(); i++) {
+        uint64_t at = order[i];
+        block_index = {(unsigned)(at % c.grid.x), (unsigned)(at / c.grid.x % c.grid.y),
+                       (unsigned)(at / ((uint64_t)c.grid.x * c.grid.y))};
+        run_block(c);
+    }
+    if (!b.fault.empty())
+        fail_device(cudaErrorLaunchFailure, "kernel %s: %s", c.name, b.fault.c_str());
+    b.fault.clear();
+    free(shared_aligned);
+    shared_aligned = nullptr;
+}
+
+} // namespace gpusim

@@ -1,0 +1,291 @@
+/*
+ * Device memory: its own range of addresses, which the host may not touch (its pages open only
+ * while the device works), each allocation between guard pages, NaN in every byte until written. An
+ * address is never given twice before the range is used up.
+ */
+#include "state.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+extern "C" {
+void __asan_poison_memory_region(const volatile void *p, size_t size) __attribute__((weak));
+void __asan_unpoison_memory_region(const volatile void *p, size_t size) __attribute__((weak));
+}
+
+namespace gpusim
+{
+
+static const size_t page = 4096, range_size = (size_t)256 << 30;
+
+static char *range;       /* the addresses of the device */
+static size_t range_used; /* bytes from its start, guards included */
+static std::map<uintptr_t, size_t> device, pinned;
+static size_t device_bytes;
+static bool is_open;
+static struct sigaction before;
+
+static size_t round_up(size_t n)
+{
+    return (n + page - 1) / page * page;
+}
+
+static size_t capacity()
+{
+    const char *s = getenv("GPUSIM_MEMORY");
+    return s ? (size_t)strtoull(s, nullptr, 10) : (size_t)8 << 30;
+}
+
+static bool in_range(const void *p)
+{
+    return range && (const char *)p >= range && (const char *)p < range + range_size;
+}
+
+/* The allocation that holds p or ends at it. */
+static std::map<uintptr_t, size_t>::const_iterator around(const std::map<uintptr_t, size_t> &of,
+                                                          const void *p)
+{
+    auto i = of.upper_bound((uintptr_t)p);
+    if (i == of.begin())
+        return of.end();
+    --i;
+    return (uintptr_t)p <= i->first + i->second ? i : of.end();
+}
+
+/* ---- the host's own accesses ---- */
+
+static void on_fault(int signal_number, siginfo_t *info, void *)
+{
+    char text[200];
+    int n = 0;
+    if (in_range(info->si_addr))
+        n = snprintf(text, sizeof text,
+                     is_open ? "gpusim: device code reached outside of device allocations: %p\n"
+                             : "gpusim: the host touched device memory at %p\n",
+                     info->si_addr);
+    if (n > 0 && write(STDERR_FILENO, text, (size_t)n) < 0)
+        _exit(1);
+    sigaction(signal_number, &before, nullptr); /* and again, to the handler before */
+}
+
+static bool reserve()
+{
+    if (range)
+        return true;
+    void *p =
+        mmap(nullptr, range_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return false;
+    range = (char *)p;
+    range_used = page;
+    struct sigaction a = {};
+    a.sa_sigaction = on_fault;
+    a.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigaction(SIGSEGV, &a, &before);
+    return true;
+}
+
+static void protect(int protection)
+{
+    for (const auto &[at, size] : device)
+        mprotect((void *)at, round_up(size), protection);
+    is_open = protection != PROT_NONE;
+}
+
+void memory_open()
+{
+    if (!is_open)
+        protect(PROT_READ | PROT_WRITE);
+}
+
+void memory_close()
+{
+    if (is_open)
+        protect(PROT_NONE);
+}
+
+/* ---- allocations ---- */
+
+static cudaError_t allocate(void **ret, size_t size)
+{
+    size_t pages = round_up(size);
+    if (device_bytes + size > capacity() || !reserve() || range_used + pages + page > range_size)
+        return fail(cudaErrorMemoryAllocation, "cudaMalloc: no room for %zu bytes", size);
+    char *p = range + range_used;
+    if (mprotect(p, pages, PROT_READ | PROT_WRITE) != 0)
+        return fail(cudaErrorMemoryAllocation, "cudaMalloc: no room for %zu bytes", size);
+    std::memset(p, 0xff, pages);
+    if (!is_open)
+        mprotect(p, pages, PROT_NONE);
+    if (__asan_poison_memory_region) {
+        __asan_poison_memory_region(p - page, page);
+        __asan_poison_memory_region(p + size, pages - size + page);
+    }
+    range_used += pages + page;
+    device_bytes += size;
+    device[(uintptr_t)p] = size;
+    *ret = p;
+    return cudaSuccess;
+}
+
+static void release(uintptr_t at, size_t size)
+{
+    void *p = (void *)at;
+    madvise(p, round_up(size), MADV_DONTNEED);
+    mprotect(p, round_up(size), PROT_NONE);
+    if (__asan_poison_memory_region)
+        __asan_poison_memory_region(p, size);
+    device_bytes -= size;
+}
+
+void memory_reset()
+{
+    for (const auto &[at, size] : device)
+        release(at, size);
+    device.clear();
+    for (const auto &[at, size] : pinned)
+        free((void *)at);
+    pinned.clear();
+}
+
+where where_is(const void *p)
+{
+    if (in_range(p))
+        return where::device;
+    return around(pinned, p) != pinned.end() ? where::pinned : where::host;
+}
+
+static bool holds(const std::map<uintptr_t, size_t> &of, const void *p, size_t bytes)
+{
+    auto i = around(of, p);
+    return i != of.end() && bytes <= i->first + i->second - (uintptr_t)p;
+}
+
+bool device_range(const void *p, size_t bytes, bool pinned_too)
+{
+    return holds(device, p, bytes) || (pinned_too && holds(pinned, p, bytes));
+}
+
+/* ---- arguments of kernels ---- */
+
+static bool mapped(uintptr_t p)
+{
+    unsigned char resident;
+    return mincore((void *)(p & ~(uintptr_t)(page - 1)), page, &resident) == 0;
+}
+
+static bool pointer_ok(const char *kernel, int index, uintptr_t p)
+{
+    guard g(lock);
+    if (p == 0 || device_range((void *)p, 0, true))
+        return true;
+    fail(cudaErrorInvalidValue, "kernel %s: argument %d holds %s pointer %p", kernel, index,
+         in_range((void *)p) ? "a freed device" : "a host", (void *)p);
+    return false;
+}
+
+bool argument_ok(const char *kernel, int index, const void *bytes, size_t size, bool is_pointer)
+{
+    for (size_t i = 0; i + sizeof(uintptr_t) <= size; i += sizeof(uintptr_t)) {
+        uintptr_t word;
+        std::memcpy(&word, (const char *)bytes + i, sizeof word);
+        /* In a struct a word may be two numbers: an address of the host is above 2^40 and mapped.
+         */
+        bool address = is_pointer || in_range((void *)word) ||
+                       (word >> 40 != 0 && word >> 47 == 0 && mapped(word));
+        if (address && !pointer_ok(kernel, index, word))
+            return false;
+    }
+    return true;
+}
+
+} // namespace gpusim
+
+using namespace gpusim;
+
+cudaError_t cudaMalloc(void **ret, size_t size)
+{
+    guard g(lock);
+    if (device_error())
+        return device_error();
+    if (capturing_any())
+        return fail(cudaErrorStreamCaptureUnsupported, "cudaMalloc during a capture");
+    if (!ret)
+        return fail(cudaErrorInvalidValue, "cudaMalloc: no place for the address");
+    *ret = nullptr;
+    return size == 0 ? cudaSuccess : allocate(ret, size);
+}
+
+/* Waits for all work, as a device does. */
+cudaError_t cudaFree(void *p)
+{
+    guard g(lock);
+    if (!p)
+        return cudaSuccess;
+    if (capturing_any())
+        return fail(cudaErrorStreamCaptureUnsupported, "cudaFree during a capture");
+    auto i = device.find((uintptr_t)p);
+    if (i == device.end())
+        return fail(cudaErrorInvalidValue, "cudaFree: %p is no allocation", p);
+    cudaError_t e = drain_all();
+    release(i->first, i->second);
+    device.erase(i);
+    return e;
+}
+
+cudaError_t cudaHostAlloc(void **ret, size_t size, unsigned)
+{
+    guard g(lock);
+    if (device_error())
+        return device_error();
+    if (!ret || posix_memalign(ret, 256, size) != 0)
+        return fail(cudaErrorMemoryAllocation, "cudaHostAlloc: no room for %zu bytes", size);
+    std::memset(*ret, 0xff, size);
+    pinned[(uintptr_t)*ret] = size;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **ret, size_t size)
+{
+    return cudaHostAlloc(ret, size, cudaHostAllocDefault);
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    guard g(lock);
+    if (!p)
+        return cudaSuccess;
+    if (pinned.find((uintptr_t)p) == pinned.end())
+        return fail(cudaErrorInvalidValue, "cudaFreeHost: %p is no allocation", p);
+    cudaError_t e = drain_all();
+    pinned.erase((uintptr_t)p);
+    free(p);
+    return e;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
+{
+    guard g(lock);
+    *total = capacity();
+    *free_bytes = capacity() > device_bytes ? capacity() - device_bytes : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *ret, const void *p)
+{
+    guard g(lock);
+    *ret = {};
+    where w = where_is(p);
+    ret->type = w == where::device   ? cudaMemoryTypeDevice
+                : w == where::pinned ? cudaMemoryTypeHost
+                                     : cudaMemoryTypeUnregistered;
+    if (w != where::host)
+        ret->devicePointer = const_cast<void *>(p);
+    if (w != where::device)
+        ret->hostPointer = const_cast<void *>(p);
+    return cudaSuccess;
+}

@@ -1,0 +1,157 @@
+/* The lock, the seed and the errors. */
+#include "state.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+
+namespace gpusim
+{
+
+std::recursive_mutex lock;
+
+static uint64_t random_state;
+static cudaError_t last_error = cudaSuccess, sticky = cudaSuccess;
+static std::string sentence;
+
+static uint64_t first_seed()
+{
+    const char *s = getenv("GPUSIM_SEED");
+    return s ? strtoull(s, nullptr, 10) : 1;
+}
+
+static void set_seed(uint64_t seed)
+{
+    random_state = (seed + 1) * 0x9e3779b97f4a7c15u | 1;
+}
+
+uint64_t next_random()
+{
+    if (random_state == 0)
+        set_seed(first_seed());
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state * 0x2545f4914f6cdd1du;
+}
+
+static void keep(const char *format, va_list arguments)
+{
+    char text[1024];
+    vsnprintf(text, sizeof text, format, arguments);
+    sentence = text;
+    fprintf(stderr, "gpusim: %s\n", text);
+}
+
+cudaError_t fail(cudaError_t code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    keep(format, arguments);
+    va_end(arguments);
+    last_error = code;
+    return code;
+}
+
+cudaError_t fail_device(cudaError_t code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    keep(format, arguments);
+    va_end(arguments);
+    last_error = code;
+    sticky = code;
+    return code;
+}
+
+cudaError_t device_error()
+{
+    return sticky;
+}
+
+void forget_errors()
+{
+    last_error = sticky = cudaSuccess;
+    sentence.clear();
+}
+
+const char *message()
+{
+    return sentence.c_str();
+}
+
+void reset(uint64_t seed)
+{
+    guard g(lock);
+    streams_reset();
+    memory_reset();
+    forget_errors();
+    set_seed(seed);
+}
+
+} // namespace gpusim
+
+using namespace gpusim;
+
+cudaError_t cudaGetLastError(void)
+{
+    guard g(lock);
+    cudaError_t e = sticky ? sticky : last_error;
+    last_error = cudaSuccess;
+    return e;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    guard g(lock);
+    return sticky ? sticky : last_error;
+}
+
+static const struct {
+    cudaError_t code;
+    const char *name, *text;
+} errors[] = {
+#define E(code, text)                                                                              \
+    {                                                                                              \
+        code, #code, text                                                                          \
+    }
+    E(cudaSuccess, "no error"),
+    E(cudaErrorInvalidValue, "invalid argument"),
+    E(cudaErrorMemoryAllocation, "out of memory"),
+    E(cudaErrorInvalidConfiguration, "invalid configuration argument"),
+    E(cudaErrorInvalidDevice, "invalid device ordinal"),
+    E(cudaErrorNoDevice, "no CUDA-capable device is detected"),
+    E(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy"),
+    E(cudaErrorInvalidResourceHandle, "invalid resource handle"),
+    E(cudaErrorNotReady, "device not ready"),
+    E(cudaErrorNotSupported, "operation not supported"),
+    E(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
+    E(cudaErrorLaunchFailure, "unspecified launch failure"),
+    E(cudaErrorLaunchTimeout, "the launch timed out and was terminated"),
+    E(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
+    E(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"),
+    E(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
+    E(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream"),
+    E(cudaErrorStreamCaptureImplicit,
+      "operation would make the legacy stream depend on a capturing blocking stream"),
+    E(cudaErrorStreamCaptureUnmatched, "capture was not initiated in this stream"),
+#undef E
+};
+
+const char *cudaGetErrorString(cudaError_t code)
+{
+    for (const auto &e : errors) {
+        if (e.code == code)
+            return e.text;
+    }
+    return "unrecognized error code";
+}
+
+const char *cudaGetErrorName(cudaError_t code)
+{
+    for (const auto &e : errors) {
+        if (e.code == code)
+            return e.name;
+    }
+    return "unrecognized error code";
+}

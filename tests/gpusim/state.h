@@ -1,0 +1,64 @@
+/* What the parts of the emulator share. Everything is guarded by one lock (state.cpp). */
+#ifndef GPUSIM_STATE_H
+#define GPUSIM_STATE_H
+
+#include "gpusim.h"
+
+#include <functional>
+#include <mutex>
+#include <string>
+
+namespace gpusim
+{
+
+/* Held by every call of the host; recursive, since cudart's calls are built of each other. */
+extern std::recursive_mutex lock;
+using guard = std::lock_guard<std::recursive_mutex>;
+
+/* xorshift: the order of everything that a device leaves open. */
+uint64_t next_random();
+inline unsigned random_below(unsigned n)
+{
+    return (unsigned)((next_random() >> 32) * (uint64_t)n >> 32);
+}
+
+/* ---- errors ---- */
+
+/* Keeps and prints the sentence; returns code, which cudaGetLastError() then gives once. */
+__attribute__((format(printf, 2, 3))) cudaError_t fail(cudaError_t code, const char *format, ...);
+/* Of device code: like fail(), and every later call fails until reset(). */
+__attribute__((format(printf, 2, 3))) cudaError_t fail_device(cudaError_t code, const char *format,
+                                                              ...);
+cudaError_t device_error(); /* the sticky one */
+void forget_errors();
+
+/* ---- memory ---- */
+
+enum class where { host, pinned, device };
+where where_is(const void *p);
+/* [p, p + bytes) lies in one live allocation of the device (or in pinned memory, if allowed). */
+bool device_range(const void *p, size_t bytes, bool pinned_too);
+void memory_open();  /* kernels may touch device memory */
+void memory_close(); /* only kernels may */
+void memory_reset();
+
+/* ---- blocks ---- */
+
+/* Runs all blocks now. A fault of the kernel's becomes the sticky error. */
+void run(call &c);
+
+/* ---- streams ---- */
+
+/* Work: does a part; false: not ready, ask again. */
+using work = std::function<bool()>;
+cudaError_t submit(cudaStream_t stream, const char *name, work w);
+bool capturing(cudaStream_t stream);
+bool capturing_any();
+/* When no stream can go on: waits for another process; false: there is none to wait for. */
+extern bool (*outside_wait)();
+cudaError_t drain_all();
+void streams_reset();
+
+} // namespace gpusim
+
+#endif
