@@ -20,6 +20,8 @@ struct engine {
 static int backend_new(enum backend backend, int threads, enum precision precision,
                        struct ops **ret_ops, struct err *e)
 {
+    if (precision == PRECISION_F16)
+        return err_set(e, ERR_ARG, "f16 is for CUDA devices: the CPU computes in f32 or bf16");
     switch (backend) {
     case BACKEND_CPU:
         return ops_cpu_new(threads, precision, ret_ops, e);

@@ -76,6 +76,7 @@
 #define PRECISION_TABLE(X)                                                                         \
     X(PRECISION_F32, "f32", "f32")                                                                 \
     X(PRECISION_BF16, "bf16", "bf16")                                                              \
+    X(PRECISION_F16, "f16", "f16")                                                                 \
     X(PRECISION_AUTO, "auto", "auto")
 
 #define X(id, name, label) id,

@@ -276,6 +276,48 @@ out:
     return rc;
 }
 
+/* What run_blocks() calls and with which addresses, for the backend's record(). */
+#define KEY_TEXTS 32
+struct pass_key {
+    const void *unet, *x, *y, *temb, *hidden, *scratch;
+    struct extent extent;
+    int64_t tokens[KEY_TEXTS];
+    const void *kv[KEY_TEXTS];
+};
+
+/* run_blocks(), replayed as a whole where the backend has recorded just that. */
+static int replay_blocks(struct unet *u, struct pass *p, struct act *y, const struct act *x,
+                         struct err *e)
+{
+    struct ops *o = u->ops;
+    struct pass_key key;
+    bool done = false;
+    int rc = 0, rc_end;
+
+    if (o->record == NULL || p->extent.n > KEY_TEXTS)
+        return run_blocks(u, p, y, x, e);
+    memset(&key, 0, sizeof key);
+    key.unet = u;
+    key.x = x;
+    key.y = y;
+    key.temb = p->temb;
+    key.hidden = p->hidden;
+    key.scratch = o->arena->base + arena_mark(o->arena);
+    key.extent = p->extent;
+    for (int64_t i = 0; i < p->extent.n; i++) {
+        key.tokens[i] = p->texts[i].tokens;
+        key.kv[i] = p->texts[i].kv;
+    }
+    TRY(o->record(o, &key, sizeof key, &done, e));
+    if (done)
+        return 0;
+    rc = run_blocks(u, p, y, x, e);
+    rc_end = o->record_end(o, rc != 0, e);
+    rc = rc != 0 ? rc : rc_end;
+out:
+    return rc;
+}
+
 int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
                  const struct unet_text *texts, struct err *e)
 {
@@ -294,7 +336,7 @@ int unet_forward(struct unet *u, float *y, const float *x, const struct extent *
     TRY(o->put(o, in, x, n_in, e));
     TRY(embed_time(u, temb, t, s->n, texts, e));
     p.temb = temb;
-    TRY(run_blocks(u, &p, out, in, e));
+    TRY(replay_blocks(u, &p, out, in, e));
     TRY(o->get(o, y, out, n_out, e));
 out:
     arena_release(o->arena, mark);

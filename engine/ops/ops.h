@@ -37,9 +37,9 @@ enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
 /* silu(x) = x*sigmoid(x); gelu: exact, with erf; quick_gelu(x) = x*sigmoid(1.702 x) (CLIP). */
 
 struct ops {
-    const char *name;         /* "ref", "cpu" */
+    const char *name;         /* "ref", "cpu", "cuda" */
     const char *device_class; /* "ref", "cpu", "cpu-amx": what the bytes depend on */
-    enum precision precision; /* of products: PRECISION_F32 or PRECISION_BF16 */
+    enum precision precision; /* of products: PRECISION_F32, PRECISION_BF16 or PRECISION_F16 */
     bool planning;
     size_t act_bytes;      /* of one number of an activation */
     uint64_t weight_bytes; /* that all layers now alive take, with padding */
@@ -57,6 +57,16 @@ struct ops {
     /* Copies n numbers from the host, rounding them, or to the host; done when they return. */
     int (*put)(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);
     int (*get)(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
+
+    /*
+     * Optional, NULL where a backend gains nothing by it: calls that come again and again with the
+     * same arguments, run as one. A key of key_bytes names the calls and all their arguments, among
+     * them every address. record() sets *ret_done if it has run them; otherwise the caller calls
+     * them, none of them put or get, and then record_end(). New or freed memory or weights of the
+     * backend end what was recorded. record_end(failed) after an error of one of the calls.
+     */
+    int (*record)(struct ops *o, const void *key, size_t key_bytes, bool *ret_done, struct err *e);
+    int (*record_end)(struct ops *o, bool failed, struct err *e);
 
     /* Copies (and converts) w and bias (NULL: none); the tensors may go away afterwards. */
     int (*linear_new)(struct ops *o, const struct tensor *w, const struct tensor *bias,

@@ -63,17 +63,26 @@ template <class T, int V> __global__ void geglu(T *y, const T *x, int64_t m, int
 }
 
 template <int V>
-__global__ void rows(uint16_t *y, int64_t width_y, const uint16_t *x, int64_t width_x, int64_t m,
-                     int64_t c, int64_t zeros)
+__global__ void rows(uint16_t *y, int64_t width_y, const uint16_t *x, int64_t m, int64_t c)
 {
-    int64_t i = item() * V, row = i / (c + zeros), column = i % (c + zeros);
+    int64_t i = item() * V, row = i / c;
+
+    if (row < m)
+        store_pack<uint16_t, V>(y + row * width_y + i % c, load_pack<uint16_t, V>(x + i));
+}
+
+template <int V> __global__ void pad(struct kernel_pad p)
+{
+    int64_t i = item() * V, pixel = i / p.cp, channel = i % p.cp;
+    int64_t row = pixel / p.wp - p.top, column = pixel % p.wp - p.left;
     pack<uint16_t, V> values = {};
 
-    if (row >= m)
+    if (pixel >= p.hp * p.wp)
         return;
-    if (column < c)
-        values = load_pack<uint16_t, V>(x + row * width_x + column);
-    store_pack<uint16_t, V>(y + row * width_y + column, values);
+    if (row >= 0 && row < p.h && column >= 0 && column < p.w && channel < p.c)
+        values = load_pack<uint16_t, V>(static_cast<const uint16_t *>(p.x) +
+                                        (row * p.w + column) * p.c + channel);
+    store_pack<uint16_t, V>(static_cast<uint16_t *>(p.y) + i, values);
 }
 
 struct sides {
@@ -207,21 +216,30 @@ cudaError_t kernels_geglu(cudaStream_t s, enum kernel_number type, void *y, cons
 }
 
 template <int V>
-static void rows_with(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t width_x,
-                      int64_t m, int64_t c, int64_t zeros)
+static void rows_with(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m, int64_t c)
 {
-    LAUNCH((rows<V>), dim3(blocks_for(m * (c + zeros), THREADS * V)), dim3(THREADS), 0, s,
-           static_cast<uint16_t *>(y), width_y, static_cast<const uint16_t *>(x), width_x, m, c,
-           zeros);
+    LAUNCH(rows<V>, dim3(blocks_for(m * c, THREADS * V)), dim3(THREADS), 0, s,
+           static_cast<uint16_t *>(y), width_y, static_cast<const uint16_t *>(x), m, c);
 }
 
-cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t width_x,
-                         int64_t m, int64_t c, int64_t zeros)
+cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m,
+                         int64_t c)
 {
-    if (wide(c, y, x) && width_y % 8 == 0 && width_x % 8 == 0 && zeros % 8 == 0)
-        rows_with<8>(s, y, width_y, x, width_x, m, c, zeros);
+    if (wide(c, y, x) && width_y % 8 == 0)
+        rows_with<8>(s, y, width_y, x, m, c);
     else
-        rows_with<1>(s, y, width_y, x, width_x, m, c, zeros);
+        rows_with<1>(s, y, width_y, x, m, c);
+    return cudaGetLastError();
+}
+
+cudaError_t kernels_pad(cudaStream_t s, const struct kernel_pad *p)
+{
+    int64_t n = p->hp * p->wp * p->cp;
+
+    if (wide(p->c, p->y, p->x) && p->cp % 8 == 0)
+        LAUNCH(pad<8>, dim3(blocks_for(n, THREADS * 8)), dim3(THREADS), 0, s, *p);
+    else
+        LAUNCH(pad<1>, dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s, *p);
     return cudaGetLastError();
 }
 

@@ -40,9 +40,18 @@ cudaError_t kernels_add(cudaStream_t s, enum kernel_number type, void *y, const 
 cudaError_t kernels_geglu(cudaStream_t s, enum kernel_number type, void *y, const void *x,
                           int64_t m, int64_t c);
 
-/* y[m, width_y]: c numbers of each row from x[m, width_x], then zeros up to `zeros` more. */
-cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t width_x,
-                         int64_t m, int64_t c, int64_t zeros);
+/* y[m, width_y], whose first c columns get x[m, c]; the others stay. */
+cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m,
+                         int64_t c);
+
+/* y[hp, wp, cp]: x[h, w, c] at row `top` and column `left`, zeros around and in the channels
+ * behind. */
+struct kernel_pad {
+    void *y;
+    const void *x;
+    int64_t h, w, c, hp, wp, cp, top, left;
+};
+cudaError_t kernels_pad(cudaStream_t s, const struct kernel_pad *p);
 
 /* Nearest: y[n, ho, wo, c], source row floor(i * h / ho). */
 cudaError_t kernels_upsample(cudaStream_t s, void *y, const void *x, int64_t n, int64_t h,

@@ -1,0 +1,268 @@
+/*
+ * Convolutions by cuDNN, one sample at a time, with one plan per shape; bias, per-sample shift and
+ * residual follow in a kernel of our own. Channels are padded with zeros to multiples of 8, as
+ * tensor cores want them. A 1x1 convolution is a linear layer.
+ */
+#include "engine/ops/cuda/linear.h"
+#include "engine/ops/cuda/plan.h"
+
+#include "engine/ops/shape.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct conv_plan {
+    struct plan_shape shape;
+    struct plan *plan;
+    struct conv_plan *next;
+};
+
+struct conv {
+    int64_t in, out, kh, kw;
+    int64_t in_wide, out_wide; /* with zeros up to a multiple of 8 */
+    void *w;                   /* device [out_wide, kh, kw, in_wide] */
+    float *bias;               /* device [out]; NULL: none */
+    size_t bytes;
+    struct linear *flat;     /* of a 1x1 kernel, which then is all there is */
+    struct conv_plan *plans; /* owned; one per shape met */
+};
+
+void cuda_conv_free(struct ops *o, struct conv *c)
+{
+    if (c == NULL)
+        return;
+    while (c->plans != NULL) {
+        struct conv_plan *p = c->plans;
+
+        c->plans = p->next;
+        plan_free(p->plan);
+        free(p);
+    }
+    cuda_linear_free(o, c->flat);
+    cuda_memory_free(o, c->w);
+    cuda_memory_free(o, c->bias);
+    o->weight_bytes -= c->bytes;
+    free(c);
+}
+
+static int64_t multiple_of_8(int64_t n)
+{
+    return (n + 7) / 8 * 8;
+}
+
+/* [out, in, kh, kw] to [out_wide, kh, kw, in_wide]. */
+static void pack(const struct conv *c, float *to, const float *from)
+{
+    int64_t taps = c->kh * c->kw;
+
+    memset(to, 0, (size_t)(c->out_wide * taps * c->in_wide) * sizeof *to);
+    for (int64_t o = 0; o < c->out; o++)
+        for (int64_t i = 0; i < c->in; i++)
+            for (int64_t t = 0; t < taps; t++)
+                to[(o * taps + t) * c->in_wide + i] = from[(o * c->in + i) * taps + t];
+}
+
+static int upload(struct cuda *cuda, struct conv *c, const struct tensor *w,
+                  const struct tensor *bias, struct err *e)
+{
+    int64_t n = c->out_wide * c->kh * c->kw * c->in_wide;
+    float *from = malloc((size_t)tensor_count(w) * sizeof *from);
+    float *to = malloc((size_t)n * sizeof *to);
+    int rc = 0;
+
+    if (from == NULL || to == NULL)
+        TRY(err_set(e, ERR_OOM, "no memory for a layer's weights"));
+    tensor_to_f32(w, from);
+    pack(c, to, from);
+    TRY(cuda_upload(cuda, to, n, &c->w, e));
+    c->bytes = (size_t)n * cuda->ops.act_bytes;
+    if (bias != NULL) { /* [out] is no larger than the weights */
+        tensor_to_f32(bias, from);
+        TRY(cuda_upload_floats(cuda, from, c->out, (void **)&c->bias, e));
+        c->bytes += (size_t)c->out * sizeof *c->bias;
+    }
+    cuda->ops.weight_bytes += c->bytes;
+out:
+    free(from);
+    free(to);
+    if (rc != 0)
+        c->bytes = 0;
+    return rc;
+}
+
+int cuda_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                  struct conv **ret_c, struct err *e)
+{
+    struct conv *c = NULL;
+    int rc = 0;
+
+    TRY(shape_check_layer(w, 4, bias, e));
+    c = calloc(1, sizeof *c);
+    if (c == NULL)
+        TRY(err_set(e, ERR_OOM, "no memory for a layer"));
+    c->out = w->shape[0];
+    c->in = w->shape[1];
+    c->kh = w->shape[2];
+    c->kw = w->shape[3];
+    c->in_wide = multiple_of_8(c->in);
+    c->out_wide = multiple_of_8(c->out);
+    if (c->kh == 1 && c->kw == 1)
+        TRY(linear_new(cuda_of(o), w, bias, &c->flat, e));
+    else
+        TRY(upload(cuda_of(o), c, w, bias, e));
+    *ret_c = c;
+    c = NULL;
+out:
+    cuda_conv_free(o, c);
+    return rc;
+}
+
+/* The plan of that shape, made the first time, which is while planning. */
+static int plan_get(struct cuda *cuda, struct conv *c, const struct plan_shape *s,
+                    struct plan **ret_p, struct err *e)
+{
+    struct conv_plan *p = c->plans;
+    int rc = 0;
+
+    while (p != NULL && memcmp(&p->shape, s, sizeof *s) != 0)
+        p = p->next;
+    if (p == NULL) {
+        p = calloc(1, sizeof *p);
+        if (p == NULL)
+            return err_set(e, ERR_OOM, "no memory for a convolution's plan");
+        p->shape = *s;
+        rc = plan_new(cuda, s, &p->plan, e);
+        if (rc != 0) {
+            free(p);
+            return rc;
+        }
+        p->next = c->plans;
+        c->plans = p;
+    }
+    *ret_p = p->plan;
+    return 0;
+}
+
+/* One call. */
+struct run {
+    const struct conv *c;
+    int64_t h, w, ho, wo; /* of a sample */
+    const int *pad;
+    struct plan_shape shape; /* as cuDNN is called */
+    struct plan *plan;
+    bool padded; /* x goes through a copy: channels, or sides that cuDNN does not pad alike */
+    bool direct; /* cuDNN writes into y */
+    void *x, *y, *scratch; /* device; of one sample */
+};
+
+/* Rows and columns of zeros differ before and behind: they are written out. */
+static void shape_of(struct run *r, int stride)
+{
+    bool even = r->pad[0] == r->pad[1] && r->pad[2] == r->pad[3];
+
+    r->padded = !even || r->c->in != r->c->in_wide;
+    r->shape = (struct plan_shape){.in = r->c->in_wide,
+                                   .out = r->c->out_wide,
+                                   .kh = r->c->kh,
+                                   .kw = r->c->kw,
+                                   .h = even ? r->h : r->h + r->pad[0] + r->pad[1],
+                                   .w = even ? r->w : r->w + r->pad[2] + r->pad[3],
+                                   .stride = stride,
+                                   .pad_h = even ? r->pad[0] : 0,
+                                   .pad_w = even ? r->pad[2] : 0};
+}
+
+static int take_scratch(struct run *r, struct ops *o, struct err *e)
+{
+    size_t size = o->act_bytes;
+
+    if (r->padded)
+        r->x = arena_bytes(o->arena, (size_t)(r->shape.h * r->shape.w * r->shape.in) * size);
+    if (!r->direct)
+        r->y = arena_bytes(o->arena, (size_t)(r->ho * r->wo * r->shape.out) * size);
+    r->scratch =
+        plan_workspace(r->plan) > 0 ? arena_bytes(o->arena, plan_workspace(r->plan)) : NULL;
+    return arena_check(o->arena, e);
+}
+
+static int run_sample(struct cuda *cuda, const struct run *r, struct act *y, const struct act *x,
+                      const struct act *per_sample, const struct act *residual, struct err *e)
+{
+    const struct kernel_pad pad = {.y = r->x,
+                                   .x = x,
+                                   .h = r->h,
+                                   .w = r->w,
+                                   .c = r->c->in,
+                                   .hp = r->shape.h,
+                                   .wp = r->shape.w,
+                                   .cp = r->shape.in,
+                                   .top = r->shape.h == r->h ? 0 : r->pad[0],
+                                   .left = r->shape.w == r->w ? 0 : r->pad[2]};
+    const void *input = r->padded ? r->x : x;
+    void *output = r->direct ? y : r->y;
+    const struct kernel_finish finish = {.y = y,
+                                         .x = output,
+                                         .per_sample = per_sample,
+                                         .residual = residual,
+                                         .bias = r->c->bias,
+                                         .n = 1,
+                                         .p = r->ho * r->wo,
+                                         .c = r->c->out,
+                                         .width_x = r->shape.out};
+    int rc = 0;
+
+    if (r->padded)
+        TRY(cuda_check(kernels_pad(cuda->stream, &pad), "kernels_pad", e));
+    TRY(plan_run(cuda, r->plan, output, input, r->c->w, r->scratch, e));
+    if (!r->direct || r->c->bias != NULL || per_sample != NULL || residual != NULL)
+        TRY(cuda_check(kernels_finish(cuda->stream, cuda->number, &finish), "kernels_finish", e));
+out:
+    return rc;
+}
+
+static int flat_conv(struct ops *o, struct act *y, const struct act *x, const struct conv *c,
+                     int64_t n, int64_t pixels, const struct act *per_sample,
+                     const struct act *residual, struct err *e)
+{
+    const struct kernel_finish finish = {.y = y,
+                                         .x = y,
+                                         .per_sample = per_sample,
+                                         .n = n,
+                                         .p = pixels,
+                                         .c = c->out,
+                                         .width_x = c->out};
+    int rc = cuda_linear(o, y, x, c->flat, n * pixels, ACT_NONE, residual, e);
+
+    if (rc != 0 || per_sample == NULL || o->planning)
+        return rc;
+    return cuda_check(kernels_finish(cuda_of(o)->stream, cuda_of(o)->number, &finish),
+                      "kernels_finish", e);
+}
+
+int cuda_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c, int64_t n,
+                int64_t h, int64_t w, int stride, const int pad[4], const struct act *per_sample,
+                const struct act *residual, struct err *e)
+{
+    struct run r = {.c = c, .h = h, .w = w, .pad = pad};
+    size_t mark = arena_mark(o->arena);
+    int rc = 0;
+
+    TRY(shape_conv_side(h, pad[0], pad[1], c->kh, stride, &r.ho, e));
+    TRY(shape_conv_side(w, pad[2], pad[3], c->kw, stride, &r.wo, e));
+    if (c->flat != NULL) {
+        if (stride != 1 || r.ho != h || r.wo != w)
+            return err_set(e, ERR_ARG, "a 1x1 convolution with stride %d or padding", stride);
+        return flat_conv(o, y, x, c, n, h * w, per_sample, residual, e);
+    }
+    shape_of(&r, stride);
+    TRY(plan_get(cuda_of(o), (struct conv *)(uintptr_t)c, &r.shape, &r.plan, e));
+    r.direct = c->out == c->out_wide && residual != y;
+    TRY(take_scratch(&r, o, e));
+    for (int64_t s = 0; s < n && !o->planning; s++)
+        TRY(run_sample(cuda_of(o), &r, act_at(o, y, s * r.ho * r.wo * c->out),
+                       act_at(o, x, s * h * w * c->in), act_at(o, per_sample, s * c->out),
+                       act_at(o, residual, s * r.ho * r.wo * c->out), e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}

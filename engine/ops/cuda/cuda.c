@@ -1,0 +1,159 @@
+#include "engine/ops/cuda/cuda.h"
+#include "engine/ops/cuda/module.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CALL(launch, name) (o->planning ? 0 : cuda_check(launch, name, e))
+
+static int cuda_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
+                          const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads,
+                          int head_dim, float scale, bool causal, struct err *e)
+{
+    const struct kernel_attention a = {.y = y,
+                                       .q = q,
+                                       .k = k,
+                                       .v = v,
+                                       .n = n,
+                                       .tq = tq,
+                                       .tk = tk,
+                                       .heads = heads,
+                                       .head_dim = head_dim,
+                                       .scale = scale,
+                                       .causal = causal};
+
+    if (head_dim > KERNEL_HEAD_MAX)
+        return err_set(e, ERR_ARG, "attention heads of %d numbers: the CUDA backend has up to %d",
+                       head_dim, KERNEL_HEAD_MAX);
+    return CALL(kernels_attention(cuda_of(o)->stream, cuda_of(o)->number, &a), "kernels_attention");
+}
+
+static int cuda_geglu(struct ops *o, struct act *y, const struct act *x, int64_t m, int64_t c,
+                      struct err *e)
+{
+    return CALL(kernels_geglu(cuda_of(o)->stream, cuda_of(o)->number, y, x, m, c), "kernels_geglu");
+}
+
+static int cuda_activate(struct ops *o, struct act *y, const struct act *x, int64_t n,
+                         enum activation act, struct err *e)
+{
+    return CALL(kernels_activate(cuda_of(o)->stream, cuda_of(o)->number, y, x, NULL, n,
+                                 (enum kernel_activation)act),
+                "kernels_activate");
+}
+
+static int cuda_add(struct ops *o, struct act *y, const struct act *a, const struct act *b,
+                    int64_t n, struct err *e)
+{
+    return CALL(kernels_add(cuda_of(o)->stream, cuda_of(o)->number, y, a, b, n), "kernels_add");
+}
+
+static int cuda_concat(struct ops *o, struct act *y, const struct act *a, const struct act *b,
+                       int64_t m, int64_t ca, int64_t cb, struct err *e)
+{
+    cudaStream_t s = cuda_of(o)->stream;
+    int rc = 0;
+
+    TRY(CALL(kernels_rows(s, y, ca + cb, a, m, ca), "kernels_rows"));
+    TRY(CALL(kernels_rows(s, act_at(o, y, ca), ca + cb, b, m, cb), "kernels_rows"));
+out:
+    return rc;
+}
+
+static int cuda_upsample(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
+                         int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e)
+{
+    return CALL(kernels_upsample(cuda_of(o)->stream, y, x, n, h, w, c, ho, wo), "kernels_upsample");
+}
+
+static void cuda_free(struct ops *o)
+{
+    struct cuda *c = cuda_of(o);
+
+    recordings_free(c->recordings);
+    if (c->stream != NULL)
+        cudaStreamSynchronize(c->stream);
+    stages_done(c);
+    cudaFree(c->blas_workspace);
+    if (c->dnn != NULL)
+        cudnnDestroy(c->dnn);
+    if (c->blas != NULL)
+        cublasLtDestroy(c->blas);
+    if (c->stream != NULL)
+        cudaStreamDestroy(c->stream);
+    free(c);
+}
+
+static const struct ops table = {
+    .name = "cuda",
+    .act_bytes = 2,
+    .free = cuda_free,
+    .memory_new = cuda_memory_new,
+    .memory_free = cuda_memory_free,
+    .put = cuda_put,
+    .get = cuda_get,
+    .record = cuda_record,
+    .record_end = cuda_record_end,
+    .linear_new = cuda_linear_new,
+    .linear_free = cuda_linear_free,
+    .conv_new = cuda_conv_new,
+    .conv_free = cuda_conv_free,
+    .norm_new = cuda_norm_new,
+    .norm_free = cuda_norm_free,
+    .linear = cuda_linear,
+    .conv2d = cuda_conv2d,
+    .group_norm = cuda_group_norm,
+    .layer_norm = cuda_layer_norm,
+    .attention = cuda_attention,
+    .geglu = cuda_geglu,
+    .activate = cuda_activate,
+    .add = cuda_add,
+    .concat = cuda_concat,
+    .upsample = cuda_upsample,
+};
+
+static int open_libraries(struct cuda *c, struct err *e)
+{
+    int rc = 0;
+
+    TRY(cuda_check(cudaSetDevice(c->device), "cudaSetDevice", e));
+    TRY(cuda_check(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking),
+                   "cudaStreamCreateWithFlags", e));
+    TRY(blas_check(cublasLtCreate(&c->blas), "cublasLtCreate", e));
+    TRY(dnn_check(cudnnCreate(&c->dnn), "cudnnCreate", e));
+    TRY(dnn_check(cudnnSetStream(c->dnn, c->stream), "cudnnSetStream", e));
+    TRY(cuda_check(cudaMalloc(&c->blas_workspace, CUDA_BLAS_WORKSPACE), "cudaMalloc", e));
+    TRY(stages_init(c, e));
+    TRY(recordings_new(&c->recordings, e));
+out:
+    return rc;
+}
+
+int module_ops_new(int device, enum precision precision, struct ops **ret_o, struct err *e)
+{
+    struct cuda_device d;
+    struct cuda *c = NULL;
+    int rc = 0;
+
+    if (precision == PRECISION_F32)
+        return err_set(e, ERR_ARG,
+                       "the CUDA backend computes in f16 or bf16, not in f32: a worker with the "
+                       "device 'cpu' does");
+    TRY(module_probe(device, precision, &d, e));
+    c = calloc(1, sizeof *c);
+    if (c == NULL)
+        TRY(err_set(e, ERR_OOM, "no memory for the backend"));
+    c->ops = table;
+    c->ops.precision = precision == PRECISION_AUTO ? PRECISION_F16 : precision;
+    c->ops.device_class = c->device_class;
+    c->number = c->ops.precision == PRECISION_F16 ? KERNEL_F16 : KERNEL_BF16;
+    c->device = device;
+    snprintf(c->device_class, sizeof c->device_class, "%s", d.device_class);
+    TRY(open_libraries(c, e));
+    *ret_o = &c->ops;
+    c = NULL;
+out:
+    if (c != NULL)
+        cuda_free(&c->ops);
+    return rc;
+}

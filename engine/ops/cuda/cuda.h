@@ -1,0 +1,103 @@
+/*
+ * Inside of the cuda backend: ops.h's members by file. All work goes into one stream; put and ops
+ * return when it is queued, get when the numbers are here. An error that a kernel meets later is
+ * reported by the next call that waits.
+ *
+ * A sample's bytes do not depend on its batch mates: own kernels add in orders that one sample's
+ * shape fixes, cuDNN is called for one sample at a time, and cuBLASLt's algorithm is chosen by the
+ * weight's shape, not by the number of rows, without split sums.
+ */
+#ifndef ENGINE_OPS_CUDA_CUDA_H
+#define ENGINE_OPS_CUDA_CUDA_H
+
+#include "engine/ops/cuda/kernels.h"
+#include "engine/ops/ops.h"
+
+#include <cublasLt.h>
+#include <cudnn.h>
+
+#define CUDA_STAGES 2
+
+struct recordings;
+
+/* Pinned host memory, and as much of the device's, by which numbers travel; two in turn. */
+struct stage {
+    float *host, *device;
+    cudaEvent_t done; /* of the last copy that used it */
+};
+
+struct cuda {
+    struct ops ops; /* first, so that a struct ops of this backend is a struct cuda */
+    enum kernel_number number;
+    int device;
+    cudaStream_t stream;
+    cublasLtHandle_t blas;
+    cudnnHandle_t dnn;
+    void *blas_workspace; /* of CUDA_BLAS_WORKSPACE bytes */
+    struct stage stages[CUDA_STAGES];
+    int next_stage;
+    struct recordings *recordings;
+    char device_class[256];
+};
+
+#define CUDA_BLAS_WORKSPACE ((size_t)32 << 20) /* what NVIDIA advises for sm_90 */
+
+static inline struct cuda *cuda_of(struct ops *o)
+{
+    return (struct cuda *)o;
+}
+
+/*
+ * 0, or an error with the call's name and code: ERR_OOM where memory ran out, else ERR_INTERNAL.
+ * The runtime's note of the error is cleared, so that it is told once.
+ */
+int cuda_check(cudaError_t code, const char *call, struct err *e);
+int blas_check(cublasStatus_t code, const char *call, struct err *e);
+int dnn_check(cudnnStatus_t code, const char *call, struct err *e);
+
+/* memory.c */
+int cuda_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e);
+void cuda_memory_free(struct ops *o, void *memory);
+int cuda_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);
+int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
+int stages_init(struct cuda *c, struct err *e);
+void stages_done(struct cuda *c);
+/* n numbers of the backend's type in new device memory, from the host's floats. */
+int cuda_upload(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e);
+/* The same as float. */
+int cuda_upload_floats(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e);
+
+/* linear.c */
+int cuda_linear_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                    struct linear **ret_l, struct err *e);
+void cuda_linear_free(struct ops *o, struct linear *l);
+int cuda_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                int64_t m, enum activation act, const struct act *residual, struct err *e);
+
+/* conv.c */
+int cuda_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
+                  struct conv **ret_c, struct err *e);
+void cuda_conv_free(struct ops *o, struct conv *c);
+int cuda_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c, int64_t n,
+                int64_t h, int64_t w, int stride, const int pad[4], const struct act *per_sample,
+                const struct act *residual, struct err *e);
+
+/* record.c: ops.h's record and record_end. */
+int recordings_new(struct recordings **ret_r, struct err *e);
+void recordings_free(struct recordings *r);
+/* What was recorded before names memory that may be gone. */
+void recordings_forget(struct recordings *r);
+int cuda_record(struct ops *o, const void *key, size_t key_bytes, bool *ret_done, struct err *e);
+int cuda_record_end(struct ops *o, bool failed, struct err *e);
+
+/* norm.c: scale and shift on the device. */
+int cuda_norm_new(struct ops *o, const struct tensor *gamma, const struct tensor *beta,
+                  struct norm **ret_n, struct err *e);
+void cuda_norm_free(struct ops *o, struct norm *n);
+int cuda_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
+                    struct err *e);
+int cuda_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                    int64_t m, int64_t c, float eps, struct err *e);
+
+#endif

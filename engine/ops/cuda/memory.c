@@ -1,0 +1,167 @@
+/*
+ * Memory of the device, and numbers on their way to and from it. The host's float32 goes through
+ * pinned memory in pieces, two in flight: while one is copied by the device, the other is filled or
+ * emptied here. Rounding happens on the device.
+ */
+#include "engine/ops/cuda/cuda.h"
+
+#include <string.h>
+
+#define PIECE ((int64_t)1 << 20) /* numbers */
+
+int cuda_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e)
+{
+    struct err why;
+    int rc;
+
+    recordings_forget(cuda_of(o)->recordings);
+    rc = cuda_check(cudaMalloc(ret_memory, n_bytes > 0 ? n_bytes : 1), "cudaMalloc", &why);
+    return rc == 0
+               ? 0
+               : err_set(e, rc, "%zu bytes of cuda:%d: %s", n_bytes, cuda_of(o)->device, why.text);
+}
+
+void cuda_memory_free(struct ops *o, void *memory)
+{
+    recordings_forget(cuda_of(o)->recordings);
+    cudaStreamSynchronize(cuda_of(o)->stream);
+    cudaFree(memory);
+}
+
+int stages_init(struct cuda *c, struct err *e)
+{
+    int rc = 0;
+
+    for (int i = 0; i < CUDA_STAGES; i++) {
+        struct stage *s = &c->stages[i];
+
+        TRY(cuda_check(cudaMallocHost((void **)&s->host, PIECE * sizeof(float)), "cudaMallocHost",
+                       e));
+        TRY(cuda_check(cudaMalloc((void **)&s->device, PIECE * sizeof(float)), "cudaMalloc", e));
+        TRY(cuda_check(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming),
+                       "cudaEventCreateWithFlags", e));
+    }
+out:
+    return rc;
+}
+
+void stages_done(struct cuda *c)
+{
+    for (int i = 0; i < CUDA_STAGES; i++) {
+        if (c->stages[i].done != NULL)
+            cudaEventDestroy(c->stages[i].done);
+        cudaFree(c->stages[i].device);
+        cudaFreeHost(c->stages[i].host);
+    }
+}
+
+/* The next stage, whose last copy is done. */
+static int stage_take(struct cuda *c, struct stage **ret_s, struct err *e)
+{
+    struct stage *s = &c->stages[c->next_stage];
+
+    c->next_stage = (c->next_stage + 1) % CUDA_STAGES;
+    *ret_s = s;
+    return cuda_check(cudaEventSynchronize(s->done), "cudaEventSynchronize", e);
+}
+
+/* From the host to a stage's device memory, and from there to y: rounded, or as it is. */
+static int send(struct cuda *c, char *y, const float *x, int64_t n, bool as_float, struct err *e)
+{
+    struct stage *s;
+    int rc = 0;
+
+    TRY(stage_take(c, &s, e));
+    memcpy(s->host, x, (size_t)n * sizeof *x);
+    TRY(cuda_check(cudaMemcpyAsync(as_float ? (void *)y : s->device, s->host, (size_t)n * sizeof *x,
+                                   cudaMemcpyHostToDevice, c->stream),
+                   "cudaMemcpyAsync", e));
+    if (!as_float)
+        TRY(cuda_check(kernels_from_float(c->stream, c->number, y, s->device, n),
+                       "kernels_from_float", e));
+    TRY(cuda_check(cudaEventRecord(s->done, c->stream), "cudaEventRecord", e));
+out:
+    return rc;
+}
+
+static int send_all(struct cuda *c, void *y, const float *x, int64_t n, bool as_float,
+                    struct err *e)
+{
+    size_t size = as_float ? sizeof(float) : c->ops.act_bytes;
+    int rc = 0;
+
+    for (int64_t i = 0; i < n; i += PIECE)
+        TRY(send(c, (char *)y + (size_t)i * size, x + i, n - i < PIECE ? n - i : PIECE, as_float,
+                 e));
+out:
+    return rc;
+}
+
+int cuda_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e)
+{
+    return o->planning ? 0 : send_all(cuda_of(o), y, x, n, false, e);
+}
+
+/* The rest of get: waits for a piece and copies it out. */
+static int receive(struct stage *s, float *y, int64_t n, struct err *e)
+{
+    int rc = cuda_check(cudaEventSynchronize(s->done), "cudaEventSynchronize", e);
+
+    if (rc == 0)
+        memcpy(y, s->host, (size_t)n * sizeof *y);
+    return rc;
+}
+
+int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e)
+{
+    struct cuda *c = cuda_of(o);
+    struct stage *s, *last = NULL;
+    int64_t last_at = 0;
+    int rc = 0;
+
+    for (int64_t i = 0; i < n && !o->planning; i += PIECE) {
+        int64_t part = n - i < PIECE ? n - i : PIECE;
+
+        TRY(stage_take(c, &s, e));
+        TRY(cuda_check(kernels_to_float(c->stream, c->number, s->device, act_at(o, x, i), part),
+                       "kernels_to_float", e));
+        TRY(cuda_check(cudaMemcpyAsync(s->host, s->device, (size_t)part * sizeof *y,
+                                       cudaMemcpyDeviceToHost, c->stream),
+                       "cudaMemcpyAsync", e));
+        TRY(cuda_check(cudaEventRecord(s->done, c->stream), "cudaEventRecord", e));
+        if (last != NULL)
+            TRY(receive(last, y + last_at, PIECE, e));
+        last = s;
+        last_at = i;
+    }
+    if (last != NULL)
+        TRY(receive(last, y + last_at, n - last_at, e));
+out:
+    return rc;
+}
+
+static int upload(struct cuda *c, const float *x, int64_t n, bool as_float, void **ret_memory,
+                  struct err *e)
+{
+    size_t size = as_float ? sizeof(float) : c->ops.act_bytes;
+    void *memory = NULL;
+    int rc = 0;
+
+    TRY(cuda_memory_new(&c->ops, (size_t)n * size, &memory, e));
+    TRY(send_all(c, memory, x, n, as_float, e));
+    *ret_memory = memory;
+    memory = NULL;
+out:
+    cudaFree(memory);
+    return rc;
+}
+
+int cuda_upload(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e)
+{
+    return upload(c, x, n, false, ret_memory, e);
+}
+
+int cuda_upload_floats(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e)
+{
+    return upload(c, x, n, true, ret_memory, e);
+}

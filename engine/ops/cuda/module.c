@@ -1,0 +1,53 @@
+#include "engine/ops/cuda/module.h"
+
+#include "engine/ops/cuda/cuda.h"
+#include "proto/version.h"
+
+#include <stdio.h>
+
+__attribute__((visibility("default"))) const struct module litho_cuda_module = {
+    .version = LITHO_VERSION,
+    .ops_bytes = sizeof(struct ops),
+    .device_bytes = sizeof(struct cuda_device),
+    .ops_new = module_ops_new,
+    .probe = module_probe,
+};
+
+/* Bytes depend on the card's model, the type of number and the libraries that compute. */
+static void name_class(struct cuda_device *d, const struct cudaDeviceProp *p, bool bf16)
+{
+    char name[sizeof p->name + 1];
+    size_t n = 0;
+
+    for (const char *c = p->name; *c != 0 && n < sizeof name - 1; c++)
+        name[n++] = *c == ' ' || *c == '/' ? '-' : *c;
+    name[n] = 0;
+    snprintf(d->device_class, sizeof d->device_class, "cuda-%.100s-%s-cublas%zu-cudnn%zu", name,
+             bf16 ? "bf16" : "f16", cublasLtGetVersion(), cudnnGetVersion());
+}
+
+int module_probe(int device, enum precision precision, struct cuda_device *ret_d, struct err *e)
+{
+    struct cudaDeviceProp p;
+    struct cuda_device d = {0};
+    struct err why;
+    int n = 0, rc = 0;
+
+    if (cuda_check(cudaGetDeviceCount(&n), "cudaGetDeviceCount", &why) != 0)
+        TRY(err_set(e, ERR_ARG, "cuda:%d: this machine has no CUDA device: %s", device, why.text));
+    if (device < 0 || device >= n)
+        TRY(err_set(e, ERR_ARG, "cuda:%d: this machine has %d CUDA devices", device, n));
+    TRY(cuda_check(cudaGetDeviceProperties(&p, device), "cudaGetDeviceProperties", e));
+    if (p.major < 8)
+        TRY(err_set(e, ERR_ARG, "cuda:%d: %s has compute capability %d.%d, at least 8.0 is needed",
+                    device, p.name, p.major, p.minor));
+    TRY(cuda_check(cudaDriverGetVersion(&d.driver), "cudaDriverGetVersion", e));
+    snprintf(d.name, sizeof d.name, "%.127s", p.name);
+    d.memory_bytes = p.totalGlobalMem;
+    d.major = p.major;
+    d.minor = p.minor;
+    name_class(&d, &p, precision == PRECISION_BF16);
+    *ret_d = d;
+out:
+    return rc;
+}

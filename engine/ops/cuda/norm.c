@@ -1,0 +1,96 @@
+/* Norms: their weights on the device, as float. */
+#include "engine/ops/cuda/cuda.h"
+#include "engine/ops/shape.h"
+
+#include <stdlib.h>
+
+struct norm {
+    int64_t channels;
+    float *gamma, *beta; /* device */
+    size_t bytes;
+};
+
+void cuda_norm_free(struct ops *o, struct norm *n)
+{
+    if (n == NULL)
+        return;
+    cuda_memory_free(o, n->gamma);
+    cuda_memory_free(o, n->beta);
+    o->weight_bytes -= n->bytes;
+    free(n);
+}
+
+static int upload(struct cuda *c, const struct tensor *t, float **ret_memory, struct err *e)
+{
+    int64_t n = tensor_count(t);
+    float *numbers = malloc((size_t)n * sizeof *numbers);
+    int rc;
+
+    if (numbers == NULL)
+        return err_set(e, ERR_OOM, "no memory for a norm's weights");
+    tensor_to_f32(t, numbers);
+    rc = cuda_upload_floats(c, numbers, n, (void **)ret_memory, e);
+    free(numbers);
+    return rc;
+}
+
+int cuda_norm_new(struct ops *o, const struct tensor *gamma, const struct tensor *beta,
+                  struct norm **ret_n, struct err *e)
+{
+    struct norm *n = NULL;
+    int rc = 0;
+
+    if (tensor_count(gamma) < 1 || tensor_count(beta) != tensor_count(gamma))
+        return err_set(e, ERR_ARG, "a norm of %lld scales and %lld shifts",
+                       (long long)tensor_count(gamma), (long long)tensor_count(beta));
+    n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return err_set(e, ERR_OOM, "no memory for a norm");
+    n->channels = tensor_count(gamma);
+    TRY(upload(cuda_of(o), gamma, &n->gamma, e));
+    TRY(upload(cuda_of(o), beta, &n->beta, e));
+    o->weight_bytes += n->bytes = 2 * (size_t)n->channels * sizeof(float);
+    *ret_n = n;
+    n = NULL;
+out:
+    cuda_norm_free(o, n);
+    return rc;
+}
+
+int cuda_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
+                    struct err *e)
+{
+    size_t mark = arena_mark(o->arena);
+    struct kernel_group_norm g = {.y = y,
+                                  .x = x,
+                                  .gamma = norm->gamma,
+                                  .beta = norm->beta,
+                                  .n = n,
+                                  .p = p,
+                                  .c = c,
+                                  .groups = groups,
+                                  .eps = eps,
+                                  .act = (enum kernel_activation)act};
+    int rc = 0;
+
+    TRY(shape_check_groups(c, groups, e));
+    g.scratch = arena_bytes(o->arena, (size_t)kernels_group_norm_scratch(n, p, groups));
+    TRY(arena_check(o->arena, e));
+    if (!o->planning)
+        TRY(cuda_check(kernels_group_norm(cuda_of(o)->stream, cuda_of(o)->number, &g),
+                       "kernels_group_norm", e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int cuda_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                    int64_t m, int64_t c, float eps, struct err *e)
+{
+    if (o->planning)
+        return 0;
+    return cuda_check(kernels_layer_norm(cuda_of(o)->stream, cuda_of(o)->number, y, x, norm->gamma,
+                                         norm->beta, m, c, eps),
+                      "kernels_layer_norm", e);
+}
