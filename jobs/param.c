@@ -72,7 +72,7 @@ static const struct param_info infos[PARAM_COUNT] = {
                                     WHOLE(hr_second_pass_steps, 0, TASK_STEPS_MAX, 1),
                                     OPTIONAL("0")},
     [PARAM_VAE_TILE] = {"vae_tile", WHOLE(vae_tile, 0, TASK_SIDE_MAX, 64), OPTIONAL("0")},
-    [PARAM_PRECISION] = {"precision", TERM(precision, TERM_PRECISION), PRESET("f32")},
+    [PARAM_PRECISION] = {"precision", TERM(precision, TERM_PRECISION), PRESET("auto")},
     [PARAM_SIZE] = {"size", PARAM_KIND_SIZE},
     [PARAM_STYLES] = {"styles", PARAM_KIND_STYLES},
 };

@@ -218,9 +218,10 @@ static int print_task(const struct plan *p, const char *name, uint64_t index, st
     fprintf(file, "%dx%d, %s %s, %d steps, cfg_scale %s, ", t.width, t.height,
             sampler_name(t.sampler), scheduler_name(t.scheduler), t.steps, buf_text(&cfg));
     if (p->order.drawn)
-        fprintf(file, "seeds drawn at the first run\n");
+        fprintf(file, "seeds drawn at the first run, ");
     else
-        fprintf(file, "seed %lld\n", (long long)t.seed);
+        fprintf(file, "seed %lld, ", (long long)t.seed);
+    fprintf(file, "precision %s\n", precision_name(t.precision));
     print_passes(p, &t);
     label(p, "");
     fprintf(file, "%s/%s\n", p->state.out, buf_text(&path));

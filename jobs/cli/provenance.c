@@ -6,16 +6,34 @@
 
 #define FILES_MAX 1000 /* of a model */
 
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text == NULL ? "" : text;
+}
+
+/* What a device computes in; -1: no such precision, or one that leaves it open. */
+static int computed_in(const char *name)
+{
+    int precision = precision_from_name(name);
+
+    return precision == PRECISION_AUTO ? -1 : precision;
+}
+
 static int record_check(struct json_reader *r, const json_t *record)
 {
+    const char *precision;
     const json_t *model = json_object_get(record, "model");
     const json_t *files = json_object_get(model, "files");
     const json_t *assets = json_object_get(record, "assets");
 
     json_get_int(r, record, "litho", 1, 1);
     json_get_string(r, record, "engine");
-    json_get_string(r, record, "precision");
+    precision = json_get_string(r, record, "precision");
     json_get_string(r, record, "device_class");
+    if (r->rc == 0 && computed_in(precision) < 0)
+        r->rc = err_set(r->e, ERR_INPUT, "%s: 'precision' must be f32 or bf16", r->where);
     if (r->rc == 0 && assets && (!json_is_object(assets) || json_object_size(assets) > FILES_MAX))
         r->rc = err_set(r->e, ERR_INPUT, "%s: 'assets' must name files", r->where);
     if (r->rc == 0 && (!json_is_object(files) || json_object_size(files) > FILES_MAX))
@@ -41,19 +59,13 @@ int provenance_read(const void *png, size_t size, const char *where, struct prov
     TRY(json_read(where, buf_text(&text), text.size, &p.record, e));
     TRY(record_check(&r, p.record));
     TRY(task_from_value(json_object_get(p.record, "task"), &p.task, e));
+    p.task.precision = (enum precision)computed_in(text_of(p.record, "precision"));
     *ret_p = p;
     p = (struct provenance){0};
 out:
     provenance_done(&p);
     buf_done(&text);
     return rc;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text == NULL ? "" : text;
 }
 
 static void difference(const struct provenance *was, const struct provenance *is, const char *key,

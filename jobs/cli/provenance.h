@@ -13,8 +13,8 @@
 #include "jobs/task.h"
 
 struct provenance {
-    struct task task;
-    json_t *record; /* the chunk, checked; owned */
+    struct task task; /* as it was asked for, but in the precision that it was computed in */
+    json_t *record;   /* the chunk, checked; owned */
 };
 
 /* ERR_MISSING if the picture carries no record, ERR_INPUT if it is not one of ours. */

@@ -39,7 +39,7 @@ static void the_manifest_of_the_readme_becomes_its_bundle(void **state)
         "[2,3],[4]],"
         "\"exclude\":[{\"ground\":[\"red\"],\"thing\":[\"pizza\"]}],\"fixed\":{\"height\":128,"
         "\"model\":"
-        "\"sticker-128\",\"negative_prompt\":\"blurry\",\"precision\":\"f32\",\"prompt\":\"a "
+        "\"sticker-128\",\"negative_prompt\":\"blurry\",\"precision\":\"auto\",\"prompt\":\"a "
         "${thing} on a "
         "${ground} "
         "background\",\"sampler\":\"dpmpp_2m\",\"scheduler\":\"karras\",\"width\":128},\"job\":"
@@ -57,7 +57,7 @@ static void what_is_not_given_has_the_documented_default(void **state)
     part_is(
         &out, "fixed",
         "{\"cfg_scale\":7,\"height\":512,\"model\":\"m\",\"negative_prompt\":\"\",\"precision\":"
-        "\"f32\","
+        "\"auto\","
         "\"prompt\":\"a cat\",\"sampler\":\"dpmpp_2m\",\"scheduler\":\"automatic\",\"seed\":1000,"
         "\"steps\":20,\"width\":512}");
     part_is(&out, "job", "\"job\"");

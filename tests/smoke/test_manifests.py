@@ -86,6 +86,7 @@ class Plans(Case):
         self.assertIsNone(before["seconds"])
         text = self.litho("plan", path).stdout
         self.assertIn("unknown until the first run", text)
+        self.assertIn("seed 5, precision auto\n", text)
         self.assertFalse(os.path.exists(self.path("out")))
 
         final = self.litho_json("run", path, "--set", "axes.thing=[fox, pizza]")[-1]

@@ -53,7 +53,7 @@ class Replay(Case):
         super().setUp()
         job = self.write("small.yaml", SMALL)
         self.litho("run", job, "--set", "axes.thing=[fox]", "--set", "negative_prompt='blurry: a, b'",
-                   "--set", "cfg_scale=2.5")
+                   "--set", "cfg_scale=2.5", "--set", "precision=f32")
         self.image = self.path("out", "small", "fox-teal.png")
 
     def test_replay_verifies_as_equal(self):
@@ -71,6 +71,20 @@ class Replay(Case):
         self.assertIn("is there already", self.litho("replay", self.image, expect=1).stderr)
         self.litho("replay", self.image, "--out", self.path("third.png"))
         self.assertEqual(sha256(self.path("third.png")), sha256(self.image))
+
+    def test_what_was_left_to_the_device_is_replayed_as_it_was_computed(self):
+        image = self.path("free.png")
+        self.litho("run", self.write("free.yaml", SMALL.replace("job: small", "job: free")),
+                   "--set", "axes.thing=[fox]", "--set", "axes.ground=[teal]")
+        shutil.copy(self.path("out", "free", "fox-teal.png"), image)
+        was = json.loads(png_texts(image)["litho"])
+        self.assertEqual(was["task"]["precision"], "auto")
+        self.assertIn(was["precision"], ("f32", "bf16"))
+        self.assertEqual(self.litho("replay", image, "--verify").stdout, "equal\n")
+        self.litho("replay", image)
+        again = json.loads(png_texts(self.path("free.replay.png"))["litho"])
+        self.assertEqual(again["task"]["precision"], was["precision"])
+        self.assertEqual(again["device_class"], was["device_class"])
 
     def test_changed_picture_is_detected(self):
         changed = self.path("changed.png")

@@ -45,6 +45,30 @@ static void record_gives_the_task(void **state)
     provenance_done(&p);
 }
 
+#define OPEN(precision)                                                                            \
+    "{\"litho\":1,\"task\":{\"cfg_scale\":4,\"height\":64,\"model\":\"m\",\"negative_prompt\":"    \
+    "\"\","                                                                                        \
+    "\"precision\":\"auto\",\"prompt\":\"x\",\"sampler\":\"euler\",\"scheduler\":\"karras\","      \
+    "\"seed\":"                                                                                    \
+    "7,\"steps\":3,\"width\":64},\"model\":{\"name\":\"m\",\"files\":{}},\"engine\":\"1\","        \
+    "\"precision\":\"" precision "\",\"device_class\":\"cpu-amx\"}"
+
+static void a_precision_left_open_is_the_one_that_was_computed_in(void **state)
+{
+    struct provenance p;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(read_record(OPEN("bf16"), &p, &e), 0);
+    assert_int_equal(p.task.precision, PRECISION_BF16);
+    provenance_done(&p);
+    assert_int_equal(read_record(OPEN("f32"), &p, &e), 0);
+    assert_int_equal(p.task.precision, PRECISION_F32);
+    provenance_done(&p);
+    assert_int_equal(read_record(OPEN("auto"), &p, &e), ERR_INPUT);
+    assert_int_equal(read_record(OPEN("f8"), &p, &e), ERR_INPUT);
+}
+
 static void picture_without_a_record_says_so(void **state)
 {
     struct provenance p;
@@ -155,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(record_gives_the_task),
+        cmocka_unit_test(a_precision_left_open_is_the_one_that_was_computed_in),
         cmocka_unit_test(picture_without_a_record_says_so),
         cmocka_unit_test(broken_records_are_refused),
         cmocka_unit_test(differences_name_files_and_versions),
