@@ -14,7 +14,8 @@ struct clip_layer {
 struct clip {
     struct clip_config config;
     struct ops *ops;           /* borrowed */
-    float *tokens, *positions; /* [vocab, width], [positions, width], owned */
+    struct tensor tokens;      /* [vocab, width], data owned */
+    float *positions;          /* [positions, width], owned */
     struct clip_layer *layers; /* [config.layers], owned */
     struct norm *norm_out;
     struct layer_list list;          /* all layers, by name */
@@ -103,7 +104,7 @@ static void load_all(struct clip *t, struct loader *ld, const struct part_source
     /* transformers 5 dropped the prefix that files of version 4 have. */
     if (loader_has(ld, "text_model.final_layer_norm.weight"))
         ld->prefix = "text_model.";
-    t->tokens = loader_table(ld, c->vocab, c->width, "embeddings.token_embedding.weight");
+    loader_rows(ld, c->vocab, c->width, &t->tokens, "embeddings.token_embedding.weight");
     t->positions = loader_table(ld, c->positions, c->width, "embeddings.position_embedding.weight");
     t->layers = loader_items(ld, (size_t)c->layers, sizeof *t->layers);
     for (int i = 0; t->layers != NULL && i < c->layers; i++)
@@ -153,7 +154,7 @@ void clip_close(struct clip *t)
     for (int i = 0; t->layers != NULL && i < t->config.layers; i++)
         layer_done(&t->layers[i], t->ops);
     free(t->layers);
-    free(t->tokens);
+    free((void *)t->tokens.data);
     free(t->positions);
     t->ops->norm_free(t->ops, t->norm_out);
     layer_list_done(&t->list);
@@ -179,9 +180,13 @@ int clip_pooled_width(const struct clip *t)
 static void embed(const struct clip *t, float *x, const struct clip_text *text)
 {
     int64_t width = t->config.width;
+    struct tensor row = {.dtype = t->tokens.dtype, .rank = 1, .shape = {width}};
+    size_t size = (size_t)width * dtype_size(row.dtype);
 
-    for (int64_t i = 0; i < text->tokens; i++)
-        memcpy(x + i * width, t->tokens + text->ids[i] * width, (size_t)width * sizeof *x);
+    for (int64_t i = 0; i < text->tokens; i++) {
+        row.data = (const char *)t->tokens.data + (size_t)text->ids[i] * size;
+        tensor_to_f32(&row, x + i * width);
+    }
     for (size_t i = 0; i < text->n_vectors; i++)
         memcpy(x + text->vectors[i].at * width, text->vectors[i].values, (size_t)width * sizeof *x);
     for (int64_t i = 0; i < text->tokens * width; i++)

@@ -220,6 +220,31 @@ float *loader_table(struct loader *ld, int64_t rows, int64_t columns, const char
     return copy_f32(ld, name, 2, shape);
 }
 
+void loader_rows(struct loader *ld, int64_t rows, int64_t columns, struct tensor *ret_t,
+                 const char *format, ...)
+{
+    int64_t shape[2] = {rows, columns};
+    char name[NAME_MAX_SIZE];
+    struct tensor t = {0};
+    va_list args;
+    void *data;
+
+    *ret_t = t;
+    if (ld->rc != 0)
+        return;
+    va_start(args, format);
+    name_set(ld, name, "", format, args);
+    va_end(args);
+    get(ld, name, 2, shape, &t);
+    data = loader_items(ld, (size_t)(ld->rc == 0 ? rows * columns : 0), dtype_size(t.dtype));
+    if (data == NULL)
+        return;
+    memcpy(data, t.data, (size_t)(rows * columns) * dtype_size(t.dtype));
+    weights_drop(ld->weights, &t);
+    t.data = data;
+    *ret_t = t;
+}
+
 struct norm *loader_norm(struct loader *ld, int64_t channels, const char *format, ...)
 {
     uint64_t before = ld->ops->weight_bytes;

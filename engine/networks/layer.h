@@ -103,6 +103,10 @@ struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int k
 float *loader_table(struct loader *ld, int64_t rows, int64_t columns, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* The same as its file has it, in half the memory for f16; caller frees its data with free(3). */
+void loader_rows(struct loader *ld, int64_t rows, int64_t columns, struct tensor *ret_t,
+                 const char *format, ...) __attribute__((format(printf, 5, 6)));
+
 /*
  * Scale and shift of a group norm or layer norm: NAME.weight and NAME.bias, [channels]. The
  * backend's; freed with norm_free.
