@@ -1,142 +1,66 @@
 /*
- * bench_engine: how long a model's parts and a whole picture take, next to what this machine's FMA
- * units could do (peak.h).
+ * bench_engine: how long a model's networks and a whole picture take, operation by operation, next
+ * to what this machine could do, measured in the same process (peak.h).
  *
- *     bench_engine [--model FOLDER] [--size PIXELS] [--steps N] [--threads N]
- *                  [--precision f32|bf16|auto] [--json] [--quick]
+ *     bench_engine [--model MODEL] [--size PIXELS] [--steps N] [--threads N] [--runs N]
+ *                  [--precision f32|bf16|auto] [--only PART] [--json] [--quick]
  *
  * Default: the shipped model at 128 px, 20 steps of dpmpp_2m with guidance, so two samples in each
- * U-Net step. Medians. FLOPs are counted by wrapping the ops table around a planning pass: two for
- * each multiply-add of linears, convolutions and attention, nothing for the rest.
+ * U-Net step. PART: text (prompt and negative prompt), context (their keys and values), step, vae,
+ * picture. Times of parts are medians, those of operations means over the same runs. Bytes are
+ * operands, results and weights, each once; their share is of what copying memory reaches, and is
+ * above 100 % where caches serve. The peak of memory is the process's, at its end.
  */
 #include "engine/pipeline/pipeline.h"
+#include "tests/bench/meter.h"
 #include "tests/bench/peak.h"
 
 #include <omp.h>
+#include <sys/resource.h>
 
-#define REPEATS_MAX 15
+#define REPEATS_MAX  15
+#define SECONDS_MOST 60 /* of a part, once three runs are done */
 
 struct options {
-    const char *model;
-    int size, steps, threads, precision;
+    const char *model, *only;
+    int size, steps, threads, precision, runs;
     bool json, quick;
 };
 
-/* FLOPs counted so far, and the backend's own functions behind the counting ones. */
-static struct {
-    double flops;
-    struct ops own;
-    /* Numbers of a layer's weights by its address. */
-    struct {
-        const void *layer;
-        double weights;
-    } * layers;
-    size_t n, capacity;
-} count;
-
-static void remember(const void *layer, const struct tensor *w)
-{
-    if (count.n == count.capacity) {
-        count.capacity = count.capacity ? 2 * count.capacity : 1024;
-        count.layers = realloc(count.layers, count.capacity * sizeof *count.layers);
-        if (count.layers == NULL)
-            abort();
-    }
-    count.layers[count.n].layer = layer;
-    count.layers[count.n].weights = (double)tensor_count(w);
-    count.n++;
-}
-
-static double weights_of(const void *layer)
-{
-    for (size_t i = 0; i < count.n; i++)
-        if (count.layers[i].layer == layer)
-            return count.layers[i].weights;
-    abort();
-}
-
-static int linear_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
-                      struct linear **ret_l, struct err *e)
-{
-    int rc = count.own.linear_new(o, w, bias, ret_l, e);
-
-    if (rc == 0)
-        remember(*ret_l, w);
-    return rc;
-}
-
-static int conv_new(struct ops *o, const struct tensor *w, const struct tensor *bias,
-                    struct conv **ret_c, struct err *e)
-{
-    int rc = count.own.conv_new(o, w, bias, ret_c, e);
-
-    if (rc == 0)
-        remember(*ret_c, w);
-    return rc;
-}
-
-static int linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
-                  int64_t m, enum activation act, const struct act *residual, struct err *e)
-{
-    if (o->planning)
-        count.flops += 2 * (double)m * weights_of(l);
-    return count.own.linear(o, y, x, l, m, act, residual, e);
-}
-
-static int conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c,
-                  int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
-                  const struct act *per_sample, const struct act *residual, struct err *e)
-{
-    /* Kernels of this engine keep the size or halve it, rounding up. */
-    if (o->planning)
-        count.flops += 2 * (double)(n * ((h + stride - 1) / stride) * ((w + stride - 1) / stride)) *
-                       weights_of(c);
-    return count.own.conv2d(o, y, x, c, n, h, w, stride, pad, per_sample, residual, e);
-}
-
-static int attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
-                     const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads,
-                     int head_dim, float scale, bool causal, struct err *e)
-{
-    if (o->planning)
-        count.flops += 4 * (double)(n * heads * tq) * (double)(tk * head_dim);
-    return count.own.attention(o, y, q, k, v, n, tq, tk, heads, head_dim, scale, causal, e);
-}
-
-static void count_wrap(struct ops *o)
-{
-    count.own = *o;
-    o->linear_new = linear_new;
-    o->conv_new = conv_new;
-    o->linear = linear;
-    o->conv2d = conv2d;
-    o->attention = attention;
-}
-
-/* What the parts work on, all from one arena of the whole picture's size and some more. */
+/* What the parts work on. */
 struct bench {
     const struct options *options;
     struct ops *ops;
     struct model *model;
     struct render render;
     struct extent latent; /* two samples */
-    float *x, *y, *states, *picture;
-    struct act *kv;
+    float *x, *y, *states, *picture, *pooled;
+    struct act *kv, *added;
     int32_t *ids;
     int64_t tokens;
-    double peak; /* GFLOP/s */
-    bool first;  /* nothing printed yet */
+    double peak, copy; /* GFLOP/s, GB/s */
+    bool first;        /* nothing printed yet */
 };
+
+/* ---- the parts */
 
 static int run_text(struct bench *b, struct err *e)
 {
     const struct clip_text text = {.ids = b->ids, .tokens = b->tokens};
+    int rc = 0;
 
-    return clip_encode(b->model->clip, b->states, NULL, &text, 0, true, e);
+    for (int i = 0; i < 2; i++) {
+        TRY(clip_encode(b->model->clip, b->states, NULL, &text, 0, true, e));
+        if (b->model->clip2 != NULL)
+            TRY(clip_encode(b->model->clip2, b->states, b->pooled, &text, 0, true, e));
+    }
+out:
+    return rc;
 }
 
 static int run_context(struct bench *b, struct err *e)
 {
+    const float sizes[UNET_TIME_IDS] = {1024, 1024, 0, 0, 1024, 1024};
     struct unet *u = b->model->unet;
     int64_t kv = unet_context_size(u, b->tokens);
     int rc = 0;
@@ -144,6 +68,8 @@ static int run_context(struct bench *b, struct err *e)
     for (int i = 0; i < 2; i++)
         TRY(unet_context(u, act_at(b->ops, b->kv, i * kv),
                          b->states + i * b->tokens * unet_config(u)->text_width, b->tokens, e));
+    if (b->added != NULL)
+        TRY(unet_added(u, b->added, b->pooled, sizes, e));
 out:
     return rc;
 }
@@ -151,8 +77,9 @@ out:
 static int run_step(struct bench *b, struct err *e)
 {
     int64_t kv = unet_context_size(b->model->unet, b->tokens);
-    const struct unet_text texts[2] = {{.kv = b->kv, .tokens = b->tokens},
-                                       {.kv = act_at(b->ops, b->kv, kv), .tokens = b->tokens}};
+    const struct unet_text texts[2] = {
+        {.kv = b->kv, .tokens = b->tokens, .added = b->added},
+        {.kv = act_at(b->ops, b->kv, kv), .tokens = b->tokens, .added = b->added}};
 
     return unet_forward(b->model->unet, b->y, b->x, &b->latent, 500, texts, e);
 }
@@ -164,53 +91,134 @@ static int run_vae(struct bench *b, struct err *e)
     return vae_decode(b->model->vae, b->picture, b->x, &one, e);
 }
 
-static void show(struct bench *b, const char *part, double s, double flops)
-{
-    double rate = flops / s * 1e-9;
+/* ---- what is printed */
 
-    if (b->options->json)
-        printf("%s\n  {\"part\": \"%s\", \"ms\": %.3f, \"gflop\": %.3f, \"gflops\": %.1f}",
-               b->first ? "" : ",", part, s * 1e3, flops * 1e-9, rate);
+static double share(double rate, double of)
+{
+    return of > 0 ? 100 * rate / of : 0;
+}
+
+static void show_op(const struct bench *b, const char *name, const struct meter *m, int runs,
+                    double part_seconds, bool first)
+{
+    double s = m->seconds / runs, flops = m->flops / m->seconds * 1e-9;
+    double bytes = m->bytes / m->seconds * 1e-9;
+
+    if (b->options->json) {
+        printf("%s\n    {\"op\": \"%s\", \"calls\": %ld, \"ms\": %.3f, \"gflop\": %.4f, "
+               "\"gflops\": %.1f, \"peak_share\": %.4f, \"gbyte\": %.5f, \"gbytes\": %.2f, "
+               "\"copy_share\": %.4f}",
+               first ? "" : ",", name, m->calls / runs, s * 1e3, m->flops / runs * 1e-9, flops,
+               share(flops, b->peak) / 100, m->bytes / runs * 1e-9, bytes,
+               share(bytes, b->copy) / 100);
+        return;
+    }
+    printf("  %-12s %5ld x %10.2f ms %5.1f %% ", name, m->calls / runs, s * 1e3,
+           share(s, part_seconds));
+    if (m->flops > 0)
+        printf("%9.2f GFLOP %8.1f GFLOP/s %5.1f %% of peak, ", m->flops / runs * 1e-9, flops,
+               share(flops, b->peak));
     else
-        printf("%-14s %10.2f ms %10.3f GFLOP %8.1f GFLOP/s %5.1f %%\n", part, s * 1e3, flops * 1e-9,
-               rate, b->peak > 0 ? 100 * rate / b->peak : 0);
+        printf("%49s", "");
+    printf("%6.1f GB/s %4.0f %% of copying\n", bytes, share(bytes, b->copy));
+}
+
+/* runs: that the meters have seen. */
+static void show_ops(const struct bench *b, int runs, double part_seconds)
+{
+    struct meter meters[METER_KINDS], rest = {0};
+    double inside = 0;
+    bool first = true;
+
+    meter_read(meters);
+    for (int i = 0; i < METER_KINDS; i++) {
+        inside += meters[i].seconds / runs;
+        if (meters[i].calls == 0)
+            continue;
+        show_op(b, meter_name((enum meter_kind)i), &meters[i], runs, part_seconds, first);
+        first = false;
+    }
+    rest.seconds = (part_seconds - inside) * runs;
+    if (!b->options->json && rest.seconds > 0)
+        printf("  %-12s %20.2f ms %5.1f %%\n", "between", rest.seconds / runs * 1e3,
+               share(rest.seconds / runs, part_seconds));
+}
+
+static double metered_flops(int runs)
+{
+    struct meter meters[METER_KINDS];
+    double flops = 0;
+
+    meter_read(meters);
+    for (int i = 0; i < METER_KINDS; i++)
+        flops += meters[i].flops;
+    return flops / runs;
+}
+
+static void show(struct bench *b, const char *part, double *samples, int n)
+{
+    double mean = 0, s, flops = metered_flops(n), rate;
+
+    for (int i = 0; i < n; i++)
+        mean += samples[i] / n;
+    s = median(samples, n);
+    rate = flops / s * 1e-9;
+    if (b->options->json)
+        printf("%s\n  {\"part\": \"%s\", \"runs\": %d, \"ms\": %.3f, \"gflop\": %.4f, "
+               "\"gflops\": %.1f, \"peak_share\": %.4f, \"ops\": [",
+               b->first ? "" : ",", part, n, s * 1e3, flops * 1e-9, rate,
+               share(rate, b->peak) / 100);
+    else
+        printf("%-14s %17.2f ms %17.2f GFLOP %8.1f GFLOP/s %5.1f %% of peak\n", part, s * 1e3,
+               flops * 1e-9, rate, share(rate, b->peak));
+    show_ops(b, n, mean);
+    if (b->options->json)
+        printf("]}");
     fflush(stdout);
     b->first = false;
 }
 
-/* Plans the part (which counts it), then runs it until the median is of several runs. */
+/* ---- measuring */
+
+static int repeats(const struct bench *b, int most)
+{
+    int n = b->options->runs > 0 ? b->options->runs : b->options->quick ? 2 : most;
+
+    return n < REPEATS_MAX ? n : REPEATS_MAX;
+}
+
+/* Plans the part, runs it once, then until the median is of several runs. */
 static int bench_part(struct bench *b, const char *part, int (*run)(struct bench *b, struct err *e),
                       struct err *e)
 {
     struct ops *o = b->ops;
-    int n = b->options->quick ? 3 : REPEATS_MAX;
     double samples[REPEATS_MAX], start, all = seconds();
     struct workspace plan, w = {0};
-    int rc = 0, i;
+    int rc = 0, i, n = repeats(b, REPEATS_MAX);
 
     workspace_plan(&plan, o);
-    count.flops = 0;
     TRY(run(b, e));
     TRY(workspace_init(&w, o, &plan, e));
     TRY(run(b, e)); /* the first one touches the memory */
-    for (i = 0; i < n && (i < 3 || seconds() - all < 60); i++) {
+    meter_reset();
+    for (i = 0; i < n && (i < 3 || seconds() - all < SECONDS_MOST); i++) {
         start = seconds();
         TRY(run(b, e));
         samples[i] = seconds() - start;
     }
-    show(b, part, median(samples, i), count.flops);
+    show(b, part, samples, i);
 out:
     workspace_done(&w, o);
     return rc;
 }
 
-static int bench_picture(struct bench *b, double per_picture_flops, struct err *e)
+static int bench_picture(struct bench *b, struct err *e)
 {
-    int n = b->options->quick ? 1 : 3;
     struct workspace plan, w = {0};
-    double samples[3], start;
-    int rc = 0;
+    double samples[REPEATS_MAX], start;
+    int rc = 0, n = repeats(b, 3);
 
+    meter_reset();
     for (int i = 0; i < n; i++) {
         struct pipeline p = {.model = b->model};
         struct image image = {0};
@@ -225,8 +233,45 @@ static int bench_picture(struct bench *b, double per_picture_flops, struct err *
         workspace_done(&w, b->ops);
         TRY(rc);
     }
-    show(b, "picture", median(samples, n), per_picture_flops);
+    show(b, "picture", samples, n);
 out:
+    return rc;
+}
+
+static bool asked(const struct bench *b, const char *part)
+{
+    return b->options->only == NULL || strcmp(b->options->only, part) == 0;
+}
+
+static int bench_all(struct bench *b, struct err *e)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct bench *b, struct err *e);
+    } parts[] = {
+        {"text", run_text}, {"context", run_context}, {"step", run_step}, {"vae", run_vae}};
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (asked(b, parts[i].name))
+            TRY(bench_part(b, parts[i].name, parts[i].run, e));
+    if (asked(b, "picture"))
+        TRY(bench_picture(b, e));
+out:
+    return rc;
+}
+
+/* ---- opening */
+
+static int acts_new(struct bench *b, int64_t n, struct act **ret_acts, struct err *e)
+{
+    void *memory = NULL;
+    size_t size = (size_t)n * b->ops->act_bytes;
+    int rc = b->ops->memory_new(b->ops, size, &memory, e);
+
+    if (rc == 0)
+        memset(memory, 0, size);
+    *ret_acts = memory;
     return rc;
 }
 
@@ -234,21 +279,22 @@ static int allocate(struct bench *b, struct err *e)
 {
     const struct unet_config *u = unet_config(b->model->unet);
     int64_t rows = extent_rows(&b->latent), pixels = (int64_t)b->options->size * b->options->size;
-    size_t kv = (size_t)(2 * unet_context_size(b->model->unet, b->tokens));
-    void *memory = NULL;
-    int rc;
+    int rc = 0;
 
     b->x = calloc((size_t)(rows * u->in_channels), sizeof *b->x);
     b->y = calloc((size_t)(rows * u->out_channels), sizeof *b->y);
     b->states = calloc((size_t)(2 * b->tokens * u->text_width), sizeof *b->states);
+    b->pooled = calloc((size_t)u->pooled_width + 1, sizeof *b->pooled);
     b->picture = calloc((size_t)(3 * pixels), sizeof *b->picture);
     b->ids = calloc((size_t)b->tokens, sizeof *b->ids);
-    if (!b->x || !b->y || !b->states || !b->picture || !b->ids)
+    if (!b->x || !b->y || !b->states || !b->pooled || !b->picture || !b->ids)
         return err_set(e, ERR_OOM, "no memory for a picture of %d px", b->options->size);
     for (int64_t i = 0; i < rows * u->in_channels; i++)
         b->x[i] = (float)(i % 17) / 8 - 1;
-    rc = b->ops->memory_new(b->ops, kv * b->ops->act_bytes, &memory, e);
-    b->kv = memory;
+    TRY(acts_new(b, 2 * unet_context_size(b->model->unet, b->tokens), &b->kv, e));
+    if (u->pooled_width > 0)
+        TRY(acts_new(b, u->time_width, &b->added, e));
+out:
     return rc;
 }
 
@@ -257,32 +303,38 @@ static void release(struct bench *b)
     free(b->x);
     free(b->y);
     free(b->states);
+    free(b->pooled);
     free(b->picture);
     free(b->ids);
     model_close(b->model);
     if (b->ops != NULL) {
         b->ops->memory_free(b->ops, b->kv);
+        b->ops->memory_free(b->ops, b->added);
         b->ops->free(b->ops);
     }
-    free(count.layers);
+    meter_done();
 }
 
-static int bench_all(struct bench *b, struct err *e)
+static void show_machine(const struct bench *b, double load_seconds)
 {
-    double text, context, step, vae;
-    int rc = 0;
+    const struct options *p = b->options;
 
-    TRY(bench_part(b, "text", run_text, e));
-    text = count.flops;
-    TRY(bench_part(b, "keys, values", run_context, e));
-    context = count.flops;
-    TRY(bench_part(b, "U-Net step", run_step, e));
-    step = count.flops;
-    TRY(bench_part(b, "VAE", run_vae, e));
-    vae = count.flops;
-    TRY(bench_picture(b, 2 * text + context + b->options->steps * step + vae, e));
-out:
-    return rc;
+    printf(p->json ? "{\"class\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"size\": %d, "
+                     "\"steps\": %d, \"peak_gflops\": %.1f, \"copy_gbytes\": %.1f, "
+                     "\"load_ms\": %.1f, \"weights_mib\": %.1f, \"parts\": ["
+                   : "%s, %s, %d threads, %d px, %d steps, peak %.1f GFLOP/s, copying %.1f GB/s, "
+                     "loaded in %.1f ms (weights %.1f MiB)\n",
+           b->ops->device_class, precision_name(b->ops->precision), p->threads, p->size, p->steps,
+           b->peak, b->copy, load_seconds * 1e3, (double)b->model->weight_bytes / 1048576.0);
+}
+
+static void show_memory(const struct bench *b)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    printf(b->options->json ? "\n], \"peak_mib\": %.1f}\n" : "peak of memory: %.1f MiB\n",
+           (double)usage.ru_maxrss / 1024);
 }
 
 static int bench(const struct options *p, struct err *e)
@@ -301,7 +353,10 @@ static int bench(const struct options *p, struct err *e)
                                .cfg_scale = 4,
                                .seed = 1};
     TRY(ops_cpu_new(p->threads, (enum precision)p->precision, &b.ops, e));
-    count_wrap(b.ops);
+    measure_peaks(p->threads, p->quick, &peaks);
+    b.peak = peak_of(&peaks, b.ops);
+    b.copy = measure_copy(p->threads, p->quick);
+    meter_wrap(b.ops);
     start = seconds();
     TRY(model_open(p->model, b.ops, 0, &b.model, e));
     start = seconds() - start;
@@ -309,18 +364,52 @@ static int bench(const struct options *p, struct err *e)
     b.latent = (struct extent){2, p->size / factor, p->size / factor};
     b.tokens = tokenizer_max_length(b.model->tokenizer);
     TRY(allocate(&b, e));
-    measure_peaks(p->threads, p->quick, &peaks);
-    b.peak = peak_of(&peaks, b.ops);
-    printf(p->json ? "{\"class\": \"%s\", \"threads\": %d, \"size\": %d, \"steps\": %d, "
-                     "\"peak_gflops\": %.1f, \"load_ms\": %.1f, \"parts\": ["
-                   : "%s, %d threads, %d px, %d steps, peak %.1f GFLOP/s, loaded in %.1f ms\n",
-           b.ops->device_class, p->threads, p->size, p->steps, b.peak, start * 1e3);
+    show_machine(&b, start);
     TRY(bench_all(&b, e));
-    if (p->json)
-        printf("\n]}\n");
+    show_memory(&b);
 out:
     release(&b);
     return rc;
+}
+
+/* ---- the command line */
+
+static int read_number(const char *text, int *ret_n)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+
+    if (*end != '\0' || n < 1 || n > 1 << 20)
+        return -1;
+    *ret_n = (int)n;
+    return 0;
+}
+
+/* -1: no such option, or a value that it cannot have. */
+static int read_option(struct options *p, const char *name, const char *value)
+{
+    static const char *const parts[] = {"text", "context", "step", "vae", "picture"};
+
+    if (strcmp(name, "--model") == 0)
+        p->model = value;
+    else if (strcmp(name, "--size") == 0)
+        return read_number(value, &p->size);
+    else if (strcmp(name, "--steps") == 0)
+        return read_number(value, &p->steps);
+    else if (strcmp(name, "--threads") == 0)
+        return read_number(value, &p->threads);
+    else if (strcmp(name, "--runs") == 0)
+        return read_number(value, &p->runs);
+    else if (strcmp(name, "--precision") == 0)
+        return p->precision = precision_from_name(value);
+    else if (strcmp(name, "--only") == 0) {
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+            if (strcmp(parts[i], value) == 0)
+                p->only = parts[i];
+        return p->only == NULL ? -1 : 0;
+    } else
+        return -1;
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -331,30 +420,16 @@ int main(int argc, char **argv)
     int rc;
 
     for (int i = 1; i < argc; i++) {
-        bool more = i + 1 < argc;
-
         if (strcmp(argv[i], "--json") == 0)
             p.json = true;
         else if (strcmp(argv[i], "--quick") == 0)
             p.quick = true;
-        else if (strcmp(argv[i], "--model") == 0 && more)
-            p.model = argv[++i];
-        else if (strcmp(argv[i], "--size") == 0 && more)
-            p.size = (int)strtol(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--steps") == 0 && more)
-            p.steps = (int)strtol(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--precision") == 0 && more)
-            p.precision = precision_from_name(argv[++i]);
-        else if (strcmp(argv[i], "--threads") == 0 && more)
-            p.threads = (int)strtol(argv[++i], NULL, 10);
-        else {
-            fprintf(stderr, "bench_engine: unknown option %s\n", argv[i]);
+        else if (i + 1 == argc || read_option(&p, argv[i], argv[i + 1]) < 0) {
+            fprintf(stderr, "bench_engine: not understood: %s %s\n", argv[i],
+                    i + 1 < argc ? argv[i + 1] : "");
             return 2;
-        }
-    }
-    if (p.precision < 0) {
-        fprintf(stderr, "bench_engine: no such precision\n");
-        return 2;
+        } else
+            i++;
     }
     rc = bench(&p, &e);
     if (rc != 0)
