@@ -1,0 +1,198 @@
+/* Doors of the host backend: addresses, listening, connecting. */
+#include "engine/gang/host.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define UNIX_PREFIX "unix:"
+#define TCP_PREFIX  "tcp:127.0.0.1:"
+
+static int new_token(char ret_token[HOST_TOKEN_SIZE], struct err *e)
+{
+    unsigned char bytes[(HOST_TOKEN_SIZE - 1) / 2];
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return err_errno(e, "random numbers");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(ret_token + 2 * i, 3, "%02x", bytes[i]);
+    return 0;
+}
+
+/* A name in the abstract namespace: no file, gone with its socket. */
+static socklen_t unix_name(struct sockaddr_un *ret_name, const char *id)
+{
+    *ret_name = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(ret_name->sun_path + 1, sizeof ret_name->sun_path - 1, "litho-gang-%s", id);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(ret_name->sun_path + 1));
+}
+
+/* One token may have several doors: each has a number of its own beside it. */
+static int listen_unix(struct host_door *d, struct err *e)
+{
+    char id[HOST_TOKEN_SIZE + 16], salt[HOST_TOKEN_SIZE];
+    struct sockaddr_un name;
+    socklen_t size;
+    int rc = 0;
+
+    TRY(new_token(salt, e));
+    snprintf(id, sizeof id, "%.8s/%s", salt, d->token);
+    size = unix_name(&name, id);
+    d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (d->fd < 0 || bind(d->fd, (struct sockaddr *)&name, size) != 0 ||
+        listen(d->fd, GANG_SIZE_MAX) != 0)
+        return err_errno(e, "a gang's socket");
+    snprintf(d->address, sizeof d->address, UNIX_PREFIX "%s", id);
+out:
+    return rc;
+}
+
+static int listen_tcp(struct host_door *d, struct err *e)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof name;
+
+    d->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (d->fd < 0 || bind(d->fd, (struct sockaddr *)&name, size) != 0 ||
+        listen(d->fd, GANG_SIZE_MAX) != 0 ||
+        getsockname(d->fd, (struct sockaddr *)&name, &size) != 0)
+        return err_errno(e, "a gang's socket");
+    snprintf(d->address, sizeof d->address, TCP_PREFIX "%d/%s", ntohs(name.sin_port), d->token);
+    return 0;
+}
+
+int host_door_open(struct host_door *ret_door, bool local, const char *token, struct err *e)
+{
+    struct host_door d = {.fd = -1};
+    int rc = 0;
+
+    if (token != NULL)
+        snprintf(d.token, sizeof d.token, "%s", token);
+    else
+        TRY(new_token(d.token, e));
+    TRY(local ? listen_unix(&d, e) : listen_tcp(&d, e));
+    *ret_door = d;
+    d.fd = -1;
+out:
+    host_door_close(&d);
+    return rc;
+}
+
+void host_door_close(struct host_door *door)
+{
+    if (door->fd >= 0)
+        close(door->fd);
+    door->fd = -1;
+}
+
+void host_token(const char *address, char ret_token[HOST_TOKEN_SIZE])
+{
+    const char *slash = strrchr(address, '/');
+
+    snprintf(ret_token, HOST_TOKEN_SIZE, "%s", slash != NULL ? slash + 1 : "");
+}
+
+/* A peer whose machine is gone is noticed, and small frames leave at once. */
+static void tune(int fd)
+{
+    const int on = 1, gone_ms = 60000;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone_ms, sizeof gone_ms);
+}
+
+/* An abstract name belongs to nobody: only processes of this user may use it. */
+static bool same_user(int fd)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && who.uid == geteuid();
+}
+
+static int connected(int fd, const struct sockaddr *name, socklen_t size, bool local, int *ret_fd,
+                     struct err *e)
+{
+    int rc = 0;
+
+    if (fd < 0)
+        return err_errno(e, "a gang's socket");
+    if (connect(fd, name, size) != 0)
+        rc = errno == ECONNREFUSED ? err_set(e, ERR_LOST, "the gang's meeting place is gone")
+                                   : err_errno(e, "a gang's meeting place");
+    else if (local && !same_user(fd))
+        rc = err_set(e, ERR_IO, "the gang's meeting place belongs to another user");
+    else if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
+        rc = err_errno(e, "a gang's socket");
+    if (rc != 0)
+        close(fd);
+    else
+        *ret_fd = fd;
+    return rc;
+}
+
+int host_connect(const char *address, int *ret_fd, struct err *e)
+{
+    struct sockaddr_in tcp = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_un name;
+    long port;
+    int rc;
+
+    if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0 &&
+        strlen(address) < HOST_ADDRESS_SIZE) {
+        socklen_t size = unix_name(&name, address + strlen(UNIX_PREFIX));
+
+        return connected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&name,
+                         size, true, ret_fd, e);
+    }
+    if (strncmp(address, TCP_PREFIX, strlen(TCP_PREFIX)) != 0 ||
+        (port = strtol(address + strlen(TCP_PREFIX), NULL, 10)) < 1 || port > 65535)
+        return err_set(e, ERR_ARG, "'%.100s' is no meeting place of a gang", address);
+    tcp.sin_port = htons((uint16_t)port);
+    rc = connected(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&tcp,
+                   sizeof tcp, false, ret_fd, e);
+    if (rc == 0)
+        tune(*ret_fd);
+    return rc;
+}
+
+int host_accept(const struct host_wait *wait, const struct host_door *door, int *ret_fd,
+                struct err *e)
+{
+    struct pollfd fds[2] = {{.fd = door->fd, .events = POLLIN},
+                            {.fd = wait->abort_fd, .events = POLLIN}};
+    bool local = strncmp(door->address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;
+    int fd, n;
+
+    for (;;) {
+        fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0 && (!local || same_user(fd))) {
+            if (!local)
+                tune(fd);
+            *ret_fd = fd;
+            return 0;
+        }
+        if (fd >= 0) {
+            close(fd);
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            return err_errno(e, "a gang's socket");
+        n = poll(fds, 2, wait->patience_ms);
+        if (n == 0)
+            return err_set(e, ERR_LOST, "a member of the gang did not come");
+        if (n > 0 && fds[1].revents != 0)
+            return err_set(e, ERR_CANCELLED, "the gang was told to stop");
+    }
+}
