@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 struct engine;
+struct gang; /* engine/gang/gang.h */
 
 enum backend { BACKEND_CPU, BACKEND_REF };
 
@@ -40,6 +41,8 @@ struct engine_options {
     enum precision precision;
     int threads;           /* 1..; the picture does not depend on it */
     uint64_t memory_bytes; /* budget for weights and one render; 0: no limit */
+    /* Tensor parallel: which part of the U-Net's layers is loaded, of how many; 0 of 0: all. */
+    int shard, shards;
 };
 
 /*
@@ -134,6 +137,13 @@ struct render {
     struct hires hires;
     int vae_tile; /* side of the VAE's tiles, pixels, a multiple of 64; 0: the whole picture */
 
+    /*
+     * The gang that renders this picture, NULL: this engine alone. Its size is the engine's shards
+     * times 1, or 2 for guidance split over two; member r holds shard r % shards. All members call
+     * with equal fields. Rank 0 gets the picture, the others an image without pixels.
+     */
+    struct gang *gang;
+
     /* After each step of all passes (step counts from 1); may be NULL. */
     void (*progress)(void *user, int step, int steps);
     void *user;
@@ -190,6 +200,7 @@ void image_done(struct image *image);
 /*
  * Renders one picture. Latents and pixels are functions of the model's files, the render's fields
  * and the device class alone. ERR_OUTPUT: NaN or Inf. ERR_OOM: over the budget, with the numbers.
+ * ERR_LOST: a member of the gang went away.
  */
 int engine_render(struct engine *g, const struct render *r, struct image *ret_image, struct err *e);
 

@@ -1,5 +1,6 @@
 #include "engine/pipeline/pass.h"
 
+#include "engine/gang/gang.h"
 #include "engine/pipeline/guide.h"
 #include "engine/pipeline/latent.h"
 #include "engine/pipeline/pass_start.h"
@@ -21,7 +22,10 @@ int pass_init(struct pass *p, const struct pass_options *o, struct err *e)
                        .render = r,
                        .width = o->width,
                        .height = o->height,
-                       .strength = o->strength};
+                       .strength = o->strength,
+                       .guides = o->guides,
+                       .part = o->part,
+                       .parts = o->parts};
     p->extent = (struct extent){1, o->height / factor, o->width / factor};
     p->channels = vae_config(o->model->vae)->latent_channels;
     p->size = extent_pixels(&p->extent) * p->channels;
@@ -82,20 +86,48 @@ static void fill_input(const struct pass *p, float *in, const float *x)
     }
 }
 
+/* Of a call's n branches, the first one that part `part` computes; one alone is everybody's. */
+static int branch_of(const struct pass *p, int n, int part)
+{
+    return n * part / p->parts;
+}
+
+/* The branches computed here: the first, and how many. */
+static int own_branches(const struct pass *p, int n, int *ret_first)
+{
+    *ret_first = n > 1 ? branch_of(p, n, p->part) : 0;
+    return n > 1 ? branch_of(p, n, p->part + 1) - *ret_first : n;
+}
+
+/* Every member's answers become everybody's. */
+static int share_answers(struct pass *p, int n, struct err *e)
+{
+    int64_t counts[GANG_SIZE_MAX];
+
+    if (n < 2 || p->guides == NULL)
+        return 0;
+    for (int i = 0; i < p->parts; i++)
+        counts[i] = (branch_of(p, n, i + 1) - branch_of(p, n, i)) * p->size;
+    return p->guides->all_gather(p->guides, p->out, counts, e);
+}
+
 static int denoise(void *user, const float *x, int call, int step, float timestep, float *out,
                    struct err *e)
 {
     struct pass *p = user;
     struct unet_text branches[TEXTS_BRANCHES_MAX];
     struct guidance parts;
-    int n = texts_at(&p->texts, call, branches, &parts), rc = 0;
-    struct extent batch = {n, p->extent.h, p->extent.w};
+    int n = texts_at(&p->texts, call, branches, &parts), first, rc = 0;
+    int own = own_branches(p, n, &first);
+    struct extent batch = {own, p->extent.h, p->extent.w};
     struct guide g = {.scale = p->render->cfg_scale, .rescale = p->render->guidance_rescale};
 
     TRY(pass_cancelled(p, e));
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < own; i++)
         fill_input(p, p->in + i * input_size(p), x);
-    TRY(unet_forward(p->model->unet, p->out, p->in, &batch, timestep, branches, e));
+    TRY(unet_forward(p->model->unet, p->out + first * p->size, p->in, &batch, timestep,
+                     branches + first, e));
+    TRY(share_answers(p, n, e));
     if (p->texts.guided)
         guide(out, p->out, p->size, &parts, &g);
     else
@@ -159,14 +191,14 @@ static int plan_calls(struct pass *p, struct err *e)
     int n_last = 0, rc = 0;
 
     for (int call = 0; call < p->schedule.n - p->schedule.first; call++) {
-        int n = texts_at(&p->texts, call, now, &parts);
-        struct extent batch = {n, p->extent.h, p->extent.w};
+        int n = texts_at(&p->texts, call, now, &parts), first;
+        struct extent batch = {own_branches(p, n, &first), p->extent.h, p->extent.w};
         bool same = n == n_last;
 
         for (int i = 0; i < n && same; i++)
             same = now[i].tokens == last[i].tokens;
         if (!same)
-            TRY(unet_forward(p->model->unet, p->out, p->in, &batch, 0, now, e));
+            TRY(unet_forward(p->model->unet, p->out, p->in, &batch, 0, now + first, e));
         memcpy(last, now, sizeof last);
         n_last = n;
     }

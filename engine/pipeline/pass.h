@@ -15,6 +15,9 @@
  *
  * The engine's own file, in the backend's workspace; works while planning.
  *
+ * In a gang, every member draws the same noise and takes the same steps; only the U-Net's branches
+ * are shared out, and every member hears all answers.
+ *
  *     TRY(pass_init(&p, &(struct pass_options){.model = m, ...}, e));
  *     TRY(pass_run(&p, &(struct pass_start){0}, &prompts, e));
  *     ... p.x ...
@@ -47,6 +50,8 @@ struct pass {
     struct extent extent;          /* of one latent */
     int64_t channels, size;        /* of one latent: channels, numbers */
     int steps_before, steps_total; /* for progress: of earlier passes, of all */
+    struct gang *guides; /* borrowed; computes the branches together; NULL: alone, or planning */
+    int part, parts;     /* which of their parts is computed here: 0 of 1 if alone */
 
     /* In the host's arena; x until the caller's mark is released, the others during pass_run. */
     float *x;             /* [size] the latent, [h, w, channels] */
@@ -62,10 +67,12 @@ struct pass_options {
     struct model *model;
     struct embeddings *embeddings; /* NULL: none */
     const struct render *render;
-    int width, height; /* pixels, multiples of the model's latent factor */
-    double strength;   /* as schedule_options */
-    int steps;         /* of the whole schedule */
-    int first_steps;   /* of the first pass' schedule, if this is the second; else 0 */
+    int width, height;   /* pixels, multiples of the model's latent factor */
+    double strength;     /* as schedule_options */
+    int steps;           /* of the whole schedule */
+    int first_steps;     /* of the first pass' schedule, if this is the second; else 0 */
+    struct gang *guides; /* as in struct pass */
+    int part, parts;
 };
 
 /* Schedule and prompts. ERR_INPUT for what either refuses. */

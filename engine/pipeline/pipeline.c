@@ -1,5 +1,6 @@
 #include "engine/pipeline/pipeline.h"
 
+#include "engine/gang/gang.h"
 #include "engine/lora/lora.h"
 #include "engine/pipeline/canvas.h"
 #include "engine/pipeline/hires.h"
@@ -16,7 +17,9 @@ struct run {
     struct pass first, second; /* second: zero unless hires */
     struct hires_size hires;
     bool has_second;
-    struct pass *last; /* the one whose latent is decoded */
+    struct pass *last;                /* the one whose latent is decoded */
+    struct gang *guides, *own_guides; /* guidance's members; a part of the gang, owned, or NULL */
+    int part, parts;                  /* of guidance */
 };
 
 /* ---- what a render may ask for */
@@ -165,6 +168,43 @@ out:
     return rc;
 }
 
+/* ---- the gang */
+
+static bool leads(const struct render *r)
+{
+    return r->gang == NULL || r->gang->rank == 0;
+}
+
+/*
+ * Member r of a gang holds shard r % shards, and computes part r / shards of guidance, which it
+ * shares with those that hold the same shard.
+ */
+static int open_gang(struct run *run, struct err *e)
+{
+    struct gang *g = run->render->gang;
+    int shards = run->model->shards;
+    int rc = 0;
+
+    run->part = 0;
+    run->parts = 1;
+    if (g == NULL && shards == 1)
+        return 0;
+    if (g == NULL || g->size % shards != 0 || g->rank % shards != run->model->shard)
+        return err_set(e, ERR_ARG, "part %d of %d of a model does not go with this gang",
+                       run->model->shard, shards);
+    run->part = g->rank / shards;
+    run->parts = g->size / shards;
+    if (run->parts > 2)
+        return err_set(e, ERR_ARG, "guidance has two parts, the gang %d", run->parts);
+    if (run->model->ops->planning || run->parts == 1)
+        return 0;
+    if (shards > 1)
+        TRY(g->split(g, run->model->shard, &run->own_guides, e));
+    run->guides = shards > 1 ? run->own_guides : g;
+out:
+    return rc;
+}
+
 /* ---- the run */
 
 static int init_passes(struct run *run, struct err *e)
@@ -176,7 +216,10 @@ static int init_passes(struct run *run, struct err *e)
                              .width = run->canvas.width,
                              .height = run->canvas.height,
                              .strength = r->init.pixels != NULL ? r->denoising_strength : 0,
-                             .steps = r->steps};
+                             .steps = r->steps,
+                             .guides = run->guides,
+                             .part = run->part,
+                             .parts = run->parts};
     int rc = 0;
 
     TRY(pass_init(&run->first, &o, e));
@@ -205,6 +248,7 @@ static int run_init(struct run *run, struct pipeline *p, const struct render *r,
 
     *run = (struct run){.pipeline = p, .model = p->model, .render = r};
     TRY(check_render(run->model, r, e));
+    TRY(open_gang(run, e));
     TRY(canvas_open(&run->canvas, p->model->ops->host, r, e));
     TRY(init_passes(run, e));
     TRY(apply_prompt(run, e));
@@ -216,6 +260,8 @@ static void run_done(struct run *run)
 {
     pass_done(&run->first);
     pass_done(&run->second);
+    if (run->own_guides != NULL)
+        run->own_guides->free(run->own_guides);
 }
 
 /* All passes: run->last->x becomes the final latent. */
@@ -273,7 +319,8 @@ int pipeline_plan(struct pipeline *p, const struct render *r, struct workspace *
     workspace_plan(ret_plan, o);
     TRY(run_init(&run, p, &quiet, e));
     TRY(make_latent(&run, e));
-    TRY(make_picture(&run, NULL, e));
+    if (leads(r))
+        TRY(make_picture(&run, NULL, e));
 out:
     run_done(&run);
     o->arena = o->host = NULL;
@@ -304,12 +351,14 @@ int pipeline_run(struct pipeline *p, const struct render *r, float *ret_latent,
 
     TRY(run_init(&run, p, r, e));
     run.prompts = &p->prompts;
-    TRY(image_new(r, &image, e));
+    if (leads(r))
+        TRY(image_new(r, &image, e));
     TRY(make_latent(&run, e));
     if (ret_latent != NULL)
         nchw_from_nhwc(ret_latent, run.last->x, run.last->channels,
                        extent_pixels(&run.last->extent));
-    TRY(make_picture(&run, &image, e));
+    if (leads(r))
+        TRY(make_picture(&run, &image, e));
     *ret_image = image;
     image.pixels = NULL;
 out:

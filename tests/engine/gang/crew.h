@@ -1,0 +1,128 @@
+/* Renders by gangs of real processes, one engine each; the picture comes back in shared memory. */
+#ifndef TESTS_ENGINE_GANG_CREW_H
+#define TESTS_ENGINE_GANG_CREW_H
+
+#include "engine/engine.h"
+#include "engine/gang/gang.h"
+#include "tests/engine/folders.h"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CREW_PIXELS_MAX  (512 * 512 * 3)
+#define CREW_PATIENCE_MS 120000 /* only a failing test waits this long */
+
+/* What a crew renders, and what came of it. */
+struct crew {
+    struct engine_options engine; /* shard and shards are the crew's to fill in */
+    struct render render;
+    int guidance, tensor;                             /* 1, 1: alone */
+    void (*in_step)(void *user, int step, int steps); /* of member `marked`; NULL: none */
+    int marked;
+
+    struct gang_offer *offer;
+    pid_t pids[GANG_SIZE_MAX];
+    struct crew_result {
+        int width, height;
+        uint64_t weight_bytes[GANG_SIZE_MAX];
+        char device_class[64], text[300]; /* text: of the last error */
+        uint8_t pixels[CREW_PIXELS_MAX];
+    } * result; /* shared */
+};
+
+static inline int crew_size(const struct crew *c)
+{
+    return c->guidance * c->tensor;
+}
+
+/* In the member's process; returns its exit code. */
+static inline int crew_member(struct crew *c, int rank)
+{
+    struct gang_place p = {.rank = rank,
+                           .size = crew_size(c),
+                           .offer = rank == 0 ? c->offer : NULL,
+                           .meeting = gang_offer_text(c->offer),
+                           .abort_fd = -1,
+                           .patience_ms = CREW_PATIENCE_MS};
+    struct image image = {0};
+    struct engine *g = NULL;
+    struct err why = {0};
+    int rc = 0;
+
+    c->engine.shards = c->tensor;
+    c->engine.shard = rank % c->tensor;
+    if (c->in_step != NULL && rank == c->marked)
+        c->render.progress = c->in_step;
+    if (crew_size(c) > 1)
+        TRY(gang_join(&p, &c->render.gang, &why));
+    TRY(engine_open(&c->engine, &g, &why));
+    TRY(engine_render(g, &c->render, &image, &why));
+    c->result->weight_bytes[rank] = engine_weight_bytes(g);
+    if (rank == 0) {
+        c->result->width = image.width;
+        c->result->height = image.height;
+        memcpy(c->result->pixels, image.pixels, (size_t)image.width * (size_t)image.height * 3);
+        snprintf(c->result->device_class, sizeof c->result->device_class, "%s",
+                 engine_device_class(g));
+    } else if (image.pixels != NULL) {
+        rc = ERR_INTERNAL;
+    }
+out:
+    if (rc != 0)
+        snprintf(c->result->text, sizeof c->result->text, "member %d: %.200s", rank, why.text);
+    if (c->render.gang != NULL)
+        c->render.gang->free(c->render.gang);
+    image_done(&image);
+    engine_close(g);
+    return -rc;
+}
+
+static inline void crew_start(struct crew *c)
+{
+    c->result =
+        mmap(NULL, sizeof *c->result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(c->result != MAP_FAILED);
+    assert_ok(gang_offer_new(GANG_UNIX, &c->offer, e));
+    for (int i = 0; i < crew_size(c); i++) {
+        c->pids[i] = fork();
+        assert_true(c->pids[i] >= 0);
+        if (c->pids[i] > 0)
+            continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(crew_member(c, i));
+    }
+}
+
+/* A member's exit code; negative: the signal that ended it. */
+static inline int crew_wait(struct crew *c, int rank)
+{
+    int status = 0;
+
+    assert_int_equal(waitpid(c->pids[rank], &status, 0), c->pids[rank]);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static inline void crew_done(struct crew *c)
+{
+    gang_offer_free(c->offer);
+    munmap(c->result, sizeof *c->result);
+    *c = (struct crew){0};
+}
+
+/* Caller: crew_done(). */
+static inline void crew_render(struct crew *c)
+{
+    crew_start(c);
+    for (int i = 0; i < crew_size(c); i++) {
+        int code = crew_wait(c, i);
+
+        if (code != 0)
+            fail_msg("member %d ended with %d; %s", i, code, c->result->text);
+    }
+}
+
+#endif
