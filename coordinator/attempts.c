@@ -1,5 +1,6 @@
 #include "coordinator/attempts.h"
 
+#include "coordinator/gangs.h"
 #include "coordinator/history.h"
 #include "coordinator/policy.h"
 #include "coordinator/sched.h"
@@ -377,6 +378,7 @@ int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int
     struct task_entry *t;
     const char *verdict;
     int64_t since_ms;
+    uint32_t gang;
     struct run *r;
     int rc = 0;
 
@@ -389,7 +391,10 @@ int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int
     if (!r || (r->session && r->session != w->session))
         goto out; /* a revoked attempt: its failure says nothing new */
     since_ms = r->since_ms;
+    gang = r->gang;
     run_remove(c, t, r);
+    if (err_from_name(m->code) != ERR_LOST) /* else it tells of another member's end */
+        TRY(gang_dissolve(c, t, gang, o, e));
     t->failed[t->n_failed++ % COORD_REFUSED_MAX] = m->ref.attempt;
     if (t->phase == TASK_RUNNING)
         TRY(attempt_failed(c, t, w, m, since_ms, now_ms, o, e));
@@ -424,7 +429,9 @@ int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m,
     }
     if (m->steps > 2 * TASK_STEPS_MAX || m->step > m->steps || (r->started && m->step <= r->step))
         return 0;
-    if (r->started)
+    if (r->started && r->gang)
+        gang_learn(t, r, w, (double)(now_ms - w->active_ms) / (m->step - r->step));
+    else if (r->started)
         pace_learn(w, t, (double)(now_ms - w->active_ms) / (m->step - r->step));
     r->started = true;
     r->step = m->step;

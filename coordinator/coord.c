@@ -138,6 +138,8 @@ int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_
     j->job = job;
     j->tasks = job_count(job);
     j->priority = job_conduct(job)->priority;
+    j->gang = job_conduct(job)->gang;
+    j->gang_shape = job_conduct(job)->shape;
     j->pass = least_pass(c);
     *ret_entry = j;
     return 0;

@@ -22,7 +22,7 @@
 #include "proto/msg.h"
 
 #define COORD_FAILURES_SHOWN 20 /* first failures of a job, kept for status */
-#define COORD_RUNS_MAX       4  /* attempts of one task that workers may hold at a time */
+#define COORD_RUNS_MAX       20 /* attempts of one task that workers may hold at a time */
 #define COORD_LOSSES_MAX     POLICY_LOSSES_MAX
 #define COORD_REFUSED_MAX    16 /* workers remembered as having failed a task */
 #define COORD_CLIENTS_MAX    1024
@@ -81,6 +81,9 @@ struct job_entry {
     uint32_t priority;                 /* 1..100, larger first */
     char *token;                       /* of the submission, NULL none; owned */
     char *stop_reason;                 /* why it ended before its tasks did, NULL; owned */
+    enum gang_wish gang;               /* as the bundle says */
+    struct gang_shape gang_shape;      /* of GANG_SHAPE */
+    double gang_step_ms, gang_speedup; /* running means; 0: not measured */
     uint64_t pass;                     /* leases it had, from where the others were when it came */
     int64_t leased_ms;                 /* when it last had one, or came */
     /* who waits for the answer to submit */
@@ -99,6 +102,7 @@ struct run {
     uint32_t step, steps;
     bool started;  /* progress was seen */
     bool finished; /* a result came while another's was being written */
+    uint32_t gang; /* the leader's attempt, of a gang's member; 0: alone */
 };
 
 enum task_phase {
@@ -106,6 +110,13 @@ enum task_phase {
     TASK_PROBING, /* its output path is looked at */
     TASK_RUNNING,
     TASK_WRITING, /* a result is being made durable */
+};
+
+/* The gang that a task is meant for while its path is looked at. */
+struct planned_gang {
+    size_t n; /* members, 0: none */
+    uint32_t guidance;
+    uint64_t sessions[MSG_GANG_MAX]; /* by rank */
 };
 
 /* A task that was given out and is not settled. */
@@ -132,6 +143,8 @@ struct task_entry {
     char *fail_code, *fail_text; /* of the last failed attempt, NULL if none; owned */
     int64_t not_before_ms;       /* back-off */
     uint64_t probe_session;      /* worker that gets it if the path is free */
+    struct planned_gang gang;    /* which that worker leads */
+    bool guided;                 /* known with needs: the U-Net has two branches or more */
     uint64_t speed_key;          /* names (model, size, sampler); 0 unknown */
     double step_growth;          /* of a step's time within the task, at most; 0 unknown */
     struct run runs[COORD_RUNS_MAX];
@@ -150,6 +163,10 @@ struct worker {
     uint64_t memory_bytes;
     uint32_t threads;
     uint32_t credits; /* leases it would take now */
+    char *host;       /* workers of equal hosts can meet as a gang; "": none; owned */
+    char *meeting;    /* for the next gang that it leads; NULL or "": none; owned */
+    uint32_t probing; /* tasks meant for it whose paths are being looked at */
+    bool reserved;    /* for a gang whose task's path is being looked at */
     bool lost;        /* kept only to be shown */
     bool stated;      /* `ready` was seen since its last hello */
     int64_t joined_ms, heard_ms, sent_ms;
@@ -199,7 +216,7 @@ struct coord {
     /* counted for monitoring, since the coordinator started */
     struct {
         uint64_t leases, accepted, duplicates, unknown, failed, lost, stalled, revoked, refused;
-        uint64_t adopted, seconds;
+        uint64_t adopted, seconds, gangs;
     } count;
 };
 

@@ -1,6 +1,7 @@
 /* What workers hold, and what is lost with them: attempts.h. */
 #include "coordinator/attempts.h"
 #include "coordinator/controls.h"
+#include "coordinator/gangs.h"
 #include "coordinator/history.h"
 #include "coordinator/sched.h"
 
@@ -36,6 +37,7 @@ static int run_lost(struct coord *c, struct task_entry *t, struct run *r, bool b
                     int64_t now_ms, struct outbox *o, struct err *e)
 {
     const struct worker *w = coord_session(c, r->session);
+    uint32_t gang = r->gang;
     char text[160];
     int rc;
 
@@ -46,6 +48,7 @@ static int run_lost(struct coord *c, struct task_entry *t, struct run *r, bool b
     if (blame && w)
         loss_count(t, r->attempt, peer_hash(&w->peer));
     run_remove(c, t, r);
+    TRY(gang_dissolve(c, t, gang, o, e));
     c->count.lost++;
     if (blame && t->losses >= COORD_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
         snprintf(text, sizeof text,
@@ -160,6 +163,9 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
         TRY(send_leave(o, w, e));
     }
     w->stated = true;
+    w->probing = 0; /* what was given back or lost on the way heals here, as credits do */
+    w->reserved = false;
+    TRY(text_replace(&w->meeting, m->meeting, e));
 out:
     return rc;
 }
@@ -212,6 +218,7 @@ static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct
     struct run *r = t ? run_of(t, w) : NULL;
     struct msg_failed failed = {.code = err_name(ERR_TIMEOUT), .retryable = true};
     int64_t quiet_ms, limit_ms = c->limits.load_ms, since_ms;
+    uint32_t gang;
     char text[160];
     int rc = 0;
 
@@ -235,7 +242,9 @@ static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct
     w->active_ms = now_ms;
     TRY(send_revoke(c, o, w, t, r->attempt, e));
     since_ms = r->since_ms;
+    gang = r->gang;
     run_remove(c, t, r);
+    TRY(gang_dissolve(c, t, gang, o, e));
     if (t->phase == TASK_RUNNING && t->n_runs == 0)
         TRY(attempt_failed(c, t, w, &failed, since_ms, now_ms, o, e));
 out:

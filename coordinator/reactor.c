@@ -2,6 +2,7 @@
 
 #include "coordinator/attempts.h"
 #include "coordinator/empties.h"
+#include "coordinator/gangs.h"
 #include "coordinator/requests.h"
 #include "coordinator/sched.h"
 #include "proto/version.h"
@@ -138,6 +139,8 @@ static int on_worker_message(struct coord *c, struct worker *w, const struct msg
         return on_result(c, w, &m->result, now_ms, o, e);
     case MSG_EMPTY:
         return on_empty(c, w, &m->empty, now_ms, o, e);
+    case MSG_HELPED:
+        return on_helped(c, w, &m->helped, now_ms, o, e);
     case MSG_FAILED:
         return on_failed(c, w, &m->failed, now_ms, o, e);
     default:
@@ -171,6 +174,7 @@ static int on_message(struct coord *c, const struct peer *peer, const struct msg
     case MSG_PROGRESS:
     case MSG_RESULT:
     case MSG_EMPTY:
+    case MSG_HELPED:
     case MSG_FAILED:
         if (m->type == MSG_EMPTY && !c->limits.empties)
             return refuse(c, peer, ERR_INPUT, "this coordinator takes no results without pictures",

@@ -1,6 +1,7 @@
 #include "coordinator/sched.h"
 
 #include "coordinator/attempts.h"
+#include "coordinator/gangs.h"
 #include "coordinator/tail.h"
 
 #define ADOPTIONS_MAX 64 /* tries of one worker per call: pictures found need no lease */
@@ -73,6 +74,7 @@ int sched_describe(struct task_entry *t, struct task *ret_task, struct err *e)
     t->speed_key = speed_key(ret_task);
     t->step_growth = step_growth(ret_task);
     t->steps = ret_task->steps;
+    t->guided = ret_task->cfg_scale > 1;
     return 0;
 }
 
@@ -188,14 +190,25 @@ out:
     return rc;
 }
 
-static int pick(struct coord *c, const struct worker *w, int64_t now_ms,
-                struct task_entry **ret_task, struct err *e)
+/* A gang of that size cannot be formed now; NULL: of any task. */
+static bool lacks_gang(const struct coord *c, struct worker *w, const struct task_entry *t,
+                       size_t size)
+{
+    struct worker *members[MSG_GANG_MAX];
+
+    return size > 1 && !gang_find(c, w, t, size, members);
+}
+
+/* ret_waits: nothing, since a gang waits for the worker. */
+static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_entry **ret_task,
+                bool *ret_waits, struct err *e)
 {
     uint64_t tried[SCHED_JOBS_TRIED];
     struct job_entry *j;
     int rc = 0;
 
     *ret_task = NULL;
+    *ret_waits = false;
     for (struct task_entry *t = c->ready_first; t; t = t->next) {
         struct task task = {0};
 
@@ -203,8 +216,14 @@ static int pick(struct coord *c, const struct worker *w, int64_t now_ms,
             TRY(sched_describe(t, &task, e));
             task_done(&task);
         }
-        if (fits(c, t, w, now_ms)) {
+        if (!fits(c, t, w, now_ms))
+            continue;
+        if (!lacks_gang(c, w, t, gang_size_of(t))) {
             *ret_task = t;
+            return 0;
+        }
+        if (gang_waits(c, w, t, gang_size_of(t))) {
+            *ret_waits = true;
             return 0;
         }
     }
@@ -213,7 +232,12 @@ static int pick(struct coord *c, const struct worker *w, int64_t now_ms,
         if (!j)
             break;
         tried[n] = j->number;
-        TRY(take(c, j, w, ret_task, e));
+        if (!lacks_gang(c, w, NULL, gang_size(j))) {
+            TRY(take(c, j, w, ret_task, e));
+        } else if (gang_waits(c, w, NULL, gang_size(j))) {
+            *ret_waits = true;
+            break;
+        }
     }
     if (*ret_task) {
         (*ret_task)->job->pass++;
@@ -221,6 +245,20 @@ static int pick(struct coord *c, const struct worker *w, int64_t now_ms,
     }
 out:
     return rc;
+}
+
+/* Tasks that no worker has yet. */
+static uint64_t free_tasks(const struct coord *c)
+{
+    uint64_t left = 0;
+
+    for (size_t i = 0; i < c->n_jobs; i++) {
+        const struct job_entry *j = c->jobs[i];
+
+        if (j->phase == JOB_RUNNING && !j->paused)
+            left += j->tasks - j->done - j->failed - j->running;
+    }
+    return left;
 }
 
 static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct outbox *o,
@@ -244,8 +282,10 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct
         goto out;
     }
     t->probe_session = w->session;
+    gang_plan(c, w, t, free_tasks(c));
     w->resident = t->needs;
     w->credits--;
+    w->probing++;
     task_to(c, t, TASK_PROBING);
 out:
     task_done(&task);
@@ -257,15 +297,7 @@ out:
 /* Tasks that no worker has yet are fewer than the workers: the end of the work. */
 static bool is_tail(const struct coord *c)
 {
-    uint64_t left = 0;
-
-    for (size_t i = 0; i < c->n_jobs; i++) {
-        const struct job_entry *j = c->jobs[i];
-
-        if (j->phase == JOB_RUNNING && !j->paused)
-            left += j->tasks - j->done - j->failed - j->running;
-    }
-    return left < c->n_workers;
+    return free_tasks(c) < c->n_workers;
 }
 
 /* The fastest first; those without a known pace between. */
@@ -282,20 +314,22 @@ static int tail_schedule(struct coord *c, int64_t now_ms, struct outbox *o, bool
 {
     struct worker **idle = calloc(c->n_workers ? c->n_workers : 1, sizeof *idle);
     struct task_entry *t;
+    bool waits;
     size_t n = 0;
     int rc = 0;
 
     if (!idle)
         return err_set(e, ERR_OOM, "no memory for a list of workers");
     for (size_t i = 0; i < c->n_workers; i++)
-        if (works(c->workers[i]) && c->workers[i]->credits && c->workers[i]->n_tasks == 0)
+        if (works(c->workers[i]) && c->workers[i]->credits && c->workers[i]->n_tasks == 0 &&
+            !c->workers[i]->reserved)
             idle[n++] = c->workers[i];
     qsort(idle, n, sizeof *idle, by_pace);
     for (size_t i = 0; i < n; i++) {
-        if (!idle[i]->credits)
+        if (!idle[i]->credits || idle[i]->reserved)
             continue;
-        TRY(pick(c, idle[i], now_ms, &t, e));
-        if (!t)
+        TRY(pick(c, idle[i], now_ms, &t, &waits, e));
+        if (!t && !waits)
             TRY(tail_speculate(c, idle[i], now_ms, o, ret_gave, e));
         if (!t)
             continue;
@@ -307,27 +341,44 @@ out:
     return rc;
 }
 
+/* A job whose gangs no workers can form says so. */
+static int tell_gang(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+{
+    char text[160];
+
+    if (j->phase != JOB_RUNNING || gang_size(j) == 1 || j->wait_reason || c->n_workers == 0 ||
+        j->running > 0 || gang_possible(c, gang_size(j)))
+        return 0;
+    snprintf(text, sizeof text,
+             "a gang of %zu needs as many workers of one device class on one host", gang_size(j));
+    return job_wait(j, now_ms, text, e);
+}
+
 int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
 {
     bool gave = true;
     int rc = 0;
 
-    for (size_t i = 0; i < c->n_jobs; i++)
+    for (size_t i = 0; i < c->n_jobs; i++) {
         TRY(job_stop_if_due(c, c->jobs[i], now_ms, o, e));
+        TRY(tell_gang(c, c->jobs[i], now_ms, e));
+    }
     /* One lease each per round, so that a short job spreads over the workers. */
     for (int round = 0; gave && round < ADOPTIONS_MAX; round++) {
         gave = false;
         if (is_tail(c))
             TRY(tail_schedule(c, now_ms, o, &gave, e));
         for (size_t i = 0; i < c->n_workers; i++) {
+            struct worker *w = c->workers[i];
             struct task_entry *t;
+            bool waits;
 
-            if (!works(c->workers[i]) || !c->workers[i]->credits)
+            if (!works(w) || !w->credits || w->reserved)
                 continue;
-            TRY(pick(c, c->workers[i], now_ms, &t, e));
+            TRY(pick(c, w, now_ms, &t, &waits, e));
             if (!t)
                 continue;
-            TRY(probe(c, c->workers[i], t, o, e));
+            TRY(probe(c, w, t, o, e));
             gave = true;
         }
     }
@@ -377,12 +428,20 @@ int on_probed(struct coord *c, const struct event *event, int64_t now_ms, struct
     struct job_entry *j = coord_job(c, event->job);
     struct task_entry *t = j ? coord_task(c, j, event->index) : NULL;
     struct worker *w = t ? coord_session(c, t->probe_session) : NULL;
+    bool gave = false;
     int rc = 0;
 
     if (!t || t->phase != TASK_PROBING)
         return 0;
-    if (event->probe == PROBE_FREE && w && t->n_runs == 0)
+    if (w && w->probing > 0)
+        w->probing--;
+    if (event->probe == PROBE_FREE && w && t->n_runs == 0 && t->gang.n == 0)
         return sched_lease(c, w, t, event->text, now_ms, o, e);
+    if (event->probe == PROBE_FREE && w && t->n_runs == 0)
+        TRY(gang_lease(c, t, event->text, now_ms, o, &gave, e));
+    gang_release(c, t, !gave);
+    if (gave)
+        return job_wait(j, 0, NULL, e);
     if (w)
         w->credits++;
     if (event->probe == PROBE_OURS) {

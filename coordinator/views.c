@@ -116,6 +116,8 @@ int send_job(struct coord *c, const struct peer *peer, uint64_t request, const s
 {
     struct msg m = {.type = MSG_JOB, .job = {.request = request}};
     struct failure failures[COORD_FAILURES_SHOWN];
+    struct conduct wish = {.gang = j->gang, .shape = j->gang_shape};
+    char gang[CONDUCT_GANG_TEXT];
     struct running_task *rows = calloc(MSG_PAGE_MAX, sizeof *rows);
     struct buf folder = {0};
     size_t n = 0;
@@ -135,6 +137,10 @@ int send_job(struct coord *c, const struct peer *peer, uint64_t request, const s
                                          .attempts = j->failures[i].attempts,
                                          .code = j->failures[i].code,
                                          .text = j->failures[i].text};
+    conduct_gang_text(&wish, gang);
+    m.job.gang = gang;
+    m.job.gang_speedup = j->gang_speedup;
+    m.job.gang_step_ms = j->gang_step_ms;
     m.job.failures = failures;
     m.job.n_failures = n;
     TRY(outbox_send(o, peer, &m, e));

@@ -51,6 +51,8 @@ static void worker_free(struct worker *w)
     free(w->device);
     free(w->device_class);
     free(w->software);
+    free(w->host);
+    free(w->meeting);
     free(w->tasks);
     blocks_done(&w->blocks);
     free(w);
@@ -85,9 +87,10 @@ int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_
     w->device = strdup(hello->device);
     w->device_class = strdup(hello->device_class);
     w->software = strdup(hello->software);
+    w->host = strdup(hello->host ? hello->host : "");
     w->memory_bytes = hello->memory_bytes;
     w->threads = hello->threads;
-    if (!w->name || !w->device || !w->device_class || !w->software) {
+    if (!w->name || !w->device || !w->device_class || !w->software || !w->host) {
         rc = err_set(e, ERR_OOM, "no memory for another worker");
         goto out;
     }

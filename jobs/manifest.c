@@ -95,8 +95,8 @@ out:
 static void check_top(struct draft *dr)
 {
     static const char *const own[] = {
-        "litho",    "job",         "defaults", "axes",  "combine",    "exclude", "output",
-        "outpaint", "styles_file", "priority", "first", "max_failed", "deadline"};
+        "litho",    "job",         "defaults", "axes",  "combine",    "exclude",  "output",
+        "outpaint", "styles_file", "priority", "first", "max_failed", "deadline", "gang"};
     const char *keys[sizeof own / sizeof *own + PARAM_COUNT];
     const struct node *version = node_get(dr->root, "litho");
     size_t n = 0;

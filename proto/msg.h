@@ -39,6 +39,7 @@
 #define MSG_PNG_MAX    (63u << 20)  /* bytes of a picture's file */
 #define MSG_CHUNK_MAX  (1u << 20)   /* bytes of a file in one `chunk` */
 #define MSG_ASSETS_MAX 200          /* files and folders that one task needs */
+#define MSG_GANG_MAX   16           /* members of a gang */
 
 #define MSG_PERIOD_MAX_MS 3600000 /* of heartbeats and silence */
 
@@ -61,6 +62,7 @@
     X(MSG_PROGRESS, "progress", progress)    /* W > S */                                           \
     X(MSG_RESULT, "result", result)          /* W > S: kept until acknowledged */                  \
     X(MSG_EMPTY, "empty", empty)             /* W > S: for measuring; most coordinators refuse */  \
+    X(MSG_HELPED, "helped", helped)          /* W > S: a gang's member is done; kept likewise */   \
     X(MSG_FAILED, "failed", failed)          /* W > S: kept until acknowledged */                  \
     X(MSG_ACK, "ack", ack)                   /* S > W: durable, or not wanted; forget it */        \
     X(MSG_REVOKE, "revoke", revoke)          /* S > W: stop this attempt, answer nothing */        \
@@ -114,6 +116,7 @@ struct msg_hello {
     const char *device_class; /* "cpu"; bytes are equal within class and precision */
     uint64_t memory_bytes;    /* budget for one render */
     uint32_t threads;
+    const char *host; /* workers of equal hosts can meet as a gang; "": it takes part in none */
 };
 
 struct msg_welcome {
@@ -143,6 +146,7 @@ struct msg_ready {
     uint32_t credits;         /* leases it would take now beyond those held */
     struct attempt_ref *held; /* leases and unacknowledged results it has */
     size_t n_held;            /* <= MSG_PAGE_MAX */
+    const char *meeting;      /* where a gang led by this worker would meet; "": nowhere */
 };
 
 struct msg_lease {
@@ -156,6 +160,9 @@ struct msg_lease {
         uint64_t bytes; /* of the file, or of all files of the folder */
     } * assets;         /* what the coordinator has of the task's files */
     size_t n_assets;
+    /* A part in a gang of gang_guidance * gang_tensor members; 0: the worker renders it alone. */
+    uint32_t gang_guidance, gang_tensor, gang_rank;
+    const char *gang_meeting; /* rank 0's, from its ready */
 };
 
 struct msg_want {
@@ -198,6 +205,11 @@ struct msg_result {
     double load_seconds;   /* opening the model, 0 when it was resident */
     double render_seconds; /* prompt to PNG */
     bool black;            /* every pixel is 0: a warning, not a failure */
+};
+
+/* This member of a gang has done its part; rank 0 has the picture. */
+struct msg_helped {
+    struct attempt_ref ref;
 };
 
 /* The attempt ends without a picture. Only coordinators that measure themselves take it. */
@@ -294,6 +306,9 @@ struct msg_job {
     size_t n_running;
     struct failure *failures; /* the first of them, at most 20 */
     size_t n_failures;
+    const char *gang;    /* as the manifest has it: "none", "auto", "guidance 2, tensor 1" */
+    double gang_speedup; /* a gang's steps against a worker's alone, as measured; 0: not yet */
+    double gang_step_ms; /* of a gang, as measured; 0: none has rendered yet */
 };
 
 struct msg_cancel {
@@ -435,6 +450,7 @@ struct msg {
         struct msg_progress progress;
         struct msg_result result;
         struct msg_empty empty;
+        struct msg_helped helped;
         struct msg_failed failed;
         struct msg_ack ack;
         struct msg_revoke revoke;

@@ -93,6 +93,7 @@ static const struct field hello_at[] = {
     OPTIONAL_STRING(device_class, MSG_NAME_MAX),
     OPTIONAL_UINT64(memory_bytes),
     OPTIONAL_UINT32(threads),
+    OPTIONAL_STRING(host, MSG_NAME_MAX),
 };
 TABLE(hello);
 #undef ROW
@@ -131,6 +132,7 @@ TABLE(held);
 static const struct field ready_at[] = {
     UINT32(credits, 0, MSG_PAGE_MAX),
     LIST(held, MSG_PAGE_MAX, held),
+    OPTIONAL_STRING(meeting, MSG_STRING_MAX),
 };
 TABLE(ready);
 #undef ROW
@@ -185,6 +187,10 @@ static const struct field lease_at[] = {
     REF,
     STRING(task, 1, MSG_TASK_MAX),
     OPTIONAL_LIST(assets, MSG_ASSETS_MAX, lease_asset),
+    OPTIONAL_UINT32(gang_guidance),
+    OPTIONAL_UINT32(gang_tensor),
+    OPTIONAL_UINT32(gang_rank),
+    OPTIONAL_STRING(gang_meeting, MSG_STRING_MAX),
 };
 TABLE(lease);
 #undef ROW
@@ -210,6 +216,11 @@ static const struct field result_at[] = {
     OPTIONAL_BOOL(black),
 };
 TABLE(result);
+#undef ROW
+
+#define ROW msg_helped
+static const struct field helped_at[] = {REF};
+TABLE(helped);
 #undef ROW
 
 #define ROW msg_failed
@@ -343,6 +354,9 @@ static const struct field job_at[] = {
     MAP(summary, summary),
     LIST(running, MSG_PAGE_MAX, running),
     LIST(failures, MSG_PAGE_MAX, failure),
+    OPTIONAL_STRING(gang, MSG_NAME_MAX),
+    OPTIONAL_REAL(gang_speedup),
+    OPTIONAL_REAL(gang_step_ms),
 };
 TABLE(job);
 #undef ROW

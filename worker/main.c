@@ -29,6 +29,8 @@ struct worker {
     struct options options;
     char device[PROBE_DEVICE_SIZE];
     char identity[256];
+    char host[PROBE_HOST_SIZE];
+    struct gang_offer *offer; /* for the next gang that this worker leads; owned, NULL: none */
     struct library *library;
     struct runner *runner;
     struct session *session;
@@ -74,6 +76,17 @@ static int open_signals(struct worker *w, struct err *e)
     return w->signals < 0 ? err_errno(e, "signalfd") : 0;
 }
 
+/* A new place for the next gang. Without one the worker leads none. */
+static void renew_offer(struct worker *w)
+{
+    struct err e;
+
+    w->offer = NULL;
+    if (gang_offer_new(GANG_UNIX, &w->offer, &e) != 0)
+        log_warn("no_gang", "text=\"%s\"", e.text);
+    session_meeting(w->session, w->offer ? gang_offer_text(w->offer) : "");
+}
+
 static int open_worker(struct worker *w, struct err *e)
 {
     const struct options *o = &w->options;
@@ -83,6 +96,7 @@ static int open_worker(struct worker *w, struct err *e)
                                       .device = w->device,
                                       .device_class =
                                           engine_probe_class(o->backend, PRECISION_AUTO),
+                                      .host = w->host,
                                       .memory_bytes = o->memory_bytes,
                                       .threads = (uint32_t)o->threads,
                                       .capacity = o->credits,
@@ -93,6 +107,7 @@ static int open_worker(struct worker *w, struct err *e)
     w->started_ms = clock_monotonic_ms();
     w->spill.parent = o->spill_folder;
     probe_device(o->backend, w->device);
+    probe_host(w->host);
     make_identity(w);
     TRY(open_signals(w, e));
     TRY(link_connect(o->connect, w->identity, &w->link, e));
@@ -100,6 +115,7 @@ static int open_worker(struct worker *w, struct err *e)
     runner.library = w->library;
     TRY(runner_open(&runner, &w->runner, e));
     TRY(session_new(&session, &w->session, e));
+    renew_offer(w);
     log_info("worker_started", "name=%s connect=%s device=\"%s\" class=%s threads=%d", o->name,
              link_endpoint(w->link), w->device, session.device_class, o->threads);
 out:
@@ -110,6 +126,7 @@ static void close_worker(struct worker *w)
 {
     session_free(w->session);
     runner_close(w->runner);
+    gang_offer_free(w->offer);
     library_close(w->library);
     link_close(w->link, LINGER_MS);
     if (w->signals >= 0)
@@ -191,6 +208,24 @@ static void send_spilled(struct worker *w, const struct session_action *a)
     send_message(w, &m);
 }
 
+/* The offer that a gang meets at is used up; one that is not the latest was given up. */
+static int start(struct worker *w, const struct session_action *a, struct err *e)
+{
+    struct runner_gang g = {(int)a->gang.guidance, (int)a->gang.tensor, (int)a->gang.rank,
+                            a->gang.meeting, NULL};
+
+    log_debug("start", "job=%.12s index=%llu attempt=%u rank=%u", a->ref.job,
+              (unsigned long long)a->ref.index, a->ref.attempt, a->gang.rank);
+    w->rendering = true;
+    if (a->gang.guidance == 0)
+        return runner_start(w->runner, a->task, NULL, e);
+    if (g.rank == 0 && w->offer && strcmp(gang_offer_text(w->offer), g.meeting) == 0) {
+        g.offer = w->offer;
+        renew_offer(w);
+    }
+    return runner_start(w->runner, a->task, &g, e);
+}
+
 static int perform(struct worker *w, const struct session_action *a, struct err *e)
 {
     switch (a->what) {
@@ -209,10 +244,7 @@ static int perform(struct worker *w, const struct session_action *a, struct err 
     case SESSION_RECONNECT:
         return reconnect(w, &a->why, e);
     case SESSION_START:
-        log_debug("start", "job=%.12s index=%llu attempt=%u", a->ref.job,
-                  (unsigned long long)a->ref.index, a->ref.attempt);
-        w->rendering = true;
-        return runner_start(w->runner, a->task, e);
+        return start(w, a, e);
     case SESSION_CANCEL:
         runner_cancel(w->runner);
         return 0;
@@ -287,6 +319,8 @@ static int on_reports(struct worker *w, struct err *e)
             TRY(session_progress(w->session, r.step, r.steps, now_ms, e));
         else if (r.kind == REPORT_FINISHED)
             TRY(session_finished(w->session, &r.picture, now_ms, e));
+        else if (r.kind == REPORT_HELPED)
+            TRY(session_helped(w->session, now_ms, e));
         else
             TRY(session_failed(w->session, &r.error, now_ms, e));
         TRY(perform_all(w, e));

@@ -59,3 +59,19 @@ int probe_threads(void)
         n = (int)sysconf(_SC_NPROCESSORS_ONLN);
     return n < 1 ? 1 : n;
 }
+
+void probe_host(char ret_host[PROBE_HOST_SIZE])
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    char boot[40] = "", space[40] = "";
+
+    if (f) {
+        if (!fgets(boot, sizeof boot, f))
+            boot[0] = 0;
+        fclose(f);
+    }
+    boot[strcspn(boot, "\n")] = 0;
+    ret_host[0] = 0;
+    if (boot[0] && readlink("/proc/self/ns/net", space, sizeof space - 1) > 0)
+        snprintf(ret_host, PROBE_HOST_SIZE, "%s/%s", boot, space);
+}

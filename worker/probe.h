@@ -18,4 +18,11 @@ void probe_device(enum backend backend, char ret_device[PROBE_DEVICE_SIZE]);
 /* Processors that this process may run on, 1 or more. */
 int probe_threads(void);
 
+/*
+ * Names the place in which workers can meet as a gang: the machine since it started, and its
+ * network namespace. "" if the system does not tell.
+ */
+#define PROBE_HOST_SIZE 100
+void probe_host(char ret_host[PROBE_HOST_SIZE]);
+
 #endif

@@ -14,6 +14,7 @@
 struct model {
     char *model, *config, *vae; /* owned; the last two may be NULL */
     enum precision precision;
+    int shard, shards;
     struct engine *engine; /* owned */
     uint64_t bytes;        /* estimate of its weights in memory */
     uint64_t used;         /* the larger, the later */
@@ -141,7 +142,10 @@ static int keep(const char *text, char **ret_copy, struct err *e)
 
 static int open_model(struct resident *r, const struct resident_model *wanted, struct err *e)
 {
-    struct model m = {.precision = wanted->precision, .bytes = estimate(wanted->model)};
+    struct model m = {.precision = wanted->precision,
+                      .shard = wanted->shard,
+                      .shards = wanted->shards > 1 ? wanted->shards : 1,
+                      .bytes = estimate(wanted->model)};
     const struct engine_options o = {.model = wanted->model,
                                      .config = wanted->config,
                                      .vae = wanted->vae,
@@ -150,7 +154,9 @@ static int open_model(struct resident *r, const struct resident_model *wanted, s
                                      .backend = r->options.backend,
                                      .precision = wanted->precision,
                                      .threads = r->options.threads,
-                                     .memory_bytes = r->options.memory_bytes};
+                                     .memory_bytes = r->options.memory_bytes,
+                                     .shard = m.shard,
+                                     .shards = m.shards};
     int rc = 0;
 
     make_room(r, m.bytes);
@@ -172,8 +178,11 @@ static bool same(const char *a, const char *b)
 
 static bool is_wanted(const struct model *m, const struct resident_model *wanted)
 {
-    return m->precision == wanted->precision && same(m->model, wanted->model) &&
-           same(m->config, wanted->config) && same(m->vae, wanted->vae);
+    int shards = wanted->shards > 1 ? wanted->shards : 1;
+
+    return m->precision == wanted->precision && m->shards == shards && m->shard == wanted->shard &&
+           same(m->model, wanted->model) && same(m->config, wanted->config) &&
+           same(m->vae, wanted->vae);
 }
 
 int resident_get(struct resident *r, const struct resident_model *model, struct engine **ret_engine,

@@ -22,6 +22,7 @@ struct resident_model {
     const char *model;
     const char *config, *vae; /* may be NULL */
     enum precision precision;
+    int shard, shards; /* as engine_options has them */
 };
 
 /* Holds no model yet. ret_resident: resident_free(), which closes them all. ERR_OOM. */

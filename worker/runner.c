@@ -20,13 +20,15 @@ struct runner {
     bool has_thread;
     int fd;             /* eventfd: something to take */
     atomic_bool cancel; /* of the running task; read by the engine */
+    int cancel_fd;      /* eventfd, readable once it is cancelled; read by gangs */
 
     /* Both threads'; hold the mutex. */
     struct {
         pthread_mutex_t mutex;
-        pthread_cond_t work; /* signalled when `task` or `quit` changes */
-        char *task;          /* to do, or being done; owned */
-        bool busy;           /* from runner_start until the outcome was taken */
+        pthread_cond_t work;     /* signalled when `task` or `quit` changes */
+        char *task;              /* to do, or being done; owned */
+        struct runner_gang gang; /* of the task; guidance 0: alone. Meeting and offer are owned */
+        bool busy;               /* from runner_start until the outcome was taken */
         bool quit;
         bool has_progress, has_outcome;
         uint32_t step, steps;
@@ -110,8 +112,9 @@ out:
     return rc;
 }
 
-/* A task's pixels, in full. */
-static int render(struct runner *r, struct engine *g, const struct task *t,
+/* A task's pixels, in full. gang: NULL: alone. ret_picture stays empty where another member of the
+ * gang has it. */
+static int render(struct runner *r, struct engine *g, struct gang *gang, const struct task *t,
                   const struct places *places, struct picture *ret_picture, struct err *e)
 {
     struct scene scene = {0};
@@ -123,38 +126,65 @@ static int render(struct runner *r, struct engine *g, const struct task *t,
     scene.render.progress = on_step;
     scene.render.user = r;
     scene.render.cancel = &r->cancel;
+    scene.render.gang = gang;
     TRY(engine_render(g, &scene.render, &image, e));
-    TRY(finish(g, t, places, &scene, &image, ret_picture, e));
+    if (image.pixels)
+        TRY(finish(g, t, places, &scene, &image, ret_picture, e));
 out:
     image_done(&image);
     scene_done(&scene);
     return rc;
 }
 
-static int run_task(struct runner *r, const char *text, struct picture *ret_picture, struct err *e)
+/* The others are met before the model is loaded: so each notices at once if one is lost meanwhile.
+ */
+static int meet(const struct runner *r, const struct runner_gang *part, struct gang **ret_gang,
+                struct err *e)
+{
+    const struct gang_place place = {.rank = part->rank,
+                                     .size = part->guidance * part->tensor,
+                                     .offer = part->offer,
+                                     .meeting = part->meeting,
+                                     .abort_fd = r->cancel_fd};
+
+    if (part->rank == 0 && !part->offer)
+        return err_set(e, ERR_LOST, "the gang's meeting place was given up");
+    return gang_join(&place, ret_gang, e);
+}
+
+static int run_task(struct runner *r, const char *text, const struct runner_gang *part,
+                    struct picture *ret_picture, struct err *e)
 {
     struct places places = {0};
     struct timespec start;
     struct engine *g;
     struct task t = {0};
+    struct gang *gang = NULL;
     double load_seconds;
     int rc;
 
     TRY(task_from_json(text, strlen(text), &t, e));
     TRY(places_find(r->library, &t, &places, e));
+    if (part->guidance) {
+        TRY(meet(r, part, &gang, e));
+        places.wanted.shards = part->tensor;
+        places.wanted.shard = part->rank % part->tensor;
+    }
     TRY(resident_get(r->resident, &places.wanted, &g, &load_seconds, e));
     clock_gettime(CLOCK_MONOTONIC, &start);
-    TRY(render(r, g, &t, &places, ret_picture, e));
+    TRY(render(r, g, gang, &t, &places, ret_picture, e));
     ret_picture->load_seconds = load_seconds;
     ret_picture->render_seconds = seconds_since(&start);
 out:
+    if (gang)
+        gang->free(gang);
     task_done(&t);
     places_done(&places);
     return rc;
 }
 
 /* Waits for a task. NULL: quit. Borrowed until its outcome is put. */
-static const char *next_task(struct runner *r)
+static const char *next_task(struct runner *r, struct runner_gang *ret_gang)
 {
     const char *task;
 
@@ -162,8 +192,16 @@ static const char *next_task(struct runner *r)
     while (!r->shared.quit && !r->shared.task)
         pthread_cond_wait(&r->shared.work, &r->shared.mutex);
     task = r->shared.quit ? NULL : r->shared.task;
+    *ret_gang = r->shared.gang;
     pthread_mutex_unlock(&r->shared.mutex);
     return task;
+}
+
+static void gang_done(struct runner_gang *g)
+{
+    gang_offer_free(g->offer);
+    free((char *)(uintptr_t)g->meeting);
+    *g = (struct runner_gang){0};
 }
 
 static void put_outcome(struct runner *r, const struct report *outcome)
@@ -171,6 +209,7 @@ static void put_outcome(struct runner *r, const struct report *outcome)
     pthread_mutex_lock(&r->shared.mutex);
     free(r->shared.task);
     r->shared.task = NULL;
+    gang_done(&r->shared.gang);
     r->shared.outcome = *outcome;
     r->shared.has_outcome = true;
     pthread_mutex_unlock(&r->shared.mutex);
@@ -180,13 +219,16 @@ static void put_outcome(struct runner *r, const struct report *outcome)
 static void *compute(void *user)
 {
     struct runner *r = user;
+    struct runner_gang gang;
     const char *task;
 
-    while ((task = next_task(r))) {
+    while ((task = next_task(r, &gang))) {
         struct report outcome = {.kind = REPORT_FINISHED};
 
-        if (run_task(r, task, &outcome.picture, &outcome.error) != 0)
+        if (run_task(r, task, &gang, &outcome.picture, &outcome.error) != 0)
             outcome.kind = REPORT_FAILED;
+        else if (gang.guidance && gang.rank > 0)
+            outcome.kind = REPORT_HELPED;
         put_outcome(r, &outcome);
     }
     return NULL;
@@ -209,7 +251,8 @@ int runner_open(const struct runner_options *o, struct runner **ret_runner, stru
     pthread_mutex_init(&r->shared.mutex, NULL);
     pthread_cond_init(&r->shared.work, NULL);
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (r->fd < 0)
+    r->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->fd < 0 || r->cancel_fd < 0)
         TRY(err_errno(e, "eventfd"));
     TRY(resident_new(&models, &r->resident, e));
     errno = pthread_create(&r->thread, NULL, compute, r);
@@ -227,7 +270,7 @@ void runner_close(struct runner *r)
 {
     if (!r)
         return;
-    atomic_store(&r->cancel, true);
+    runner_cancel(r);
     pthread_mutex_lock(&r->shared.mutex);
     r->shared.quit = true;
     pthread_cond_signal(&r->shared.work);
@@ -237,38 +280,54 @@ void runner_close(struct runner *r)
     resident_free(r->resident);
     picture_done(&r->shared.outcome.picture);
     free(r->shared.task);
+    gang_done(&r->shared.gang);
     if (r->fd >= 0)
         close(r->fd);
+    if (r->cancel_fd >= 0)
+        close(r->cancel_fd);
     pthread_cond_destroy(&r->shared.work);
     pthread_mutex_destroy(&r->shared.mutex);
     free(r);
 }
 
-int runner_start(struct runner *r, const char *task, struct err *e)
+int runner_start(struct runner *r, const char *task, const struct runner_gang *gang, struct err *e)
 {
+    struct runner_gang part = gang ? *gang : (struct runner_gang){0};
     char *copy = strdup(task);
+    uint64_t seen;
     int rc = 0;
 
-    if (!copy)
+    part.meeting = gang ? strdup(gang->meeting) : NULL;
+    if (!copy || (gang && !part.meeting)) {
+        free(copy);
+        gang_done(&part);
         return err_set(e, ERR_OOM, "out of memory for a task");
+    }
     pthread_mutex_lock(&r->shared.mutex);
     if (r->shared.busy) {
         rc = err_set(e, ERR_CONFLICT, "a task runs already");
     } else {
         atomic_store(&r->cancel, false);
+        (void)!read(r->cancel_fd, &seen, sizeof seen);
         r->shared.busy = true;
         r->shared.task = copy;
+        r->shared.gang = part;
         copy = NULL;
+        part = (struct runner_gang){0};
         pthread_cond_signal(&r->shared.work);
     }
     pthread_mutex_unlock(&r->shared.mutex);
     free(copy);
+    gang_done(&part);
     return rc;
 }
 
 void runner_cancel(struct runner *r)
 {
+    const uint64_t one = 1;
+
     atomic_store(&r->cancel, true);
+    (void)!write(r->cancel_fd, &one, sizeof one);
 }
 
 int runner_fd(const struct runner *r)

@@ -12,6 +12,7 @@
 #ifndef WORKER_RUNNER_H
 #define WORKER_RUNNER_H
 
+#include "engine/gang/gang.h"
 #include "jobs/library.h"
 #include "worker/picture.h"
 
@@ -33,8 +34,18 @@ int runner_open(const struct runner_options *o, struct runner **ret_runner, stru
 /* Cancels what runs, waits for it (a step, or a model's loading), ends the thread. */
 void runner_close(struct runner *r);
 
-/* task: canonical JSON, copied. ERR_CONFLICT while another runs; other errors are reported. */
-int runner_start(struct runner *r, const char *task, struct err *e);
+/* A part in a gang that renders a task. */
+struct runner_gang {
+    int guidance, tensor, rank;
+    const char *meeting;      /* copied */
+    struct gang_offer *offer; /* rank 0's; ownership passes, also on failure. Others: NULL */
+};
+
+/*
+ * task: canonical JSON, copied. gang: NULL: alone. ERR_CONFLICT while another runs; other errors
+ * are reported.
+ */
+int runner_start(struct runner *r, const char *task, const struct runner_gang *gang, struct err *e);
 
 /* The running render ends soon with ERR_CANCELLED; its report is still due. */
 void runner_cancel(struct runner *r);
@@ -42,7 +53,12 @@ void runner_cancel(struct runner *r);
 /* Readable while there is something to take. Borrowed. */
 int runner_fd(const struct runner *r);
 
-enum report_kind { REPORT_PROGRESS, REPORT_FINISHED, REPORT_FAILED };
+enum report_kind {
+    REPORT_PROGRESS,
+    REPORT_FINISHED,
+    REPORT_HELPED, /* another member of the gang has the picture */
+    REPORT_FAILED
+};
 
 struct report {
     enum report_kind kind;

@@ -13,6 +13,7 @@ enum held_state {
     HELD_RUNNING,  /* START was given, its report is due */
     HELD_DROPPED,  /* running, but nobody wants it any more */
     HELD_RENDERED, /* picture waits for its ack */
+    HELD_HELPED,   /* done for another member of its gang; waits for its ack */
     HELD_FAILED,   /* error waits for its ack */
 };
 
@@ -20,7 +21,9 @@ enum held_state {
 struct held {
     struct attempt_ref ref;
     enum held_state state;
-    char *task;             /* owned */
+    char *task; /* owned */
+    struct session_gang gang;
+    char *meeting;          /* owned, NULL alone; gang.meeting is it */
     struct picture picture; /* HELD_RENDERED */
     struct err error;       /* HELD_FAILED */
     int64_t sent_ms;        /* when its result last left */
@@ -50,6 +53,7 @@ struct session {
     int64_t leave_ms;        /* since when nothing runs, or it was asked to stop */
     uint64_t kept_bytes, spilled_bytes;
 
+    char meeting[MSG_NAME_MAX + 1]; /* said in ready */
     struct session_action *actions; /* owned */
     size_t n_actions, taken, actions_max;
     struct attempt_ref *refs; /* of the ready in actions; owned */
@@ -73,6 +77,7 @@ int session_new(const struct session_options *o, struct session **ret_session, s
 static void held_free(struct held *h)
 {
     free(h->task);
+    free(h->meeting);
     picture_done(&h->picture);
     free(h);
 }
@@ -146,7 +151,8 @@ static int send_hello(struct session *s, int64_t now_ms, struct err *e)
                                     .device = o->device,
                                     .device_class = o->device_class,
                                     .memory_bytes = o->memory_bytes,
-                                    .threads = o->threads}};
+                                    .threads = o->threads,
+                                    .host = o->host}};
 
     s->state = STATE_GREETING;
     s->hello_ms = now_ms;
@@ -182,7 +188,7 @@ static int end(struct session *s, int code, const char *text, struct err *e)
 
 static bool settled(const struct held *h)
 {
-    return h->state == HELD_RENDERED || h->state == HELD_FAILED;
+    return h->state == HELD_RENDERED || h->state == HELD_HELPED || h->state == HELD_FAILED;
 }
 
 static size_t count(const struct session *s, bool want_settled)
@@ -222,6 +228,7 @@ static int send_ready(struct session *s, int64_t now_ms, struct err *e)
         m.ready.credits = s->options.capacity - (uint32_t)leases;
     m.ready.held = refs;
     m.ready.n_held = n;
+    m.ready.meeting = s->meeting;
     s->owes_ready = false;
     s->ready_ms = now_ms;
     return send(s, &m, e);
@@ -236,6 +243,10 @@ static int send_result(struct session *s, struct held *h, int64_t now_ms, struct
 
     h->sent_ms = now_ms;
     h->offered = true;
+    if (h->state == HELD_HELPED) {
+        m = (struct msg){.type = MSG_HELPED, .helped = {.ref = h->ref}};
+        return send(s, &m, e);
+    }
     if (h->state == HELD_FAILED) {
         m.failed = (struct msg_failed){.ref = h->ref,
                                        .code = err_name(h->error.code),
@@ -379,6 +390,7 @@ static int start_next(struct session *s, struct err *e)
         s->held[i]->state = HELD_RUNNING;
         a->ref = s->held[i]->ref;
         a->task = s->held[i]->task;
+        a->gang = s->held[i]->gang;
         return 0;
     }
     return 0;
@@ -485,6 +497,12 @@ static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
         free(h);
         return err_set(e, ERR_OOM, "out of memory for a lease");
     }
+    if (m->gang_guidance && !(h->meeting = strdup(m->gang_meeting))) {
+        held_free(h);
+        return err_set(e, ERR_OOM, "out of memory for a lease");
+    }
+    h->gang = (struct session_gang){m->gang_guidance, m->gang_tensor > 0 ? m->gang_tensor : 1,
+                                    m->gang_rank, h->meeting};
     h->ref = m->ref;
     s->held[s->n_held++] = h;
     return 0;
@@ -717,6 +735,18 @@ int session_finished(struct session *s, struct picture *p, int64_t now_ms, struc
     rc = settle(s, now_ms, e);
     picture_done(p);
     return rc;
+}
+
+int session_helped(struct session *s, int64_t now_ms, struct err *e)
+{
+    begin(s);
+    report(s, HELD_HELPED);
+    return settle(s, now_ms, e);
+}
+
+void session_meeting(struct session *s, const char *meeting)
+{
+    snprintf(s->meeting, sizeof s->meeting, "%s", meeting);
 }
 
 int session_failed(struct session *s, const struct err *why, int64_t now_ms, struct err *e)

@@ -35,6 +35,7 @@
 /* Strings are borrowed for the session's life. */
 struct session_options {
     const char *name, *device, *device_class;
+    const char *host;      /* NULL: takes part in no gangs */
     uint64_t memory_bytes; /* budget for one render, 0: no limit */
     uint32_t threads;
     uint32_t capacity;    /* leases wanted at a time: one runs, the others wait; 1.. */
@@ -47,6 +48,12 @@ struct session;
 /* Says nothing before the first tick. ret_session: session_free(). ERR_OOM. */
 int session_new(const struct session_options *o, struct session **ret_session, struct err *e);
 void session_free(struct session *s);
+
+/* A part in a gang, as a lease has it. */
+struct session_gang {
+    uint32_t guidance, tensor, rank; /* guidance 0: alone */
+    const char *meeting;             /* of rank 0 */
+};
 
 enum session_what {
     SESSION_SEND,      /* msg; with `spilled` its png of png_size bytes is on disk, as ref */
@@ -63,6 +70,7 @@ struct session_action {
     struct msg msg;
     struct attempt_ref ref;
     const char *task; /* canonical JSON as it came, not yet checked */
+    struct session_gang gang;
     bool spilled;
     struct err why;
 };
@@ -86,6 +94,13 @@ int session_unsent(struct session *s, int64_t now_ms, struct err *e);
 /* Of the running render: after step `step` of `steps`; 0: the model is ready. */
 int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t now_ms,
                      struct err *e);
+
+/* The running render was a gang's, and another member has the picture. */
+int session_helped(struct session *s, int64_t now_ms, struct err *e);
+
+/* Where a gang led by this worker would meet, from the next `ready` on; "": nowhere. No event.
+ * Copied; at most MSG_NAME_MAX bytes. */
+void session_meeting(struct session *s, const char *meeting);
 
 /* The running render's end. Takes ownership of p's contents, also on failure. */
 int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e);

@@ -44,6 +44,9 @@ json_t *view_job_json(const struct msg_job *m)
                                 m->failures[i].code, "text", m->failures[i].text));
     json_object_set_new(job, "running_tasks", running_json(m->running, m->n_running, false));
     json_object_set_new(job, "failures", failures);
+    json_object_set_new(job, "gang",
+                        json_pack("{s:s, s:f, s:f}", "shape", m->gang[0] ? m->gang : "none",
+                                  "speedup", m->gang_speedup, "step_ms", m->gang_step_ms));
     return job;
 }
 

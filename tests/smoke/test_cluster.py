@@ -21,7 +21,7 @@ class Commands(Case):
         self.assertEqual((submitted["name"], submitted["tasks"], submitted["known"]),
                          ("small", 6, False))
         status = self.litho_json("status", submitted["job"][:8], LITHO_CONNECT=endpoint)[0]
-        self.assertEqual(set(status), JOB_KEYS | {"running_tasks", "failures"})
+        self.assertEqual(set(status), JOB_KEYS | {"running_tasks", "failures", "gang"})
         self.assertEqual((status["pending"], status["done"]), (6, 0))
 
         self.worker(endpoint, "only")

@@ -922,6 +922,51 @@ static void only_so_many_results_are_on_their_way_at_a_time(void **state)
     session_free(s);
 }
 
+/* A part in a gang goes to START as it came; the helper's word is kept until it is acknowledged. */
+static void a_helper_says_so_until_it_is_acknowledged(void **state)
+{
+    const struct msg lease = {.type = MSG_LEASE,
+                              .lease = {.ref = ref(3, 2),
+                                        .task = "{}",
+                                        .gang_guidance = 2,
+                                        .gang_tensor = 4,
+                                        .gang_rank = 5,
+                                        .gang_meeting = "unix:there"}};
+    struct session *s = opened(2);
+    const struct session_action *a;
+    const struct msg *m;
+    int again = 0;
+
+    (void)state;
+    session_meeting(s, "unix:here");
+    hear(s, &lease, T0);
+    a = does(s, SESSION_START);
+    assert_int_equal(a->gang.guidance, 2);
+    assert_int_equal(a->gang.tensor, 4);
+    assert_int_equal(a->gang.rank, 5);
+    assert_string_equal(a->gang.meeting, "unix:there");
+    nothing_more(s);
+    assert_int_equal(session_helped(s, T0, NULL), 0);
+    m = sends(s, MSG_HELPED);
+    assert_int_equal(m->helped.ref.index, 3);
+    m = sends(s, MSG_READY);
+    assert_int_equal(m->ready.n_held, 1);
+    assert_string_equal(m->ready.meeting, "unix:here");
+    nothing_more(s);
+    assert_int_equal(session_tick(s, T0 + SESSION_RESEND_MS, NULL), 0);
+    while (session_next(s))
+        ;
+    hear_welcome(s, T0 + SESSION_RESEND_MS);
+    while ((a = session_next(s)))
+        again += a->what == SESSION_SEND && a->msg.type == MSG_HELPED;
+    assert_int_equal(again, 1);
+    hear_ref(s, MSG_ACK, 3, 2);
+    assert_int_equal(session_held(s), 0);
+    while (session_next(s))
+        ;
+    session_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -962,6 +1007,7 @@ int main(void)
         cmocka_unit_test(a_spilled_result_that_is_lost_becomes_a_failure),
         cmocka_unit_test(only_so_many_results_are_on_their_way_at_a_time),
         cmocka_unit_test(what_is_held_is_stated_again_in_case_a_revoke_was_lost),
+        cmocka_unit_test(a_helper_says_so_until_it_is_acknowledged),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);

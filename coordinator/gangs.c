@@ -1,0 +1,281 @@
+#include "coordinator/gangs.h"
+
+#include "coordinator/attempts.h"
+#include "coordinator/sched.h"
+
+size_t gang_size(const struct job_entry *j)
+{
+    return j->gang == GANG_SHAPE ? (size_t)j->gang_shape.guidance * j->gang_shape.tensor : 1;
+}
+
+size_t gang_size_of(const struct task_entry *t)
+{
+    const struct job_entry *j = t->job;
+
+    return j->gang == GANG_SHAPE && !t->guided ? j->gang_shape.tensor : gang_size(j);
+}
+
+/* Takes part in gangs at all. */
+static bool able(const struct worker *w)
+{
+    return !w->lost && !w->leaving && w->stated && w->host[0] != '\0';
+}
+
+static bool is_free(const struct worker *w)
+{
+    return w->credits > 0 && w->n_tasks == 0 && w->probing == 0 && !w->reserved;
+}
+
+/* Could be in one gang. */
+static bool kin(const struct worker *a, const struct worker *b)
+{
+    return strcmp(a->device_class, b->device_class) == 0 && strcmp(a->host, b->host) == 0;
+}
+
+/* Whether the worker may have the task; NULL: any task. */
+static bool suits(const struct worker *w, const struct task_entry *t)
+{
+    return t == NULL ||
+           (!(t->only_elsewhere && task_refused_by(t, w->session)) &&
+            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over) &&
+            !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels));
+}
+
+bool gang_find(const struct coord *c, struct worker *w, const struct task_entry *t, size_t n,
+               struct worker **ret_members)
+{
+    size_t found = 1;
+
+    if (!able(w) || !is_free(w) || !w->meeting || !w->meeting[0] || !suits(w, t))
+        return false;
+    ret_members[0] = w;
+    for (size_t i = 0; i < c->n_workers && found < n; i++) {
+        struct worker *v = c->workers[i];
+
+        if (v != w && able(v) && is_free(v) && kin(v, w) && suits(v, t))
+            ret_members[found++] = v;
+    }
+    return found == n;
+}
+
+bool gang_waits(const struct coord *c, const struct worker *w, const struct task_entry *t, size_t n)
+{
+    size_t all = 0, free_ones = 0, busy_before = 0;
+    bool seen = false;
+
+    if (!able(w) || !suits(w, t))
+        return false;
+    for (size_t i = 0; i < c->n_workers; i++) {
+        const struct worker *v = c->workers[i];
+
+        seen |= v == w;
+        if (!able(v) || !kin(v, w) || !suits(v, t))
+            continue;
+        all++;
+        free_ones += is_free(v);
+        busy_before += !is_free(v) && !seen;
+    }
+    if (all < n)
+        return false;
+    return is_free(w) || free_ones + busy_before < n;
+}
+
+bool gang_possible(const struct coord *c, size_t n)
+{
+    for (size_t i = 0; i < c->n_workers; i++) {
+        size_t all = 0;
+
+        for (size_t k = 0; k < c->n_workers && able(c->workers[i]); k++)
+            all += able(c->workers[k]) && kin(c->workers[i], c->workers[k]);
+        if (all >= n)
+            return true;
+    }
+    return false;
+}
+
+/* What a gang of `size` learned about a task's steps is kept under a key of its own. */
+static uint64_t key_of(const struct task_entry *t, size_t size)
+{
+    return (t->speed_key ^ UINT64_C(0x9e3779b97f4a7c15) * size) | 1;
+}
+
+/* By what was learned a gang of two is worth its second worker; or nothing was learned yet. */
+static bool pays(const struct worker *w, const struct task_entry *t)
+{
+    double alone = speed_ms(&w->speeds, t->speed_key);
+    double together = speed_ms(&w->speeds, key_of(t, 2));
+
+    return alone <= 0 || together <= 0 || alone >= GANGS_GAIN * together;
+}
+
+/* `auto`: two share a task where so many are free that all tasks can be shared. */
+static size_t choose(const struct coord *c, const struct worker *w, const struct task_entry *t,
+                     uint64_t free_tasks)
+{
+    uint64_t free_ones = 0;
+
+    if (t->job->gang != GANG_AUTO || !t->guided || !pays(w, t))
+        return 1;
+    for (size_t i = 0; i < c->n_workers; i++)
+        free_ones += able(c->workers[i]) && is_free(c->workers[i]) && kin(c->workers[i], w);
+    return free_ones >= 2 * free_tasks && free_ones >= 2 ? 2 : 1;
+}
+
+void gang_plan(struct coord *c, struct worker *w, struct task_entry *t, uint64_t free_tasks)
+{
+    struct worker *members[MSG_GANG_MAX];
+    size_t n = gang_size_of(t);
+
+    t->gang.n = 0;
+    if (n == 1)
+        n = choose(c, w, t, free_tasks);
+    if (n == 1 || !gang_find(c, w, t, n, members))
+        return;
+    t->gang.n = n;
+    t->gang.guidance = t->job->gang == GANG_AUTO ? 2 : t->guided ? t->job->gang_shape.guidance : 1;
+    for (size_t i = 0; i < n; i++) {
+        t->gang.sessions[i] = members[i]->session;
+        members[i]->reserved = true;
+        members[i]->resident = t->needs;
+        if (i > 0)
+            members[i]->credits--;
+    }
+}
+
+void gang_release(struct coord *c, struct task_entry *t, bool give_back)
+{
+    for (size_t i = 0; i < t->gang.n; i++) {
+        struct worker *w = coord_session(c, t->gang.sessions[i]);
+
+        if (!w)
+            continue;
+        w->reserved = false;
+        if (give_back && i > 0)
+            w->credits++;
+    }
+    t->gang.n = 0;
+}
+
+/* The attempts' rows, the runs, the messages. */
+static int lease_all(struct coord *c, struct task_entry *t, struct worker **members,
+                     const char *task, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    const struct planned_gang *g = &t->gang;
+    uint32_t first = t->attempts + 1;
+    struct msg m = {.type = MSG_LEASE,
+                    .lease = {.task = task,
+                              .gang_guidance = g->guidance,
+                              .gang_tensor = (uint32_t)g->n / g->guidance,
+                              .gang_meeting = members[0]->meeting}};
+    int rc = 0;
+
+    snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
+    m.lease.ref.index = t->index;
+    for (size_t i = 0; i < g->n; i++) {
+        struct run *r;
+
+        TRY(run_add(t, first + (uint32_t)i, members[i], now_ms, &r, e));
+        if (!r)
+            return err_set(e, ERR_INTERNAL, "no room for a gang's attempts");
+        r->gang = first;
+        t->attempts++;
+        c->count.leases++;
+        m.lease.ref.attempt = t->attempts;
+        m.lease.gang_rank = (uint32_t)i;
+        TRY(outbox_send(o, &members[i]->peer, &m, e));
+        members[i]->sent_ms = now_ms;
+    }
+    TRY(task_persist(o, t, members[0], e));
+    TRY(outbox_log(o, LOG_INFO, e, "gang",
+                   "job=%.12s index=%llu attempt=%u leader=%s guidance=%u "
+                   "tensor=%u",
+                   t->job->hash, (unsigned long long)t->index, first, members[0]->name,
+                   m.lease.gang_guidance, m.lease.gang_tensor));
+    c->count.gangs++;
+    free(members[0]->meeting); /* good for one gang; the next ready says another */
+    members[0]->meeting = NULL;
+out:
+    return rc;
+}
+
+int gang_lease(struct coord *c, struct task_entry *t, const char *task, int64_t now_ms,
+               struct outbox *o, bool *ret_gave, struct err *e)
+{
+    struct worker *members[MSG_GANG_MAX];
+    int rc = 0;
+
+    *ret_gave = false;
+    for (size_t i = 0; i < t->gang.n; i++) {
+        members[i] = coord_session(c, t->gang.sessions[i]);
+        if (!members[i] || members[i]->leaving)
+            return 0;
+    }
+    if (!members[0]->meeting)
+        return 0;
+    task_to(c, t, TASK_RUNNING);
+    TRY(lease_all(c, t, members, task, now_ms, o, e));
+    *ret_gave = true;
+out:
+    return rc;
+}
+
+int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct outbox *o,
+                  struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = t->n_runs; gang && i-- > 0;) {
+        struct run *r = &t->runs[i];
+        const struct worker *w = coord_session(c, r->session);
+
+        if (r->gang != gang)
+            continue;
+        if (w)
+            TRY(send_revoke(c, o, w, t, r->attempt, e));
+        run_remove(c, t, r);
+    }
+out:
+    return rc;
+}
+
+static void mean(double *value, double sample)
+{
+    *value += (*value > 0 ? 0.2 : 1) * (sample - *value);
+}
+
+void gang_learn(struct task_entry *t, const struct run *r, struct worker *w, double ms)
+{
+    double alone = speed_ms(&w->speeds, t->speed_key);
+    size_t n = 0;
+
+    if (r->gang != r->attempt) /* one voice for each gang */
+        return;
+    for (size_t i = 0; i < t->n_runs; i++)
+        n += t->runs[i].gang == r->gang;
+    speed_learn(&w->speeds, key_of(t, n), ms);
+    mean(&t->job->gang_step_ms, ms);
+    if (alone > 0 && ms > 0)
+        mean(&t->job->gang_speedup, alone / ms);
+}
+
+int on_helped(struct coord *c, struct worker *w, const struct msg_helped *m, int64_t now_ms,
+              struct outbox *o, struct err *e)
+{
+    struct task_entry *t;
+    const char *verdict;
+    struct run *r;
+    int rc = 0;
+
+    w->active_ms = now_ms;
+    t = task_named(c, &m->ref, &verdict);
+    if (!t)
+        return attempt_dismiss(c, w, &m->ref, verdict, o, e);
+    TRY(send_ack(o, &w->peer, m->ref.job, m->ref.index, m->ref.attempt, "accepted", e));
+    r = run_numbered(t, m->ref.attempt);
+    if (r && (!r->session || r->session == w->session)) {
+        run_remove(c, t, r);
+        task_free_if_idle(c, t);
+    }
+out:
+    return rc;
+}

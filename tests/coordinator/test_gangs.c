@@ -1,0 +1,322 @@
+/* Gangs as the coordinator forms and ends them: coordinator/gangs.h. */
+#include "tests/coordinator/table.h"
+
+static struct job *gang_job(const char *gang, int n)
+{
+    char axes[200], conduct[100];
+
+    snprintf(axes, sizeof axes,
+             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", n);
+    snprintf(conduct, sizeof conduct, "{'gang':%s}", gang);
+    return bundle_job((struct spec){.job = "gang", .axes = axes, .conduct = conduct});
+}
+
+#define PAIR "{'guidance':2,'tensor':1}"
+
+static void meets(struct table *t, const char *name, const char *host, const char *class)
+{
+    struct msg m = {.type = MSG_HELLO,
+                    .hello = {.protocol = PROTOCOL_VERSION,
+                              .protocol_min = PROTOCOL_VERSION_MIN,
+                              .role = "worker",
+                              .software = "test",
+                              .name = name,
+                              .device = "a device",
+                              .device_class = class,
+                              .host = host}};
+
+    say(t, name, &m);
+}
+
+static void ready_to_meet(struct table *t, const char *name, uint32_t credits)
+{
+    struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .meeting = name}};
+
+    say(t, name, &m);
+}
+
+static void join_gangs(struct table *t, const char *name)
+{
+    meets(t, name, "a", "cpu-avx2");
+    ready_to_meet(t, name, 2);
+}
+
+static void helped(struct table *t, const char *from, uint64_t index, uint32_t attempt)
+{
+    struct msg m = {.type = MSG_HELPED};
+
+    m.helped.ref = ref(t, index, attempt);
+    say(t, from, &m);
+}
+
+static void assert_part(const struct table *t, const char *to, uint32_t guidance, uint32_t tensor,
+                        uint32_t rank, const char *meeting)
+{
+    struct msg m;
+
+    assert_true(sent(t, to, MSG_LEASE, 0, &m));
+    assert_int_equal(m.lease.gang_guidance, guidance);
+    assert_int_equal(m.lease.gang_tensor, tensor);
+    assert_int_equal(m.lease.gang_rank, rank);
+    assert_string_equal(m.lease.gang_meeting, meeting);
+    msg_done(&m);
+}
+
+/* A pair at work at task 0: w1 leads attempt 1, w2 has attempt 2. */
+static void pair_at_work(struct table *t, int n)
+{
+    submit_job(t, gang_job(PAIR, n));
+    join_gangs(t, "w1");
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    join_gangs(t, "w2");
+}
+
+static void two_workers_get_one_task_and_the_leaders_meeting_place(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 3);
+    assert_leased(t, "w1", 0, 1);
+    assert_leased(t, "w2", 0, 2);
+    assert_part(t, "w1", 2, 1, 0, "w1");
+    assert_part(t, "w2", 2, 1, 1, "w1");
+    assert_int_equal(count_sent(t, "w2", MSG_LEASE), 1);
+}
+
+static void the_leaders_picture_ends_the_task_and_the_helper_is_free_before(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 1);
+    fresh(t);
+    helped(t, "w2", 0, 2);
+    assert_verdict(t, "w2", "accepted");
+    assert_null(recorded(t, 0));
+    result(t, "w1", 0, 1);
+    assert_non_null(recorded(t, 0));
+    assert_verdict(t, "w1", "accepted");
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+    assert_int_equal(count_sent(t, "w2", MSG_REVOKE), 0);
+}
+
+static void a_picture_before_the_helpers_word_revokes_it(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 1);
+    fresh(t);
+    result(t, "w1", 0, 1);
+    assert_int_equal(count_sent(t, "w2", MSG_REVOKE), 1);
+    fresh(t);
+    helped(t, "w2", 0, 2);
+    assert_verdict(t, "w2", "duplicate");
+}
+
+static void with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_again(void **state)
+{
+    struct table *t = *state;
+    struct msg ping = {.type = MSG_PING};
+
+    pair_at_work(t, 1);
+    meets(t, "w3", "a", "cpu-avx2");
+    ready_to_meet(t, "w3", 2);
+    fresh(t);
+    tick(t, 10000);
+    say(t, "w1", &ping);
+    say(t, "w3", &ping);
+    tick(t, 6000); /* w2 is silent for longer than it may be */
+    assert_int_equal(logged(t, "worker_lost"), 1);
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+    assert_leased(t, "w3", 0, 3); /* w1 has no meeting place before its next ready */
+    assert_leased(t, "w1", 0, 4);
+}
+
+static void a_members_failure_stops_the_others(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 1);
+    fresh(t);
+    failed(t, "w2", 0, 2, "io");
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 0);
+}
+
+/* The survivor speaks first: the one that died is waited for, and blamed. */
+static void who_only_tells_of_another_ones_end_is_not_blamed(void **state)
+{
+    struct table *t = *state;
+    struct msg ping = {.type = MSG_PING};
+
+    pair_at_work(t, 1);
+    progress(t, "w2", 0, 2, 0);
+    fresh(t);
+    failed(t, "w1", 0, 1, "worker_lost");
+    assert_int_equal(count_sent(t, "w2", MSG_REVOKE), 0);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 1);
+    tick(t, 10000);
+    say(t, "w1", &ping);
+    tick(t, 6000);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->phase, TASK_READY);
+}
+
+static void workers_of_another_class_or_host_are_no_members(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job(PAIR, 3));
+    join_gangs(t, "w1");
+    meets(t, "other", "a", "cpu-amx");
+    ready_to_meet(t, "other", 2);
+    meets(t, "far", "b", "cpu-avx2");
+    ready_to_meet(t, "far", 2);
+    join(t, "alone", 2); /* takes part in none */
+    assert_int_equal(t->c.count.leases, 0);
+    assert_string_equal(the_job(t)->wait_reason,
+                        "a gang of 2 needs as many workers of one device class on one host");
+    join_gangs(t, "w2");
+    assert_int_equal(t->c.count.leases, 2);
+    assert_null(the_job(t)->wait_reason);
+}
+
+/* A busy worker whose turn comes to the gang takes nothing else until it is free. */
+static void a_busy_worker_drains_for_the_gang(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "plain", 100);
+    join_gangs(t, "w1");
+    join_gangs(t, "w2");
+    assert_int_equal(t->c.count.leases, 4);
+    t->c.jobs[0]->priority = 1;
+    submit_job(t, gang_job(PAIR, 1));
+    for (uint64_t i = 0; i < 4; i++) {
+        char gang[HASH_HEX_SIZE];
+
+        memcpy(gang, t->job, sizeof gang);
+        memcpy(t->job, t->c.jobs[0]->hash, sizeof t->job);
+        result(t, i % 2 ? "w2" : "w1", i < 2 ? i : i, 1);
+        memcpy(t->job, gang, sizeof gang);
+    }
+    for (size_t i = 0; i < t->c.n_workers; i++)
+        assert_int_equal(t->c.workers[i]->n_tasks, 0);
+    fresh(t);
+    ready_to_meet(t, "w1", 2);
+    ready_to_meet(t, "w2", 2);
+    assert_true(coord_task(&t->c, the_job(t), 0)->n_runs == 2);
+}
+
+static void four_share_both_ways(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job("{'guidance':2,'tensor':2}", 1));
+    join_gangs(t, "w1");
+    join_gangs(t, "w2");
+    join_gangs(t, "w3");
+    assert_int_equal(t->c.count.leases, 0);
+    join_gangs(t, "w4");
+    assert_part(t, "w1", 2, 2, 0, "w1");
+    assert_part(t, "w4", 2, 2, 3, "w1");
+}
+
+static void auto_shares_the_last_task_and_no_other(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job("'auto'", 3));
+    meets(t, "w1", "a", "cpu-avx2");
+    ready_to_meet(t, "w1", 1);
+    meets(t, "w2", "a", "cpu-avx2");
+    ready_to_meet(t, "w2", 1);
+    assert_part(t, "w1", 0, 0, 0, "");
+    assert_part(t, "w2", 0, 0, 0, "");
+    result(t, "w1", 0, 1);
+    result(t, "w2", 1, 1);
+    fresh(t);
+    the_job(t)->wait_until_ms = 0;
+    t->c.workers[0]->credits = 0;
+    ready_to_meet(t, "w2", 1); /* w1 has no room yet: nobody waits for it */
+    assert_part(t, "w2", 0, 0, 0, "");
+}
+
+static void auto_takes_two_where_two_are_free(void **state)
+{
+    struct table *t = *state;
+
+    meets(t, "w1", "a", "cpu-avx2");
+    ready_to_meet(t, "w1", 2);
+    meets(t, "w2", "a", "cpu-avx2");
+    ready_to_meet(t, "w2", 2);
+    submit_job(t, gang_job("'auto'", 1));
+    assert_part(t, "w1", 2, 1, 0, "w1");
+    assert_part(t, "w2", 2, 1, 1, "w1");
+}
+
+/* Steps of 100 ms alone and 50 in a gang: twice as fast, as status says. */
+static void the_speed_up_is_measured(void **state)
+{
+    struct table *t = *state;
+    struct msg status = {.type = MSG_STATUS, .status = {.request = 9, .job = "gang"}}, m;
+
+    pair_at_work(t, 2);
+    for (uint32_t step = 0; step < 5; step++) {
+        speed_learn(&coord_worker(&t->c, &(struct peer){.size = 2, .id = "w1"})->speeds,
+                    coord_task(&t->c, the_job(t), 0)->speed_key, 100);
+        t->now_ms += 50;
+        progress(t, "w1", 0, 1, step);
+        progress(t, "w2", 0, 2, step);
+    }
+    fresh(t);
+    say(t, "client", &status);
+    assert_true(sent(t, "client", MSG_JOB, 0, &m));
+    assert_string_equal(m.job.gang, "guidance 2, tensor 1");
+    assert_true(m.job.gang_step_ms > 49 && m.job.gang_step_ms < 51);
+    assert_true(m.job.gang_speedup > 1.95 && m.job.gang_speedup < 2.05);
+    msg_done(&m);
+}
+
+static void a_member_that_leaves_before_the_lease_gives_the_others_back(void **state)
+{
+    struct table *t = *state;
+    struct msg bye = {.type = MSG_BYE};
+
+    submit_job(t, gang_job(PAIR, 1));
+    join_gangs(t, "w1");
+    t->probe = PROBE_BLOCKED; /* the lease does not come about */
+    join_gangs(t, "w2");
+    assert_int_equal(t->c.count.leases, 0);
+    for (size_t i = 0; i < t->c.n_workers; i++) {
+        assert_false(t->c.workers[i]->reserved);
+        assert_int_equal(t->c.workers[i]->credits, 2);
+    }
+    say(t, "w1", &bye);
+    t->probe = PROBE_FREE;
+    tick(t, 6000);
+    assert_int_equal(t->c.count.leases, 0);
+    join_gangs(t, "w1");
+    assert_int_equal(t->c.count.leases, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SENTENCE(two_workers_get_one_task_and_the_leaders_meeting_place),
+        SENTENCE(the_leaders_picture_ends_the_task_and_the_helper_is_free_before),
+        SENTENCE(a_picture_before_the_helpers_word_revokes_it),
+        SENTENCE(with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_again),
+        SENTENCE(a_members_failure_stops_the_others),
+        SENTENCE(who_only_tells_of_another_ones_end_is_not_blamed),
+        SENTENCE(workers_of_another_class_or_host_are_no_members),
+        SENTENCE(a_busy_worker_drains_for_the_gang),
+        SENTENCE(four_share_both_ways),
+        SENTENCE(auto_shares_the_last_task_and_no_other),
+        SENTENCE(auto_takes_two_where_two_are_free),
+        SENTENCE(the_speed_up_is_measured),
+        SENTENCE(a_member_that_leaves_before_the_lease_gives_the_others_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
