@@ -106,7 +106,7 @@ static void show_op(const struct bench *b, const char *name, const struct meter 
 
     if (b->options->json) {
         printf("%s\n    {\"op\": \"%s\", \"calls\": %ld, \"ms\": %.3f, \"gflop\": %.4f, "
-               "\"gflops\": %.1f, \"peak_share\": %.4f, \"gbyte\": %.5f, \"gbytes\": %.2f, "
+               "\"gflops\": %.1f, \"peak_share\": %.4f, \"gbyte\": %.8f, \"gbytes\": %.2f, "
                "\"copy_share\": %.4f}",
                first ? "" : ",", name, m->calls / runs, s * 1e3, m->flops / runs * 1e-9, flops,
                share(flops, b->peak) / 100, m->bytes / runs * 1e-9, bytes,
