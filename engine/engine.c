@@ -187,51 +187,60 @@ uint64_t engine_weight_bytes(const struct engine *g)
     return g->model->weight_bytes;
 }
 
-/* Weights, the workspace and the picture itself. */
-static uint64_t all_bytes(const struct engine *g, const struct render *r, uint64_t workspace)
+/* Weights, the workspace and the pictures themselves. */
+static uint64_t all_bytes(const struct engine *g, const struct batch *b, uint64_t workspace)
 {
+    uint64_t pictures = 0;
     int width, height;
 
-    render_size(r, &width, &height);
-    return g->model->weight_bytes + workspace + 3 * (uint64_t)width * (uint64_t)height;
+    for (size_t i = 0; i < b->n; i++) {
+        render_size(b->renders[i], &width, &height);
+        pictures += 3 * (uint64_t)width * (uint64_t)height;
+    }
+    return g->model->weight_bytes + workspace + pictures;
 }
 
-int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e)
+int engine_plan(struct engine *g, const struct render *const *renders, size_t n,
+                uint64_t *ret_bytes, struct err *e)
 {
+    const struct batch b = {renders, n};
     struct workspace plan;
-    int rc = pipeline_plan(&g->pipeline, r, &plan, e);
+    int rc = pipeline_plan(&g->pipeline, &b, &plan, e);
 
     if (rc == 0)
-        *ret_bytes = all_bytes(g, r, workspace_peak(&plan));
+        *ret_bytes = all_bytes(g, &b, workspace_peak(&plan));
     return rc;
 }
 
-static int check_budget(const struct engine *g, const struct render *r, uint64_t bytes,
+static int check_budget(const struct engine *g, const struct batch *b, uint64_t bytes,
                         struct err *e)
 {
     const double mib = 1048576;
-    uint64_t all = all_bytes(g, r, bytes), weights = g->model->weight_bytes;
+    uint64_t all = all_bytes(g, b, bytes), weights = g->model->weight_bytes;
     int width, height;
 
     if (g->memory_bytes == 0 || all <= g->memory_bytes)
         return 0;
-    render_size(r, &width, &height);
+    render_size(b->renders[0], &width, &height);
     return err_set(e, ERR_OOM,
-                   "a picture of %d x %d takes %.1f MiB (weights %.1f, render %.1f); the budget is "
+                   "%s of %d x %d%s takes %.1f MiB (weights %.1f, render %.1f); the budget is "
                    "%.1f MiB",
-                   width, height, (double)all / mib, (double)weights / mib,
+                   b->n > 1 ? "a batch of pictures" : "a picture", width, height,
+                   b->n > 1 ? " each" : "", (double)all / mib, (double)weights / mib,
                    (double)(all - weights) / mib, (double)g->memory_bytes / mib);
 }
 
-int engine_render(struct engine *g, const struct render *r, struct image *ret_image, struct err *e)
+int engine_render(struct engine *g, const struct render *const *renders, size_t n,
+                  struct image *ret_images, struct err *e)
 {
+    const struct batch b = {renders, n};
     struct workspace plan;
     int rc = 0;
 
-    TRY(pipeline_plan(&g->pipeline, r, &plan, e));
-    TRY(check_budget(g, r, workspace_peak(&plan), e));
+    TRY(pipeline_plan(&g->pipeline, &b, &plan, e));
+    TRY(check_budget(g, &b, workspace_peak(&plan), e));
     TRY(workspace_init(&g->workspace, g->ops, &plan, e));
-    TRY(pipeline_run(&g->pipeline, r, NULL, ret_image, e));
+    TRY(pipeline_run(&g->pipeline, &b, NULL, ret_images, e));
 out:
     return rc;
 }
@@ -241,25 +250,26 @@ size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LO
     return model_lora_infos(g->model, ret_loras);
 }
 
-int engine_embeddings(struct engine *g, const struct embedding_info **ret_infos, size_t *ret_n,
-                      struct err *e)
+int engine_embeddings(struct engine *g, size_t i, const struct embedding_info **ret_infos,
+                      size_t *ret_n, struct err *e)
 {
     const struct pipeline *p = &g->pipeline;
-    struct embedding_info *infos = calloc(p->n_used + 1, sizeof *infos);
+    size_t n = i < p->n_used ? p->used[i].n : 0;
+    struct embedding_info *infos = calloc(n + 1, sizeof *infos);
     int rc = 0;
 
     if (infos == NULL)
         return err_set(e, ERR_OOM, "no memory for the hashes of embeddings");
-    for (size_t i = 0; i < p->n_used; i++) {
-        infos[i].name = p->used[i].name;
-        infos[i].path = p->used[i].path;
-        TRY(hash_file(infos[i].path, infos[i].sha256, e));
+    for (size_t k = 0; k < n; k++) {
+        infos[k].name = p->used[i].items[k].name;
+        infos[k].path = p->used[i].items[k].path;
+        TRY(hash_file(infos[k].path, infos[k].sha256, e));
     }
     free(g->embedding_infos);
     g->embedding_infos = infos;
     infos = NULL;
     *ret_infos = g->embedding_infos;
-    *ret_n = p->n_used;
+    *ret_n = n;
 out:
     free(infos);
     return rc;

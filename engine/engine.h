@@ -6,8 +6,8 @@
  * another thread or a signal handler's thread.
  *
  *     TRY(engine_open(&(struct engine_options){.model = "models/sticker-128", .threads = 2}, &g,
- * e)); TRY(engine_render(g, &(struct render){.prompt = "a pizza", ...}, &image, e));
- *     image_done(&image);
+ * e)); TRY(engine_render(g, renders, n, images, e));
+ *     ... image_done(&images[i]) ...
  *     engine_close(g);
  */
 #ifndef ENGINE_ENGINE_H
@@ -157,9 +157,19 @@ struct render {
  */
 void render_size(const struct render *r, int *ret_width, int *ret_height);
 
-/* Bytes that the render will take at its peak, weights included. ERR_INPUT for what cannot be
- * rendered. */
-int engine_plan(struct engine *g, const struct render *r, uint64_t *ret_bytes, struct err *e);
+/*
+ * Whether the two may be parts of one batch: they agree in all that steps and sizes depend on,
+ * while prompts, seeds, guidance and pictures are each one's own. Their LoRAs must be the same too,
+ * which only the engine knows (ERR_ARG).
+ */
+bool render_batches(const struct render *a, const struct render *b);
+
+#define ENGINE_BATCH_MAX 64 /* renders of one batch */
+
+/* Bytes that the batch of n renders will take at its peak, weights included. ERR_INPUT for what
+ * cannot be rendered. ERR_ARG: renders that do not go together. */
+int engine_plan(struct engine *g, const struct render *const *renders, size_t n,
+                uint64_t *ret_bytes, struct err *e);
 
 /* Bytes of the weights, those of the LoRAs of the last render or plan included: a part of what
  * engine_plan says. */
@@ -184,11 +194,11 @@ struct embedding_info {
 };
 
 /*
- * Those of the last render or plan, in the prompts' order. Borrowed until the next render, plan or
- * call. ERR_MISSING, ERR_IO: a file cannot be read any more.
+ * Those of render i of the last batch or plan, in the prompts' order. Borrowed until the next
+ * batch, plan or call. ERR_MISSING, ERR_IO: a file cannot be read any more.
  */
-int engine_embeddings(struct engine *g, const struct embedding_info **ret_infos, size_t *ret_n,
-                      struct err *e);
+int engine_embeddings(struct engine *g, size_t i, const struct embedding_info **ret_infos,
+                      size_t *ret_n, struct err *e);
 
 struct image {
     int width, height; /* pixels */
@@ -198,10 +208,13 @@ struct image {
 void image_done(struct image *image);
 
 /*
- * Renders one picture. Latents and pixels are functions of the model's files, the render's fields
- * and the device class alone. ERR_OUTPUT: NaN or Inf. ERR_OOM: over the budget, with the numbers.
+ * Renders a batch of n pictures, 1..ENGINE_BATCH_MAX: all or none. Latents and pixels are functions
+ * of the model's files, the render's own fields and the device class alone, not of the others in
+ * the batch. ret_images: [n]. ERR_OUTPUT: NaN or Inf in one of them. ERR_OOM: over the budget, with
+ * the numbers. ERR_ARG: renders that do not go together. ERR_CANCELLED: one of them was.
  * ERR_LOST: a member of the gang went away.
  */
-int engine_render(struct engine *g, const struct render *r, struct image *ret_image, struct err *e);
+int engine_render(struct engine *g, const struct render *const *renders, size_t n,
+                  struct image *ret_images, struct err *e);
 
 #endif

@@ -41,7 +41,7 @@ int assets_gather(struct engine *g, const struct scene *scene, struct assets *re
     struct assets a = {0};
     int rc = 0;
 
-    TRY(engine_embeddings(g, &embeddings, &n_embeddings, e));
+    TRY(engine_embeddings(g, 0, &embeddings, &n_embeddings, e));
     a.files = calloc(scene->n_assets + n_loras + n_embeddings + 1, sizeof *a.files);
     if (!a.files)
         TRY(err_set(e, ERR_OOM, "out of memory for a picture's record"));

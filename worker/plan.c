@@ -117,7 +117,7 @@ static int measure(struct planner *p, const struct task *t, uint64_t *ret_weight
     TRY(places_find(p->library, t, &places, e));
     TRY(resident_get(p->resident, &places.wanted, &g, &seconds, e));
     TRY(scene_plan(t, &scene, e));
-    TRY(engine_plan(g, &scene.render, ret_total, e));
+    TRY(engine_plan(g, (const struct render *[]){&scene.render}, 1, ret_total, e));
     *ret_weights = engine_weight_bytes(g);
 out:
     scene_done(&scene);

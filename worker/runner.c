@@ -127,7 +127,7 @@ static int render(struct runner *r, struct engine *g, struct gang *gang, const s
     scene.render.user = r;
     scene.render.cancel = &r->cancel;
     scene.render.gang = gang;
-    TRY(engine_render(g, &scene.render, &image, e));
+    TRY(engine_render(g, (const struct render *[]){&scene.render}, 1, &image, e));
     if (image.pixels)
         TRY(finish(g, t, places, &scene, &image, ret_picture, e));
 out:

@@ -4,7 +4,7 @@
  *
  *     TRY(scene_open(&task, &scene, e));
  *     scene.render.progress = ...;
- *     TRY(engine_render(g, &scene.render, &image, e));
+ *     TRY(engine_render(g, renders, n, images, e));
  *     scene_done(&scene);
  */
 #ifndef WORKER_SCENE_H

@@ -37,7 +37,7 @@ bool hires_size(const struct render *r, struct hires_size *ret_size)
 }
 
 /* The first pass' latent, enlarged. */
-static int enlarge_latent(struct pass *first, const struct pass *second,
+static int enlarge_latent(const struct pass *first, size_t i, const struct pass *second,
                           const struct hires_size *size, struct pass_start *ret_start,
                           struct err *e)
 {
@@ -53,16 +53,16 @@ static int enlarge_latent(struct pass *first, const struct pass *second,
 
     TRY(host_scratch(o, second->size, &latent, e));
     if (!o->planning)
-        latent_enlarge(latent, second->extent.h, second->extent.w, first->x, first->extent.h,
-                       first->extent.w, first->channels, &window,
-                       first->render->hires.upscaler == UPSCALER_LATENT);
+        latent_enlarge(latent, second->extent.h, second->extent.w,
+                       first->x + (int64_t)i * first->size, first->extent.h, first->extent.w,
+                       first->channels, &window, first->common->hires.upscaler == UPSCALER_LATENT);
     ret_start->latent = latent;
 out:
     return rc;
 }
 
 /* The first pass' picture, enlarged. */
-static int enlarge_picture(struct pass *first, const struct hires_size *size,
+static int enlarge_picture(struct pass *first, size_t i, const struct hires_size *size,
                            struct pass_start *ret_start, struct pixels *ret_picture, struct err *e)
 {
     struct arena *a = first->model->ops->host;
@@ -74,7 +74,7 @@ static int enlarge_picture(struct pass *first, const struct hires_size *size,
     TRY(pixels_new(a, size->width, size->height, 3, ret_picture, e));
     mark = arena_mark(a);
     TRY(pixels_new(a, first->width, first->height, 3, &small, e));
-    TRY(pass_decode(first, &small, &black, e));
+    TRY(pass_decode(first, i, &small, &black, e));
     TRY(pixels_new(a, size->full_width, size->full_height, 3, &full, e));
     TRY(pixels_fit(a, &full, &small, RESIZE_STRETCH, e));
     if (!pixels_planning(a))
@@ -86,11 +86,12 @@ out:
     return rc;
 }
 
-int hires_begin(struct pass *first, const struct pass *second, const struct hires_size *size,
-                struct pass_start *ret_start, struct pixels *ret_picture, struct err *e)
+int hires_begin(struct pass *first, size_t i, const struct pass *second,
+                const struct hires_size *size, struct pass_start *ret_start,
+                struct pixels *ret_picture, struct err *e)
 {
     *ret_start = (struct pass_start){0};
-    if (first->render->hires.upscaler == UPSCALER_LANCZOS)
-        return enlarge_picture(first, size, ret_start, ret_picture, e);
-    return enlarge_latent(first, second, size, ret_start, e);
+    if (first->common->hires.upscaler == UPSCALER_LANCZOS)
+        return enlarge_picture(first, i, size, ret_start, ret_picture, e);
+    return enlarge_latent(first, i, second, size, ret_start, e);
 }

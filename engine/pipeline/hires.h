@@ -25,10 +25,11 @@ struct hires_size {
 bool hires_size(const struct render *r, struct hires_size *ret_size);
 
 /*
- * Fills ret_start, in the arena, from the final latent of `first`, which is used up. Errors as
+ * Fills ret_start, in the arena, from the i-th final latent of `first`, which is used up. Errors as
  * engine_render().
  */
-int hires_begin(struct pass *first, const struct pass *second, const struct hires_size *size,
-                struct pass_start *ret_start, struct pixels *ret_picture, struct err *e);
+int hires_begin(struct pass *first, size_t i, const struct pass *second,
+                const struct hires_size *size, struct pass_start *ret_start,
+                struct pixels *ret_picture, struct err *e);
 
 #endif

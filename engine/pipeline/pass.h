@@ -1,6 +1,7 @@
 /*
- * One pass of the sampler over one latent: what it starts from, its texts, its steps. A render is
- * one pass, with hires fix two.
+ * One pass of the sampler over the latents of a batch: what they start from, their texts, the steps
+ * that they have in common. A render is one pass, with hires fix two. Each latent is a function of
+ * its own render alone: samplers take each number for itself, and ops each sample.
  *
  * Random numbers come in diffusers' order, from one stream per pass: the encoder's for the initial
  * picture; the start's; in inpainting the encoder's for the picture without what is masked
@@ -19,7 +20,7 @@
  * are shared out, and every member hears all answers.
  *
  *     TRY(pass_init(&p, &(struct pass_options){.model = m, ...}, e));
- *     TRY(pass_run(&p, &(struct pass_start){0}, &prompts, e));
+ *     TRY(pass_run(&p, starts, &prompts, e));
  *     ... p.x ...
  *     pass_done(&p);
  */
@@ -40,33 +41,45 @@ struct pass_start {
     enum mask_fill fill;          /* of what is masked; FILL_FILL is done in the picture */
 };
 
+/* One picture of the batch. */
+struct sample {
+    const struct render *render; /* borrowed */
+    struct noise noise;
+    struct texts texts;
+
+    /* In the host's arena during pass_run. */
+    float *x;             /* [size] its latent, in the pass' x */
+    float *clean, *start; /* [size] initial latent and start noise; NULL: not needed */
+    float *mask, *masked; /* [h, w], [size]: see latent.h; NULL: there is none */
+};
+
 struct pass {
     struct model *model;         /* borrowed */
-    const struct render *render; /* borrowed */
+    const struct render *common; /* the first of the batch: what all agree in (render_batches) */
     double strength;             /* 0: all steps, from noise */
     struct schedule schedule;
-    struct noise noise;
     int width, height;             /* pixels */
     struct extent extent;          /* of one latent */
     int64_t channels, size;        /* of one latent: channels, numbers */
     int steps_before, steps_total; /* for progress: of earlier passes, of all */
     struct gang *guides; /* borrowed; computes the branches together; NULL: alone, or planning */
     int part, parts;     /* which of their parts is computed here: 0 of 1 if alone */
+    size_t n;
+    struct sample *samples;     /* [n], owned */
+    struct unet_text *branches; /* [n * TEXTS_BRANCHES_MAX] of the current call, owned */
 
     /* In the host's arena; x until the caller's mark is released, the others during pass_run. */
-    float *x;             /* [size] the latent, [h, w, channels] */
-    float *clean, *start; /* [size] initial latent and start noise; NULL: not needed */
-    float *mask, *masked; /* [h, w], [size]: see latent.h; NULL: there is none */
-    float *draw;          /* [size] noise in torch's order, and scratch of the first */
-    float *in, *out;      /* [branches, size with the mask's channels], [branches, size] */
-    struct texts texts;
+    float *x;        /* [n, size] the latents, each [h, w, channels] */
+    float *draw;     /* [size] noise in torch's order, and scratch of the first */
+    float *in, *out; /* [branches, size with the mask's channels], [branches, size] */
 };
 
 /* All borrowed until pass_done(). */
 struct pass_options {
     struct model *model;
-    struct embeddings *embeddings; /* NULL: none */
-    const struct render *render;
+    struct embeddings *embeddings;       /* NULL: none */
+    const struct render *const *renders; /* [n], of which each render_batches() with the first */
+    size_t n;
     int width, height;   /* pixels, multiples of the model's latent factor */
     double strength;     /* as schedule_options */
     int steps;           /* of the whole schedule */
@@ -82,13 +95,15 @@ void pass_done(struct pass *p);
 /* Steps that it will run, as users count them. */
 int pass_steps(const struct pass *p);
 
-/* prompts: NULL while planning. p->x becomes the final latent. Errors as engine_render(). */
+/* from: [n]. prompts: NULL while planning. p->x becomes the final latents. Errors as
+ * engine_render(). */
 int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prompts, struct err *e);
 
 /*
- * ret_pixels: RGB of the pass' size, decoded from p->x, which is used up. ret_black: every number
- * is 0. ERR_OUTPUT: NaN or Inf.
+ * ret_pixels: RGB of the pass' size, decoded from the i-th latent, which is used up. ret_black:
+ * every number is 0. ERR_OUTPUT: NaN or Inf.
  */
-int pass_decode(struct pass *p, struct pixels *ret_pixels, bool *ret_black, struct err *e);
+int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, bool *ret_black,
+                struct err *e);
 
 #endif

@@ -4,15 +4,15 @@
 
 #include "engine/pipeline/pass.h"
 
-/* ERR_CANCELLED if the render was cancelled, else 0. */
+/* ERR_CANCELLED if a render of the batch was cancelled, else 0. */
 int pass_cancelled(const struct pass *p, struct err *e);
 
-/* The next [size] normal numbers of the pass' stream, in our layout. */
-void pass_draw(struct pass *p, float *out);
+/* The next [size] normal numbers of the sample's stream, in our layout. */
+void pass_draw(struct pass *p, struct sample *s, float *out);
 
 /*
- * Fills p->x with the latent before the first step, and what inpainting needs afterwards. Arena
- * memory beyond p->x stays in use.
+ * Fills p->x with the latents before the first step, and what inpainting needs afterwards. from:
+ * [n]. Arena memory beyond p->x stays in use.
  */
 int pass_begin(struct pass *p, const struct pass_start *from, struct err *e);
 

@@ -6,18 +6,24 @@
 #include "engine/pipeline/hires.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-/* One render under way. */
+/* A batch under way. */
 struct run {
     struct pipeline *pipeline;
     struct model *model;
-    const struct render *render;
-    struct prompts *prompts; /* NULL while planning */
-    struct canvas canvas;
+    const struct batch *batch;
+    const struct render *common; /* the first: what all agree in */
+    struct prompts *prompts;     /* NULL while planning */
+    struct picture {
+        struct canvas canvas;
+        struct pass_start start; /* of the next pass */
+        struct pixels enlarged;
+    } * pictures;              /* [batch->n], owned */
     struct pass first, second; /* second: zero unless hires */
     struct hires_size hires;
     bool has_second;
-    struct pass *last;                /* the one whose latent is decoded */
+    struct pass *last;                /* the one whose latents are decoded */
     struct gang *guides, *own_guides; /* guidance's members; a part of the gang, owned, or NULL */
     int part, parts;                  /* of guidance */
 };
@@ -116,13 +122,66 @@ out:
     return rc;
 }
 
-/* ---- what the prompt brings along */
+static bool same_number(const struct optional *a, const struct optional *b)
+{
+    return a->set == b->set && (!a->set || a->value == b->value);
+}
+
+static bool same_hires(const struct hires *a, const struct hires *b)
+{
+    return a->scale == b->scale && a->width == b->width && a->height == b->height &&
+           a->upscaler == b->upscaler && a->steps == b->steps;
+}
+
+static bool same_canvas(const struct render *a, const struct render *b)
+{
+    return a->width == b->width && a->height == b->height && a->outpaint_left == b->outpaint_left &&
+           a->outpaint_right == b->outpaint_right && a->outpaint_top == b->outpaint_top &&
+           a->outpaint_bottom == b->outpaint_bottom &&
+           (a->init.pixels != NULL) == (b->init.pixels != NULL) && a->vae_tile == b->vae_tile;
+}
+
+bool render_batches(const struct render *a, const struct render *b)
+{
+    return same_canvas(a, b) && a->gang == b->gang && a->sampler == b->sampler &&
+           a->scheduler == b->scheduler && a->steps == b->steps && same_number(&a->eta, &b->eta) &&
+           same_number(&a->s_noise, &b->s_noise) &&
+           a->rescale_betas_zero_snr == b->rescale_betas_zero_snr &&
+           a->denoising_strength == b->denoising_strength && same_hires(&a->hires, &b->hires);
+}
+
+static int check_count(const struct batch *b, struct err *e)
+{
+    if (b->n >= 1 && b->n <= ENGINE_BATCH_MAX)
+        return 0;
+    return err_set(e, ERR_ARG, "a batch of %zu pictures: 1 to %d are possible", b->n,
+                   ENGINE_BATCH_MAX);
+}
+
+static int check_batch(const struct model *m, const struct batch *b, struct err *e)
+{
+    int rc = 0;
+
+    TRY(check_count(b, e));
+    for (size_t i = 0; i < b->n; i++) {
+        TRY(check_render(m, b->renders[i], e));
+        if (!render_batches(b->renders[0], b->renders[i]))
+            TRY(err_set(e, ERR_ARG, "render %zu does not go together with the first", i));
+    }
+out:
+    return rc;
+}
+
+/* ---- what the prompts bring along */
 
 static void forget_used(struct pipeline *p)
 {
     for (size_t i = 0; i < p->n_used; i++) {
-        free(p->used[i].name);
-        free(p->used[i].path);
+        for (size_t k = 0; k < p->used[i].n; k++) {
+            free(p->used[i].items[k].name);
+            free(p->used[i].items[k].path);
+        }
+        free(p->used[i].items);
     }
     free(p->used);
     p->used = NULL;
@@ -135,33 +194,64 @@ void pipeline_done(struct pipeline *p)
     prompts_done(&p->prompts);
 }
 
-/* The names and files of the embeddings that the prompts use. */
-static int note_used(struct pipeline *p, const struct conditioning *c, struct err *e)
+/* The names and files of the embeddings that a render's prompts use. */
+static int note_used(struct used_embeddings *used, const struct conditioning *c, struct err *e)
 {
     const struct conditioning_embedding *list;
     size_t n;
 
-    forget_used(p);
     list = conditioning_embeddings(c, &n);
-    p->used = calloc(n + 1, sizeof *p->used);
-    for (size_t i = 0; i < n && p->used != NULL; i++) {
-        p->used[i].name = strdup(list[i].name);
-        p->used[i].path = strdup(list[i].path);
-        p->n_used = i + 1;
-        if (p->used[i].name == NULL || p->used[i].path == NULL)
+    used->items = calloc(n + 1, sizeof *used->items);
+    for (size_t i = 0; i < n && used->items != NULL; i++) {
+        used->items[i].name = strdup(list[i].name);
+        used->items[i].path = strdup(list[i].path);
+        used->n = i + 1;
+        if (used->items[i].name == NULL || used->items[i].path == NULL)
             return err_set(e, ERR_OOM, "no memory for the list of embeddings");
     }
-    return p->used != NULL ? 0 : err_set(e, ERR_OOM, "no memory for the list of embeddings");
+    return used->items != NULL ? 0 : err_set(e, ERR_OOM, "no memory for the list of embeddings");
 }
 
-static int apply_prompt(struct run *run, struct err *e)
+static int note_all_used(struct run *run, struct err *e)
 {
-    const struct conditioning *c = run->first.texts.conditioning;
+    struct pipeline *p = run->pipeline;
+    int rc = 0;
+
+    forget_used(p);
+    p->used = calloc(run->batch->n, sizeof *p->used);
+    if (p->used == NULL)
+        return err_set(e, ERR_OOM, "no memory for the list of embeddings");
+    p->n_used = run->batch->n;
+    for (size_t i = 0; i < p->n_used; i++)
+        TRY(note_used(&p->used[i], run->first.samples[i].texts.conditioning, e));
+out:
+    return rc;
+}
+
+static bool same_loras(const struct conditioning *a, const struct conditioning *b)
+{
+    size_t n, m;
+    const struct lora_use *x = conditioning_loras(a, &n), *y = conditioning_loras(b, &m);
+
+    if (n != m)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(x[i].name, y[i].name) != 0 || x[i].unet != y[i].unet || x[i].te != y[i].te)
+            return false;
+    return true;
+}
+
+static int apply_prompts(struct run *run, struct err *e)
+{
+    const struct conditioning *c = run->first.samples[0].texts.conditioning;
     const struct lora_use *loras;
     size_t n;
     int rc = 0;
 
-    TRY(note_used(run->pipeline, c, e));
+    TRY(note_all_used(run, e));
+    for (size_t i = 1; i < run->batch->n; i++)
+        if (!same_loras(c, run->first.samples[i].texts.conditioning))
+            TRY(err_set(e, ERR_ARG, "render %zu has other LoRAs than the first", i));
     loras = conditioning_loras(c, &n);
     TRY(model_loras(run->model, loras, n, e));
 out:
@@ -181,7 +271,7 @@ static bool leads(const struct render *r)
  */
 static int open_gang(struct run *run, struct err *e)
 {
-    struct gang *g = run->render->gang;
+    struct gang *g = run->common->gang;
     int shards = run->model->shards;
     int rc = 0;
 
@@ -209,12 +299,13 @@ out:
 
 static int init_passes(struct run *run, struct err *e)
 {
-    const struct render *r = run->render;
+    const struct render *r = run->common;
     struct pass_options o = {.model = run->model,
                              .embeddings = run->pipeline->embeddings,
-                             .render = r,
-                             .width = run->canvas.width,
-                             .height = run->canvas.height,
+                             .renders = run->batch->renders,
+                             .n = run->batch->n,
+                             .width = run->pictures[0].canvas.width,
+                             .height = run->pictures[0].canvas.height,
                              .strength = r->init.pixels != NULL ? r->denoising_strength : 0,
                              .steps = r->steps,
                              .guides = run->guides,
@@ -242,16 +333,36 @@ out:
     return rc;
 }
 
-static int run_init(struct run *run, struct pipeline *p, const struct render *r, struct err *e)
+/* The canvas of render i, and where its first pass starts. */
+static int open_picture(struct run *run, size_t i, struct err *e)
+{
+    struct picture *p = &run->pictures[i];
+    struct canvas *c = &p->canvas;
+    int rc = 0;
+
+    TRY(canvas_open(c, run->model->ops->host, run->batch->renders[i], e));
+    p->start.picture = c->picture.data != NULL ? &c->picture : NULL;
+    p->start.mask = c->mask.data != NULL ? &c->mask : NULL;
+    p->start.fill = c->mask.data != NULL ? run->batch->renders[i]->inpaint.fill : FILL_ORIGINAL;
+out:
+    return rc;
+}
+
+static int run_init(struct run *run, struct pipeline *p, const struct batch *b, struct err *e)
 {
     int rc = 0;
 
-    *run = (struct run){.pipeline = p, .model = p->model, .render = r};
-    TRY(check_render(run->model, r, e));
+    *run = (struct run){.pipeline = p, .model = p->model, .batch = b};
+    TRY(check_batch(run->model, b, e));
+    run->common = b->renders[0];
     TRY(open_gang(run, e));
-    TRY(canvas_open(&run->canvas, p->model->ops->host, r, e));
+    run->pictures = calloc(b->n, sizeof *run->pictures);
+    if (run->pictures == NULL)
+        TRY(err_set(e, ERR_OOM, "no memory for a batch of %zu pictures", b->n));
+    for (size_t i = 0; i < b->n; i++)
+        TRY(open_picture(run, i, e));
     TRY(init_passes(run, e));
-    TRY(apply_prompt(run, e));
+    TRY(apply_prompts(run, e));
 out:
     return rc;
 }
@@ -262,69 +373,100 @@ static void run_done(struct run *run)
     pass_done(&run->second);
     if (run->own_guides != NULL)
         run->own_guides->free(run->own_guides);
+    free(run->pictures);
 }
 
-/* All passes: run->last->x becomes the final latent. */
-static int make_latent(struct run *run, struct err *e)
+static int run_pass(struct run *run, struct pass *pass, struct err *e)
 {
-    const struct canvas *c = &run->canvas;
-    struct pass_start from = {
-        .picture = c->picture.data != NULL ? &c->picture : NULL,
-        .mask = c->mask.data != NULL ? &c->mask : NULL,
-        .fill = c->mask.data != NULL ? run->render->inpaint.fill : FILL_ORIGINAL,
-    };
-    struct pixels enlarged;
+    struct pass_start *starts = calloc(run->batch->n, sizeof *starts);
     int rc = 0;
 
-    TRY(pass_run(&run->first, &from, run->prompts, e));
+    if (starts == NULL)
+        return err_set(e, ERR_OOM, "no memory for a batch of %zu pictures", run->batch->n);
+    for (size_t i = 0; i < run->batch->n; i++)
+        starts[i] = run->pictures[i].start;
+    rc = pass_run(pass, starts, run->prompts, e);
+    free(starts);
+    return rc;
+}
+
+/* All passes: run->last->x becomes the final latents. */
+static int make_latents(struct run *run, struct err *e)
+{
+    int rc = 0;
+
+    TRY(run_pass(run, &run->first, e));
     if (!run->has_second)
         goto out;
-    TRY(hires_begin(&run->first, &run->second, &run->hires, &from, &enlarged, e));
-    TRY(pass_run(&run->second, &from, run->prompts, e));
+    for (size_t i = 0; i < run->batch->n; i++) {
+        struct picture *p = &run->pictures[i];
+
+        TRY(hires_begin(&run->first, i, &run->second, &run->hires, &p->start, &p->enlarged, e));
+    }
+    TRY(run_pass(run, &run->second, e));
 out:
     return rc;
 }
 
-/* image: of the render's size; NULL while planning. */
-static int make_picture(struct run *run, struct image *image, struct err *e)
+/* image: of render i's size; NULL while planning. */
+static int make_picture(struct run *run, size_t i, struct image *image, struct err *e)
 {
     struct arena *a = run->model->ops->host;
     struct pixels rendered, whole = {0};
+    size_t mark = arena_mark(a);
     bool black = false;
     int rc = 0;
 
     if (image != NULL)
         whole = (struct pixels){image->width, image->height, 3, image->pixels};
     else
-        render_size(run->render, &whole.width, &whole.height);
+        render_size(run->batch->renders[i], &whole.width, &whole.height);
     whole.channels = 3;
     TRY(pixels_new(a, run->last->width, run->last->height, 3, &rendered, e));
-    TRY(pass_decode(run->last, &rendered, &black, e));
-    TRY(canvas_finish(&run->canvas, a, &rendered, &whole, e));
+    TRY(pass_decode(run->last, i, &rendered, &black, e));
+    TRY(canvas_finish(&run->pictures[i].canvas, a, &rendered, &whole, e));
     if (image != NULL)
         image->black = black;
 out:
+    arena_release(a, mark);
     return rc;
 }
 
-int pipeline_plan(struct pipeline *p, const struct render *r, struct workspace *ret_plan,
-                  struct err *e)
+static int plan_all(struct pipeline *p, const struct batch *b, struct workspace *ret_plan,
+                    struct err *e)
 {
-    struct render quiet = *r;
     struct ops *o = p->model->ops;
     struct run run;
     int rc = 0;
 
-    quiet.cancel = NULL; /* a plan is short, and its answer should not depend on when it is asked */
     workspace_plan(ret_plan, o);
-    TRY(run_init(&run, p, &quiet, e));
-    TRY(make_latent(&run, e));
-    if (leads(r))
-        TRY(make_picture(&run, NULL, e));
+    TRY(run_init(&run, p, b, e));
+    TRY(make_latents(&run, e));
+    for (size_t i = 0; i < b->n && leads(b->renders[0]); i++)
+        TRY(make_picture(&run, i, NULL, e));
 out:
     run_done(&run);
     o->arena = o->host = NULL;
     o->planning = false;
+    return rc;
+}
+
+int pipeline_plan(struct pipeline *p, const struct batch *b, struct workspace *ret_plan,
+                  struct err *e)
+{
+    struct render copies[ENGINE_BATCH_MAX];
+    const struct render *quiet[ENGINE_BATCH_MAX];
+    int rc = 0;
+
+    TRY(check_count(b, e));
+    /* A plan is short, and its answer should not depend on when it is asked: nothing cancels it. */
+    for (size_t i = 0; i < b->n; i++) {
+        copies[i] = *b->renders[i];
+        copies[i].cancel = NULL;
+        quiet[i] = &copies[i];
+    }
+    TRY(plan_all(p, &(struct batch){quiet, b->n}, ret_plan, e));
+out:
     return rc;
 }
 
@@ -340,31 +482,36 @@ static int image_new(const struct render *r, struct image *ret_image, struct err
     return 0;
 }
 
-int pipeline_run(struct pipeline *p, const struct render *r, float *ret_latent,
-                 struct image *ret_image, struct err *e)
+static void give_latents(const struct pass *p, float *ret_latents)
+{
+    for (size_t i = 0; i < p->n; i++)
+        nchw_from_nhwc(ret_latents + (int64_t)i * p->size, p->x + (int64_t)i * p->size, p->channels,
+                       extent_pixels(&p->extent));
+}
+
+int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
+                 struct image *ret_images, struct err *e)
 {
     struct ops *o = p->model->ops;
-    size_t mark = arena_mark(o->arena), host_mark = arena_mark(o->host);
-    struct image image = {0};
+    size_t mark = arena_mark(o->arena), host_mark = arena_mark(o->host), n = 0;
     struct run run;
     int rc = 0;
 
-    TRY(run_init(&run, p, r, e));
+    TRY(run_init(&run, p, b, e));
     run.prompts = &p->prompts;
-    if (leads(r))
-        TRY(image_new(r, &image, e));
-    TRY(make_latent(&run, e));
-    if (ret_latent != NULL)
-        nchw_from_nhwc(ret_latent, run.last->x, run.last->channels,
-                       extent_pixels(&run.last->extent));
-    if (leads(r))
-        TRY(make_picture(&run, &image, e));
-    *ret_image = image;
-    image.pixels = NULL;
+    memset(ret_images, 0, b->n * sizeof *ret_images); /* those who do not lead give no pictures */
+    for (; n < b->n && leads(b->renders[0]); n++)
+        TRY(image_new(b->renders[n], &ret_images[n], e));
+    TRY(make_latents(&run, e));
+    if (ret_latents != NULL)
+        give_latents(run.last, ret_latents);
+    for (size_t i = 0; i < n; i++)
+        TRY(make_picture(&run, i, &ret_images[i], e));
 out:
     arena_release(o->host, host_mark);
     arena_release(o->arena, mark);
-    free(image.pixels);
+    for (size_t i = 0; i < n && rc != 0; i++)
+        image_done(&ret_images[i]);
     run_done(&run);
     return rc;
 }

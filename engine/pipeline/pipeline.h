@@ -1,11 +1,11 @@
 /*
- * One picture from one model: canvas, passes of the sampler, decoding. The engine's own file;
- * engine.h is the interface to others.
+ * Pictures from one model: canvas, passes of the sampler, decoding; a batch goes through all of it
+ * together. The engine's own file; engine.h is the interface to others.
  *
  *     struct pipeline p = {.model = m};
- *     TRY(pipeline_plan(&p, &render, &plan, e));
+ *     TRY(pipeline_plan(&p, &batch, &plan, e));
  *     TRY(workspace_init(&workspace, m->ops, &plan, e));
- *     TRY(pipeline_run(&p, &render, NULL, &image, e));
+ *     TRY(pipeline_run(&p, &batch, NULL, images, e));
  *     pipeline_done(&p);
  */
 #ifndef ENGINE_PIPELINE_PIPELINE_H
@@ -15,32 +15,44 @@
 #include "engine/ops/workspace.h"
 #include "engine/text/conditioning.h"
 
+/* An embedding that a render used; owned. */
+struct used_embedding {
+    char *name, *path;
+};
+
 /* What the renders of one model share. Zeroed memory with a model is valid. */
 struct pipeline {
     struct model *model;           /* borrowed */
     struct embeddings *embeddings; /* borrowed; NULL: none */
     struct prompts prompts;
-    struct used_embedding {
-        char *name, *path; /* owned */
-    } * used;              /* [n_used], owned; of the last plan or run */
+    struct used_embeddings {
+        struct used_embedding *items; /* [n], owned */
+        size_t n;
+    } * used; /* [n_used], owned: of each render of the last plan or run */
     size_t n_used;
 };
 void pipeline_done(struct pipeline *p);
 
+/* Renders that go together; borrowed for the call. Each render_batches() with the first. */
+struct batch {
+    const struct render *const *renders; /* [n] */
+    size_t n;                            /* 1.. */
+};
+
 /*
- * The memory that the render takes (workspace.h), with its LoRAs on the model and the backend made
+ * The memory that the batch takes (workspace.h), with its LoRAs on the model and the backend made
  * ready for its shapes; the backend has no arenas afterwards. ERR_INPUT for what this model cannot
- * render, with the reason.
+ * render, with the reason. ERR_ARG: renders that do not go together.
  */
-int pipeline_plan(struct pipeline *p, const struct render *r, struct workspace *ret_plan,
+int pipeline_plan(struct pipeline *p, const struct batch *b, struct workspace *ret_plan,
                   struct err *e);
 
 /*
- * In the backend's workspace, of the planned size and empty. ret_latent: the final latent
- * [channels, h, w] in torch's order, before the VAE, for tests; may be NULL. Errors as
- * engine_render().
+ * In the backend's workspace, of the planned size and empty. ret_latents: the final latents
+ * [n, channels, h, w] in torch's order, before the VAE, for tests; may be NULL. ret_images: [n],
+ * empty from a member of a gang that does not lead. Errors as engine_render().
  */
-int pipeline_run(struct pipeline *p, const struct render *r, float *ret_latent,
-                 struct image *ret_image, struct err *e);
+int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
+                 struct image *ret_images, struct err *e);
 
 #endif

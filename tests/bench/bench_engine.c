@@ -214,6 +214,8 @@ out:
 
 static int bench_picture(struct bench *b, struct err *e)
 {
+    const struct render *renders[] = {&b->render};
+    const struct batch batch = {renders, 1};
     struct workspace plan, w = {0};
     double samples[REPEATS_MAX], start;
     int rc = 0, n = repeats(b, 3);
@@ -224,9 +226,9 @@ static int bench_picture(struct bench *b, struct err *e)
         struct image image = {0};
 
         start = seconds();
-        TRY(pipeline_plan(&p, &b->render, &plan, e));
+        TRY(pipeline_plan(&p, &batch, &plan, e));
         TRY(workspace_init(&w, b->ops, &plan, e));
-        rc = pipeline_run(&p, &b->render, NULL, &image, e);
+        rc = pipeline_run(&p, &batch, NULL, &image, e);
         samples[i] = seconds() - start;
         image_done(&image);
         pipeline_done(&p);

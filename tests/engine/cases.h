@@ -137,11 +137,13 @@ static inline struct image render_planned(struct model *m, const struct render *
 {
     struct pipeline p = {.model = m};
     struct image image = {0};
+    const struct render *renders[] = {r};
+    const struct batch b = {renders, 1};
     struct workspace plan, w = {0};
 
-    assert_ok(pipeline_plan(&p, r, &plan, e));
+    assert_ok(pipeline_plan(&p, &b, &plan, e));
     assert_ok(workspace_init(&w, m->ops, &plan, e));
-    assert_ok(pipeline_run(&p, r, ret_latent, &image, e));
+    assert_ok(pipeline_run(&p, &b, ret_latent, &image, e));
     assert_int_equal(w.acts.used + w.host.used, 0);
     assert_int_equal(w.acts.peak, plan.acts.peak);
     assert_int_equal(w.host.peak, plan.host.peak);

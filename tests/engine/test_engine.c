@@ -30,7 +30,7 @@ static struct image render_of(struct engine *g, const struct render *r)
 {
     struct image image = {0};
 
-    assert_ok(engine_render(g, r, &image, e));
+    assert_ok(engine_render(g, (const struct render *[]){r}, 1, &image, e));
     assert_int_equal(image.width, r->width);
     assert_int_equal(image.height, r->height);
     return image;
@@ -238,9 +238,11 @@ static void progress_counts_steps_and_cancel_stops(void **state)
     image_done(&image);
     w.calls = 0;
     w.stop_at = 2;
-    assert_int_equal(engine_render(g, &r, &none, &why), ERR_CANCELLED);
+    assert_int_equal(engine_render(g, (const struct render *[]){&r}, 1, &none, &why),
+                     ERR_CANCELLED);
     assert_int_equal(w.calls, 2);
-    assert_int_equal(engine_render(g, &r, &none, &why), ERR_CANCELLED); /* before it begins */
+    assert_int_equal(engine_render(g, (const struct render *[]){&r}, 1, &none, &why),
+                     ERR_CANCELLED); /* before it begins */
     assert_int_equal(w.calls, 2);
     assert_null(none.pixels);
     engine_close(g);
@@ -267,9 +269,11 @@ static void renders_that_cannot_be_are_refused_with_the_reason(void **state)
     r[6].steps = 1001;
     for (int i = 0; i < 7; i++) {
         why = (struct err){0};
-        assert_int_equal(engine_plan(g, &r[i], &bytes, &why), ERR_INPUT);
+        assert_int_equal(engine_plan(g, (const struct render *[]){&r[i]}, 1, &bytes, &why),
+                         ERR_INPUT);
         assert_int_not_equal(why.text[0], 0);
-        assert_int_equal(engine_render(g, &r[i], &image, &why), ERR_INPUT);
+        assert_int_equal(engine_render(g, (const struct render *[]){&r[i]}, 1, &image, &why),
+                         ERR_INPUT);
     }
     engine_close(g);
 }
@@ -285,15 +289,15 @@ static void plan_grows_with_the_picture_and_the_budget_is_kept(void **state)
     struct err why = {0};
 
     (void)state;
-    assert_ok(engine_plan(g, &r, &small, e));
+    assert_ok(engine_plan(g, (const struct render *[]){&r}, 1, &small, e));
     r.width = 256;
-    assert_ok(engine_plan(g, &r, &large, e));
+    assert_ok(engine_plan(g, (const struct render *[]){&r}, 1, &large, e));
     assert_true(large > small);
     engine_close(g);
 
     o.memory_bytes = small;
     assert_ok(engine_open(&o, &g, e));
-    assert_int_equal(engine_render(g, &r, &image, &why), ERR_OOM);
+    assert_int_equal(engine_render(g, (const struct render *[]){&r}, 1, &image, &why), ERR_OOM);
     assert_non_null(strstr(why.text, "budget"));
     r.width = small_render().width;
     image = render_of(g, &r);
@@ -327,7 +331,8 @@ static void numbers_that_are_not_finite_are_bad_output(void **state)
         memcpy(file.data + tensor_place(&file, files[i][1]), nan16, sizeof nan16);
         write_file(path, file.data, file.size);
         g = engine_of(folder, BACKEND_CPU, 1);
-        assert_int_equal(engine_render(g, &r, &image, &why), ERR_OUTPUT);
+        assert_int_equal(engine_render(g, (const struct render *[]){&r}, 1, &image, &why),
+                         ERR_OUTPUT);
         assert_non_null(strstr(why.text, i == 0 ? "U-Net" : "VAE"));
         engine_close(g);
         buf_done(&file);

@@ -107,7 +107,7 @@ static void progress_counts_users_steps_over_all_passes(void **state)
         r.denoising_strength = cases[i].strength;
         r.progress = on_step;
         r.user = &seen;
-        assert_ok(engine_render(g, &r, &image, e));
+        assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
         assert_int_equal(seen.calls, cases[i].steps);
         assert_int_equal(seen.steps, cases[i].steps);
         image_done(&image);
@@ -150,7 +150,7 @@ static void outside_a_blurred_mask_the_original_stays_to_the_bit(void **state)
         r.inpaint.full_res = full_res != 0;
         r.width = full_res ? 64 : 80;
         r.height = full_res ? 64 : 56;
-        assert_ok(engine_render(g, &r, &image, e));
+        assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
         assert_int_equal(image.width, 80);
         assert_true(changed_inside(&image, room, 80, &box) > 300);
         image_done(&image);
@@ -173,7 +173,7 @@ static void outpainting_keeps_the_old_picture_to_the_bit(void **state)
     r.outpaint_left = 16;
     for (int y = 0; y < 56; y++)
         memcpy(wide + 3 * (y * 96 + 16), room + 3 * y * 80, 3 * 80);
-    assert_ok(engine_render(g, &r, &image, e));
+    assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     assert_int_equal(image.width, 96);
     assert_true(changed_inside(&image, wide, 96, &border) > 300);
     image_done(&image);
@@ -196,11 +196,11 @@ static void kinds_of_renders_between_do_not_change_a_bit(void **state)
     other[1].inpaint.full_res = true;
     other[2].vae_tile = 64;
     other[2].prompt = "cat AND dog :0.5";
-    assert_ok(engine_render(g, &plain, &first, e));
+    assert_ok(engine_render(g, (const struct render *[]){&plain}, 1, &first, e));
     for (int i = 0; i < 3; i++) {
-        assert_ok(engine_render(g, &other[i], &between, e));
+        assert_ok(engine_render(g, (const struct render *[]){&other[i]}, 1, &between, e));
         image_done(&between);
-        assert_ok(engine_render(g, &plain, &again, e));
+        assert_ok(engine_render(g, (const struct render *[]){&plain}, 1, &again, e));
         assert_memory_equal(first.pixels, again.pixels, 64 * 48 * 3);
         image_done(&again);
     }
@@ -222,13 +222,13 @@ static void variation_goes_from_one_seeds_picture_to_the_others(void **state)
             r.init = drawn(room, 3);
         r.denoising_strength = 0.9;
         r.steps = 4;
-        assert_ok(engine_render(g, &r, &one, e));
+        assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &one, e));
         r.subseed = 99;
         r.subseed_strength = 1;
-        assert_ok(engine_render(g, &r, &mixed, e));
+        assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &mixed, e));
         r.subseed_strength = 0;
         r.seed = 99;
-        assert_ok(engine_render(g, &r, &two, e));
+        assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &two, e));
         assert_memory_not_equal(one.pixels, two.pixels, 64 * 48 * 3);
         if (!from_picture) /* else the encoder's noise stays the first seed's */
             assert_memory_equal(mixed.pixels, two.pixels, 64 * 48 * 3);
@@ -297,11 +297,13 @@ static void what_does_not_go_together_is_refused_with_the_reason(void **state)
         struct image image;
 
         if (c[i].r.inpaint.mask.pixels == black) /* of a plan it is a mask yet unknown */
-            assert_ok(engine_plan(g, &c[i].r, &bytes, e));
+            assert_ok(engine_plan(g, (const struct render *[]){&c[i].r}, 1, &bytes, e));
         else
-            assert_int_equal(engine_plan(g, &c[i].r, &bytes, &why), ERR_INPUT);
+            assert_int_equal(engine_plan(g, (const struct render *[]){&c[i].r}, 1, &bytes, &why),
+                             ERR_INPUT);
         why = (struct err){0};
-        assert_int_equal(engine_render(g, &c[i].r, &image, &why), ERR_INPUT);
+        assert_int_equal(engine_render(g, (const struct render *[]){&c[i].r}, 1, &image, &why),
+                         ERR_INPUT);
         if (strstr(why.text, c[i].reason) == NULL)
             fail_msg("%d: %s", i, why.text);
     }
@@ -340,7 +342,7 @@ static void an_encoder_without_numbers_is_bad_output(void **state)
 
     (void)state;
     r.init = drawn(room, 3);
-    assert_int_equal(engine_render(g, &r, &image, &why), ERR_OUTPUT);
+    assert_int_equal(engine_render(g, (const struct render *[]){&r}, 1, &image, &why), ERR_OUTPUT);
     assert_non_null(strstr(why.text, "encoder"));
     engine_close(g);
     folder_remove(folder);
@@ -355,7 +357,7 @@ static void an_all_black_picture_is_told(void **state)
     struct image image = {0};
 
     (void)state;
-    assert_ok(engine_render(g, &r, &image, e));
+    assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     assert_true(image.black);
     image_done(&image);
     engine_close(g);
@@ -378,12 +380,12 @@ static void embeddings_of_the_prompt_are_told_with_their_hashes(void **state)
 
     (void)state;
     assert_ok(engine_open(&o, &g, e));
-    assert_ok(engine_render(g, &r, &plain, e));
-    assert_ok(engine_embeddings(g, &infos, &n, e));
+    assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &plain, e));
+    assert_ok(engine_embeddings(g, 0, &infos, &n, e));
     assert_int_equal(n, 0);
     r.prompt = "a red apple mystyle";
-    assert_ok(engine_render(g, &r, &with, e));
-    assert_ok(engine_embeddings(g, &infos, &n, e));
+    assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &with, e));
+    assert_ok(engine_embeddings(g, 0, &infos, &n, e));
     assert_int_equal(n, 1);
     assert_string_equal(infos[0].name, "mystyle");
     assert_ok(hash_file(GOLDEN_DIR "/embedding/mystyle.safetensors", hex, e));

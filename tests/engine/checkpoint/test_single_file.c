@@ -182,7 +182,7 @@ static struct image render_as(const struct engine_options *o, bool inpaint)
         r.denoising_strength = 1;
     }
     assert_ok(engine_open(o, &g, e));
-    assert_ok(engine_render(g, &r, &image, e));
+    assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     engine_close(g);
     return image;
 }

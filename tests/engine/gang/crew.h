@@ -60,7 +60,7 @@ static inline int crew_member(struct crew *c, int rank)
     if (crew_size(c) > 1)
         TRY(gang_join(&p, &c->render.gang, &why));
     TRY(engine_open(&c->engine, &g, &why));
-    TRY(engine_render(g, &c->render, &image, &why));
+    TRY(engine_render(g, (const struct render *[]){&c->render}, 1, &image, &why));
     c->result->weight_bytes[rank] = engine_weight_bytes(g);
     if (rank == 0) {
         c->result->width = image.width;

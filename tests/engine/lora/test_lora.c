@@ -594,7 +594,7 @@ static struct image render_case(struct engine *g, const json_t *c, const char *e
 
     snprintf(prompt, sizeof prompt, "%s%s", r.prompt, end);
     r.prompt = prompt;
-    assert_ok(engine_render(g, &r, &image, e));
+    assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     case_done(&r);
     return image;
 }
