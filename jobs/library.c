@@ -157,6 +157,11 @@ static const char *const *listed(const struct paths *paths)
     return paths->n ? (const char *const *)paths->items : none;
 }
 
+const char *const *library_directories(const struct library *library)
+{
+    return listed(&library->directories);
+}
+
 const char *const *library_lora_folders(const struct library *library)
 {
     return listed(&library->loras);

@@ -57,6 +57,26 @@ const char *const *library_lora_folders(const struct library *library);
 const char *const *library_embedding_folders(const struct library *library);
 
 /*
+ * NAME.safetensors as <lora:NAME> means it: in the LoRA folders, or in one folder below one of
+ * them, the first that has it wins. An embedding lies in its folder itself; its ending may have
+ * capitals. Names are file names without their ending. ERR_MISSING; ERR_INPUT: a name with '/' or a
+ * dot in front, or two folders below one LoRA folder have it.
+ */
+int library_find_lora(const struct library *library, const char *name, struct buf *ret_path,
+                      struct err *e);
+int library_find_embedding(const struct library *library, const char *name, struct buf *ret_path,
+                           struct err *e);
+
+/* Calls f for each embedding's name; one that two folders have comes twice. Folders that cannot be
+ * read are passed over. Stops at f's first error. */
+int library_embeddings(const struct library *library,
+                       int (*f)(void *user, const char *name, struct err *e), void *user,
+                       struct err *e);
+
+/* The directories that are searched, ended by NULL. Borrowed. */
+const char *const *library_directories(const struct library *library);
+
+/*
  * library_find for one question: open, find, close. directory: the only one searched; NULL: the
  * default ones. The text of ERR_MISSING is complete as it is: which model, and where it is not.
  */

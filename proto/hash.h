@@ -14,4 +14,12 @@ int hash_bytes(const void *data, size_t size_bytes, char ret_hex[HASH_HEX_SIZE],
 /* Reads the whole file; 1-2 GB/s on current machines. */
 int hash_file(const char *path, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
+/* A hash of bytes that come one part after the other. ret_run: hash_run_free(). ERR_OOM. */
+struct hash_run;
+int hash_run_new(struct hash_run **ret_run, struct err *e);
+int hash_run_add(struct hash_run *run, const void *data, size_t size_bytes, struct err *e);
+/* Of all parts. The run can only be freed then. */
+int hash_run_end(struct hash_run *run, char ret_hex[HASH_HEX_SIZE], struct err *e);
+void hash_run_free(struct hash_run *run);
+
 #endif
