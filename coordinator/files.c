@@ -25,8 +25,8 @@ static const char schema[] =
 struct file_stamp file_stamp_of(const struct stat *st)
 {
     return (struct file_stamp){.bytes = (uint64_t)st->st_size,
-                               .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
-                                           st->st_mtim.tv_nsec,
+                               .mtime_ns =
+                                   (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
                                .inode = (uint64_t)st->st_ino};
 }
 

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const parts[] = {"scheduler", "text_encoder", "text_encoder_2", "tokenizer",
-                                    "tokenizer_2", "unet",       "vae"};
+static const char *const parts[] = {
+    "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"};
 
 enum { PLAIN, FP16, BF16, FP32, VARIANTS };
 

@@ -10,9 +10,9 @@
 #include "proto/err.h"
 
 enum folder_kind {
-    FOLDER_MODEL, /* diffusers: model_index.json and the parts' folders */
+    FOLDER_MODEL,  /* diffusers: model_index.json and the parts' folders */
     FOLDER_CONFIG, /* the same without weights */
-    FOLDER_PART   /* config.json and weights in the folder itself: a VAE */
+    FOLDER_PART    /* config.json and weights in the folder itself: a VAE */
 };
 
 /*
