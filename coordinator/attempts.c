@@ -44,6 +44,9 @@ int task_persist(struct outbox *o, const struct task_entry *t, const struct work
     out->row.attempts = t->attempts;
     out->row.tries = t->tries;
     out->row.losses = t->losses;
+    for (size_t i = 0; i < t->n_runs; i++)
+        if (t->runs[i].attempt == t->attempts)
+            memcpy(out->row.task_hash, t->runs[i].task_hash, sizeof out->row.task_hash);
     out->row.worker = strdup(w ? w->name : "");
     if (!out->row.worker)
         rc = err_set(e, ERR_OOM, "no memory for an attempt's row");
@@ -412,21 +415,51 @@ static void pace_learn(struct worker *w, const struct task_entry *t, double ms)
         w->pace_ms += (w->pace_ms > 0 ? 0.2 : 1) * (pace - w->pace_ms);
 }
 
+/* Not known to us, or another worker's: it is to stop. NULL then. */
+static struct run *run_told(struct coord *c, struct worker *w, const struct attempt_ref *ref,
+                            struct task_entry **ret_task, struct outbox *o, int *ret_rc,
+                            struct err *e)
+{
+    struct msg revoke = {.type = MSG_REVOKE, .revoke = {.ref = *ref}};
+    const char *verdict;
+    struct run *r;
+
+    *ret_rc = 0;
+    *ret_task = task_named(c, ref, &verdict);
+    r = *ret_task ? run_numbered(*ret_task, ref->attempt) : NULL;
+    if (r && r->session == w->session)
+        return r;
+    c->count.revoked++;
+    *ret_rc = outbox_send(o, &w->peer, &revoke, e);
+    return NULL;
+}
+
+/* The attempt's files come in: as good as a step, if more of them are here than before. */
+int on_fetching(struct coord *c, struct worker *w, const struct msg_fetching *m, int64_t now_ms,
+                struct outbox *o, struct err *e)
+{
+    struct task_entry *t;
+    int rc;
+    struct run *r = run_told(c, w, &m->ref, &t, o, &rc, e);
+
+    if (!r || r->started)
+        return rc;
+    if (m->fetched > r->fetched)
+        w->active_ms = now_ms;
+    r->fetched = m->fetched;
+    r->fetch_bytes = m->total;
+    return 0;
+}
+
 int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m, int64_t now_ms,
                 struct outbox *o, struct err *e)
 {
     struct task_entry *t;
-    const char *verdict;
-    struct run *r;
+    int rc;
+    struct run *r = run_told(c, w, &m->ref, &t, o, &rc, e);
 
-    t = task_named(c, &m->ref, &verdict);
-    r = t ? run_numbered(t, m->ref.attempt) : NULL;
-    if (!r || r->session != w->session) {
-        struct msg revoke = {.type = MSG_REVOKE, .revoke = {.ref = m->ref}};
-
-        c->count.revoked++;
-        return outbox_send(o, &w->peer, &revoke, e);
-    }
+    if (!r)
+        return rc;
     if (m->steps > 2 * TASK_STEPS_MAX || m->step > m->steps || (r->started && m->step <= r->step))
         return 0;
     if (r->started && r->gang)

@@ -12,6 +12,8 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
              struct outbox *o, struct err *e);
 int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m, int64_t now_ms,
                 struct outbox *o, struct err *e);
+int on_fetching(struct coord *c, struct worker *w, const struct msg_fetching *m, int64_t now_ms,
+                struct outbox *o, struct err *e);
 int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int64_t now_ms,
               struct outbox *o, struct err *e);
 int on_failed(struct coord *c, struct worker *w, const struct msg_failed *m, int64_t now_ms,

@@ -75,7 +75,8 @@ static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, stru
     int rc;
 
     event.text = out->task;
-    event.probe = output_probe(b->output, out->path, out->task, &found, &event.failure);
+    event.probe =
+        output_probe(b->output, out->path, out->task, &out->files, &found, &event.failure);
     if ((event.probe == PROBE_OURS && j && j->force) ||
         (event.probe == PROBE_FOREIGN && may_replace(b, out->job, out->index, out->path)))
         event.probe = PROBE_FREE;
@@ -96,7 +97,8 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
     out->delivery = NULL;
     d->replace = j && j->force && output_is_ours(b->output, d->path);
     rc = output_write(b->output, d, &event.failure);
-    if (rc == ERR_CONFLICT && may_replace(b, d->job, d->index, d->path)) {
+    if (rc == ERR_CONFLICT &&
+        (output_is_stale(b->output, d) || may_replace(b, d->job, d->index, d->path))) {
         d->replace = true;
         rc = output_write(b->output, d, &event.failure);
     }
@@ -197,6 +199,10 @@ static int effects(struct batch *b, int64_t now_ms, struct err *e)
             TRY(do_probe(b, &out, now_ms, e));
         } else if (out.type == OUT_REOPEN) {
             TRY(do_reopen(b, out.job, out.reopen, now_ms, e));
+        } else if (out.type == OUT_ASSET) {
+            TRY(b->asset(b->user, out.role, out.path, e));
+        } else if (out.type == OUT_CHUNK) {
+            TRY(b->chunk(b->user, &out.peer, &out.want, e));
         }
     }
 out:

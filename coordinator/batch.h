@@ -28,6 +28,10 @@ struct batch {
     void (*log)(void *user, enum log_level level, const char *event, const char *text);
     /* Draws the sheet of a job, later; the answer is an EVENT_DRAWN. */
     int (*draw)(void *user, uint64_t job, struct err *e);
+    /* For files of tasks; may be NULL if the coordinator's limits say that there are none. The
+     * answers are EVENT_ASSETs, and frames that go to the peer without a commit. */
+    int (*asset)(void *user, enum asset_role role, const char *name, struct err *e);
+    int (*chunk)(void *user, const struct peer *peer, const struct msg_want *want, struct err *e);
     /* Told of each durable record, for monitoring; may be NULL. */
     void (*recorded)(void *user, const struct record *record);
     struct outbox outbox;

@@ -1,6 +1,6 @@
 #include "coordinator/coord.h"
 
-#include "coordinator/outbox.h"
+#include "coordinator/assets.h"
 
 static int64_t or_default(int64_t value, int64_t otherwise)
 {
@@ -67,6 +67,7 @@ void coord_done(struct coord *c)
     free(c->found);
     free(c->buckets);
     free(c->out_dir);
+    assets_done(&c->assets);
     *c = (struct coord){0};
 }
 

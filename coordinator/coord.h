@@ -13,6 +13,7 @@
 #ifndef COORDINATOR_COORD_H
 #define COORDINATOR_COORD_H
 
+#include "coordinator/asset_table.h"
 #include "coordinator/bits.h"
 #include "coordinator/blocks.h"
 #include "coordinator/queue.h"
@@ -37,6 +38,7 @@ struct coord_limits {
     int64_t grace_ms;     /* after a restart, wait for workers to claim what they hold; 6000 */
     int64_t stall_ms;     /* a started attempt without progress, at the least; 60000 */
     int64_t load_ms;      /* an attempt that has not started (its model loads); 600000 */
+    bool assets;          /* files of tasks are looked for: somebody answers OUT_ASSET */
     bool empties;         /* attempts may end without a picture: this coordinator is measured */
     size_t stuck_bytes;   /* pictures kept in memory while the disk refuses them; 256 MiB */
 };
@@ -80,6 +82,7 @@ struct job_entry {
     bool force;                        /* pictures in place are rendered again */
     uint32_t priority;                 /* 1..100, larger first */
     char *token;                       /* of the submission, NULL none; owned */
+    char hashing[400];                 /* which file of its tasks is being hashed; "" none */
     char *stop_reason;                 /* why it ended before its tasks did, NULL; owned */
     enum gang_wish gang;               /* as the bundle says */
     struct gang_shape gang_shape;      /* of GANG_SHAPE */
@@ -100,14 +103,16 @@ struct run {
     int64_t since_ms; /* leased at */
     int64_t until_ms; /* unclaimed: dropped then */
     uint32_t step, steps;
-    bool started;  /* progress was seen */
-    bool finished; /* a result came while another's was being written */
-    uint32_t gang; /* the leader's attempt, of a gang's member; 0: alone */
+    uint64_t fetched, fetch_bytes; /* of its files, until it starts; 0 of 0: unknown */
+    char task_hash[HASH_HEX_SIZE]; /* with the files it was leased with; "": unknown */
+    bool started;                  /* progress was seen */
+    bool finished;                 /* a result came while another's was being written */
+    uint32_t gang;                 /* the leader's attempt, of a gang's member; 0: alone */
 };
 
 enum task_phase {
     TASK_READY,   /* waits for a worker */
-    TASK_PROBING, /* its output path is looked at */
+    TASK_PROBING, /* its files and its output path are looked at */
     TASK_RUNNING,
     TASK_WRITING, /* a result is being made durable */
 };
@@ -145,6 +150,7 @@ struct task_entry {
     uint64_t probe_session;      /* worker that gets it if the path is free */
     struct planned_gang gang;    /* which that worker leads */
     bool guided;                 /* known with needs: the U-Net has two branches or more */
+    bool awaits_assets;          /* TASK_PROBING: its files are looked at first */
     uint64_t speed_key;          /* names (model, size, sampler); 0 unknown */
     double step_growth;          /* of a step's time within the task, at most; 0 unknown */
     struct run runs[COORD_RUNS_MAX];
@@ -209,10 +215,12 @@ struct coord {
     size_t n_clients;
     struct delivery *stuck; /* results that the disk refused, a list; owned */
     size_t stuck_bytes;
-    int64_t retry_ms;       /* when the stuck ones are tried again */
-    int64_t retry_delay_ms; /* doubles while the disk refuses */
-    int64_t noise_ms;       /* last log line about noise from strangers */
-    uint64_t noise;         /* such messages since */
+    int64_t retry_ms;               /* when the stuck ones are tried again */
+    int64_t retry_delay_ms;         /* doubles while the disk refuses */
+    int64_t noise_ms;               /* last log line about noise from strangers */
+    uint64_t noise;                 /* such messages since */
+    uint64_t hash_done, hash_total; /* bytes of files being hashed; set by main before events */
+    struct assets assets;
     /* counted for monitoring, since the coordinator started */
     struct {
         uint64_t leases, accepted, duplicates, unknown, failed, lost, stalled, revoked, refused;
@@ -260,6 +268,10 @@ int job_wait(struct job_entry *j, int64_t until_ms, const char *reason, struct e
 struct task_entry *coord_task(const struct coord *c, const struct job_entry *j, uint64_t index);
 int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
                    struct task_entry **ret_task, struct err *e);
+/* The task does not wait for its files any more; its worker has the credit back. */
+void coord_task_unawait(struct coord *c, struct task_entry *t);
+/* Tasks that wait for their files with this worker's credits. */
+uint32_t coord_awaited_by(const struct coord *c, const struct worker *w);
 void coord_task_remove(struct coord *c, struct task_entry *t);
 void coord_job_tasks_remove(struct coord *c, const struct job_entry *j);
 

@@ -80,6 +80,8 @@ int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int
         return 0;
     }
     TRY(delivery_new(t, w, m, &d, e));
+    if (r)
+        memcpy(d->record.task_hash, r->task_hash, sizeof d->record.task_hash);
     TRY(outbox_add(o, OUT_WRITE, &out, e));
     out->delivery = d;
     if (r)

@@ -167,8 +167,12 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
                               .gang_guidance = g->guidance,
                               .gang_tensor = (uint32_t)g->n / g->guidance,
                               .gang_meeting = members[0]->meeting}};
-    int rc = 0;
+    struct asset_set assets = {0};
+    int rc;
 
+    TRY(sched_assets(c, t, task, &assets, e));
+    m.lease.assets = assets.rows;
+    m.lease.n_assets = assets.n;
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
     m.lease.ref.index = t->index;
     for (size_t i = 0; i < g->n; i++) {
@@ -176,8 +180,9 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
 
         TRY(run_add(t, first + (uint32_t)i, members[i], now_ms, &r, e));
         if (!r)
-            return err_set(e, ERR_INTERNAL, "no room for a gang's attempts");
+            TRY(err_set(e, ERR_INTERNAL, "no room for a gang's attempts"));
         r->gang = first;
+        memcpy(r->task_hash, assets.task_hash, sizeof r->task_hash);
         t->attempts++;
         c->count.leases++;
         m.lease.ref.attempt = t->attempts;
@@ -195,6 +200,7 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
     free(members[0]->meeting); /* good for one gang; the next ready says another */
     members[0]->meeting = NULL;
 out:
+    asset_set_done(&assets);
     return rc;
 }
 

@@ -155,6 +155,8 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
     TRY(leases_missed(c, w, m, now_ms, &crossing, o, e));
     for (size_t i = 0; i < m->n_held; i++)
         TRY(adopt(c, w, &m->held[i], now_ms, o, e));
+    w->probing = coord_awaited_by(c, w); /* what else was lost on the way heals here */
+    crossing += w->probing;
     w->credits = m->credits > crossing ? m->credits - crossing : 0;
     if (w->credits > MSG_PAGE_MAX)
         w->credits = MSG_PAGE_MAX;
@@ -163,7 +165,6 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
         TRY(send_leave(o, w, e));
     }
     w->stated = true;
-    w->probing = 0; /* what was given back or lost on the way heals here, as credits do */
     w->reserved = false;
     TRY(text_replace(&w->meeting, m->meeting, e));
 out:

@@ -1,5 +1,6 @@
 /* litho-coordinator: options, signals, wiring, and the loop around the reactor. */
 #include "coordinator/batch.h"
+#include "coordinator/depot.h"
 #include "coordinator/drawing.h"
 #include "coordinator/gauges.h"
 #include "coordinator/index.h"
@@ -16,20 +17,23 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define BATCH_MESSAGES 4096 /* messages of one transaction */
-#define BATCH_LARGE    64   /* of them, those of over LARGE_BYTES: pictures, synced one by one */
-#define LARGE_BYTES    4096
-#define BATCH_BYTES    (128u << 20) /* of frames; a batch ends beyond */
-#define TICK_MS        250
-#define TICK_LATEST_MS 5000
-#define REFUSED_MS     1000 /* between two tries of a commit that the disk refuses */
-#define GAUGES_MS      1000
-#define PURGE_ROWS     5000 /* of a removed job, at a time */
+#define BATCH_MESSAGES  4096 /* messages of one transaction */
+#define BATCH_LARGE     64   /* of them, those of over LARGE_BYTES: pictures, synced one by one */
+#define LARGE_BYTES     4096
+#define BATCH_BYTES     (128u << 20) /* of frames; a batch ends beyond */
+#define TICK_MS         250
+#define TICK_LATEST_MS  5000
+#define REFUSED_MS      1000 /* between two tries of a commit that the disk refuses */
+#define GAUGES_MS       1000
+#define DIRECTORIES_MAX 64   /* of --models */
+#define PURGE_ROWS      5000 /* of a removed job, at a time */
 
 enum { EXIT_USAGE = 2 };
 
 struct options {
     const char *listen, *state, *out, *metrics;
+    const char *directories[DIRECTORIES_MAX]; /* of models */
+    size_t n_directories;
     bool empty_results;
     int64_t heartbeat_ms, silence_ms, grace_ms; /* 0: as in coord.h */
 };
@@ -40,6 +44,8 @@ struct server {
     struct output *output;
     struct link *link;
     struct drawing *drawing;
+    struct library *library;
+    struct depot *depot; /* NULL: no files are looked for */
     struct gauges *gauges;
     struct http *http;
     struct batch batch;
@@ -57,6 +63,11 @@ static const char usage[] =
     "  --listen ENDPOINT      tcp://127.0.0.1:PORT (port 0: any free one) or ipc://PATH\n"
     "  --state DIR            what outlives a restart: database, lock, bound endpoint\n"
     "  --out DIR              where pictures go\n"
+    "  --models DIR           where the models are that manifests name; may be given several "
+    "times.\n"
+    "                         Default: the directories of LITHO_MODELS (colon separated), else\n"
+    "                         ./models and those that came with the program. Workers fetch from\n"
+    "                         there what they lack\n"
     "  --metrics ADDR:PORT    serve /metrics and /healthz there, loopback only\n"
     "  --empty-results        for measuring: take results without pictures, into a state folder "
     "of\n"
@@ -130,6 +141,21 @@ static int on_draw(void *user, uint64_t job, struct err *e)
     TRY(drawing_start(s->drawing, j, output_dir(s->output), failed, n, e));
 out:
     return rc;
+}
+
+static int on_asset_asked(void *user, enum asset_role role, const char *name, struct err *e)
+{
+    struct server *s = user;
+
+    return depot_ask(s->depot, role, name, e);
+}
+
+static int on_chunk_asked(void *user, const struct peer *peer, const struct msg_want *want,
+                          struct err *e)
+{
+    struct server *s = user;
+
+    return depot_send(s->depot, peer, want, e);
 }
 
 static void on_recorded(void *user, const struct record *record)
@@ -222,11 +248,15 @@ static int server_open(struct server *s, const struct options *options, struct e
                  options->state, network);
     TRY(output_open(options->out, &s->output, e));
     TRY(coord_init(&s->coord,
-                   &(struct coord_limits){.empties = options->empty_results,
+                   &(struct coord_limits){.assets = !options->empty_results,
+                                          .empties = options->empty_results,
                                           .heartbeat_ms = options->heartbeat_ms,
                                           .silence_ms = options->silence_ms,
                                           .grace_ms = options->grace_ms},
                    output_dir(s->output), e));
+    TRY(library_open(options->directories, options->n_directories, &s->library, e));
+    if (!options->empty_results)
+        TRY(depot_open(options->state, s->library, &s->depot, e));
     TRY(drawing_open(&s->drawing, e));
     TRY(gauges_new(&s->gauges, e));
     TRY(store_restore(s->store, restore_job, &restoring, e));
@@ -240,6 +270,8 @@ static int server_open(struct server *s, const struct options *options, struct e
         .send = on_send,
         .log = on_log,
         .draw = on_draw,
+        .asset = on_asset_asked,
+        .chunk = on_chunk_asked,
         .recorded = on_recorded,
     };
     if (options->metrics) {
@@ -256,6 +288,8 @@ static void server_close(struct server *s)
 {
     http_close(s->http);
     drawing_close(s->drawing);
+    depot_close(s->depot);
+    library_close(s->library);
     link_close(s->link, 500);
     batch_done(&s->batch);
     lobby_done(&s->lobby);
@@ -370,6 +404,33 @@ static int drawn(struct server *s, int64_t now_ms, struct err *e)
     return rc;
 }
 
+/* What the depot found: answers to the reactor, parts of files straight to workers. */
+static int depot_read(struct server *s, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_ASSET};
+    struct depot_progress progress;
+    struct depot_result r;
+    struct err why;
+    int rc = 0;
+
+    if (!s->depot)
+        return 0;
+    progress = depot_progress(s->depot);
+    s->coord.hash_done = progress.done;
+    s->coord.hash_total = progress.total;
+    s->coord.assets.hashed_bytes = progress.hashed_bytes;
+    while (rc == 0 && depot_next(s->depot, &r)) {
+        event.asset = &r.answer;
+        if (!r.is_frame)
+            rc = reactor_on(&s->coord, &event, now_ms, &s->batch.outbox, e);
+        else if (link_send(s->link, &r.peer, r.frame.data, r.frame.size, &why) == 0)
+            s->coord.assets.sent_bytes += r.chunk_bytes; /* else it is wanted again */
+        asset_answer_done(&r.answer);
+        buf_done(&r.frame);
+    }
+    return rc;
+}
+
 /* Rows of removed jobs go while nothing else waits. A disk that refuses is asked again later. */
 static void purge(struct server *s)
 {
@@ -396,6 +457,7 @@ static int turn(struct server *s, struct err *e)
     s->turned_ms = now_ms;
     TRY(receive(s, now_ms, &drained, e));
     TRY(drawn(s, now_ms, e));
+    TRY(depot_read(s, now_ms, e));
     TRY(batch_gone(&s->batch, now_ms, e));
     /* Only once all waiting messages are read may silence count against a peer; but time passes
      * under any load. */
@@ -422,10 +484,14 @@ static int server_run(struct server *s, struct err *e)
     int rc = 0;
 
     while (!s->stop) {
-        struct pollfd fds[2] = {{.fd = s->signals, .events = POLLIN},
-                                {.fd = drawing_fd(s->drawing), .events = POLLIN}};
+        struct pollfd fds[3] = {{.fd = s->signals, .events = POLLIN},
+                                {.fd = drawing_fd(s->drawing), .events = POLLIN},
+                                {.events = POLLIN}};
 
-        rc = link_wait(s->link, fds, 2, TICK_MS, e);
+        if (s->depot)
+            fds[2].fd = depot_fd(s->depot);
+
+        rc = link_wait(s->link, fds, s->depot ? 3 : 2, TICK_MS, e);
         if (rc < 0)
             return rc;
         if (fds[0].revents)
@@ -485,6 +551,7 @@ static int parse(int argc, char **argv, struct options *o)
         {"state", required_argument, NULL, 's'},
         {"out", required_argument, NULL, 'o'},
         {"metrics", required_argument, NULL, 'm'},
+        {"models", required_argument, NULL, 'M'},
         {"heartbeat", required_argument, NULL, 'b'},
         {"silence", required_argument, NULL, 'q'},
         {"grace", required_argument, NULL, 'g'},
@@ -509,6 +576,11 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'm':
             o->metrics = optarg;
+            break;
+        case 'M':
+            if (o->n_directories == DIRECTORIES_MAX)
+                return wrong_usage("--models: too many directories");
+            o->directories[o->n_directories++] = optarg;
             break;
         case 'E':
             o->empty_results = true;

@@ -79,6 +79,7 @@ static void out_done(struct out *out)
     free(out->path);
     free(out->task);
     free(out->text);
+    listing_done(&out->files);
     delivery_free(out->delivery);
     free(out->row.folder);
     free(out->row.sheet);

@@ -7,6 +7,7 @@
 #ifndef COORDINATOR_OUTBOX_H
 #define COORDINATOR_OUTBOX_H
 
+#include "coordinator/asset_answer.h"
 #include "coordinator/record.h"
 #include "jobs/job.h"
 #include "proto/link.h"
@@ -40,6 +41,8 @@ enum out_type {
     OUT_STORE,  /* a row of the batch's transaction */
     OUT_REOPEN, /* load a settled job again from the store; answered by EVENT_RESTORED */
     OUT_SHEET,  /* draw the contact sheet, after the commit; answered by EVENT_DRAWN, later */
+    OUT_ASSET,  /* find and hash a file or folder; answered by EVENT_ASSET, later */
+    OUT_CHUNK,  /* send a worker a part of a file, or that it is gone */
     OUT_ANSWER, /* answer `records` or `fetch` from the store and the output folder */
     OUT_LOG
 };
@@ -73,7 +76,8 @@ struct store_row {
     /* STORE_ATTEMPT; STORE_HISTORY: index, attempts (the number), worker, finished_ms */
     uint64_t index;
     uint32_t attempts, tries, losses;
-    char *worker; /* that holds the last attempt; "" when none does; owned */
+    char task_hash[HASH_HEX_SIZE]; /* STORE_ATTEMPT: of the last one; "": unknown */
+    char *worker;                  /* that holds the last attempt; "" when none does; owned */
     /* STORE_HISTORY */
     const char *code; /* static */
     char *text;       /* owned */
@@ -95,7 +99,12 @@ struct out {
     enum msg_type message; /* OUT_SEND */
     struct buf frame;      /* OUT_SEND: the encoded message */
     uint64_t job, index;   /* number of the job; OUT_PROBE, OUT_ANSWER (fetch) */
-    char *path, *task;     /* OUT_PROBE: see struct delivery; OUT_OPEN: path is the job's name */
+    char *path, *task;     /* OUT_PROBE: see struct delivery; OUT_OPEN: path is the job's name;
+                              OUT_ASSET: the asset's name */
+    struct listing
+        files; /* OUT_PROBE: what the task's files are, as a picture's chunk names them */
+    enum asset_role role;      /* OUT_ASSET */
+    struct msg_want want;      /* OUT_CHUNK */
     struct delivery *delivery; /* OUT_WRITE */
     struct store_row row;      /* OUT_STORE */
     uint64_t request;          /* OUT_ANSWER */

@@ -199,6 +199,42 @@ static bool task_equal(const json_t *chunk, const char *task)
     return equal;
 }
 
+/* Absent on both sides is equal. */
+static bool json_same(const json_t *a, const json_t *b)
+{
+    return a == b || json_equal(a, b);
+}
+
+/* The files that two pictures were made from, by name and hash. */
+static bool files_equal(const json_t *a, const json_t *b)
+{
+    return json_same(json_object_get(json_object_get(a, "model"), "files"),
+                     json_object_get(json_object_get(b, "model"), "files")) &&
+           json_same(json_object_get(a, "assets"), json_object_get(b, "assets"));
+}
+
+static bool files_differ(const json_t *object, const struct listing *files)
+{
+    for (size_t i = 0; i < files->n; i++) {
+        const char *was = json_string_value(json_object_get(object, files->files[i].path));
+
+        if (was && strcmp(was, files->files[i].sha256) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* A file of the picture's has another hash than it has now. */
+static bool is_outdated(const struct buf *bytes, const struct listing *files)
+{
+    json_t *chunk = files->n ? litho_chunk(bytes) : NULL;
+    bool differs = files_differ(json_object_get(json_object_get(chunk, "model"), "files"), files) ||
+                   files_differ(json_object_get(chunk, "assets"), files);
+
+    json_decref(chunk);
+    return differs;
+}
+
 static const char *text_or_empty(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
@@ -232,20 +268,24 @@ out:
 }
 
 enum probe_answer output_probe(struct output *o, const char *path, const char *task,
-                               struct record *ret_found, struct err *e)
+                               const struct listing *files, struct record *ret_found, struct err *e)
 {
     struct buf bytes = {0};
+    bool outdated = false;
     int rc;
 
     *ret_found = (struct record){0};
     TRY(root_check(o, e));
     TRY(output_read(o, path, MSG_FRAME_MAX, &bytes, e));
     TRY(describe(path, &bytes, task, ret_found, e));
+    outdated = is_outdated(&bytes, files);
 out:
     buf_done(&bytes);
-    if (rc == 0)
+    if (rc == 0 && !outdated)
         return PROBE_OURS;
     record_done(ret_found);
+    if (rc == 0)
+        return PROBE_STALE;
     return rc == ERR_MISSING                     ? PROBE_FREE
            : rc == ERR_CONFLICT || rc == ERR_ARG ? PROBE_FOREIGN
                                                  : PROBE_BLOCKED;
@@ -261,6 +301,23 @@ bool output_is_ours(struct output *o, const char *path)
     buf_done(&bytes);
     json_decref(chunk);
     return chunk != NULL;
+}
+
+bool output_is_stale(struct output *o, const struct delivery *d)
+{
+    json_t *chunk = NULL, *ours = NULL;
+    struct buf bytes = {0}, png = {.data = d->png, .size = d->png_size};
+    bool stale = false;
+
+    if (output_read(o, d->path, MSG_FRAME_MAX, &bytes, NULL) == 0) {
+        chunk = litho_chunk(&bytes);
+        ours = litho_chunk(&png);
+        stale = chunk && task_equal(chunk, d->task) && !files_equal(chunk, ours);
+    }
+    buf_done(&bytes);
+    json_decref(chunk);
+    json_decref(ours);
+    return stale;
 }
 
 /* Gives a temporary file its name. ERR_CONFLICT: the name is taken. */
@@ -317,7 +374,8 @@ static int as_disk(int rc, struct err *e)
     return e ? err_set(e, ERR_IO, "%s", e->text) : ERR_IO;
 }
 
-/* The name is taken: by our own picture of before a crash, by an equal task's, or by a stranger. */
+/* The name is taken: by our own picture of before a crash, by an equal task's, by one that was made
+ * from other files, or by a stranger. */
 static int adopt(struct output *o, struct delivery *d, struct err *e)
 {
     struct record found = {0};
@@ -328,6 +386,8 @@ static int adopt(struct output *o, struct delivery *d, struct err *e)
     if (bytes.size == d->png_size && memcmp(bytes.data, d->png, d->png_size) == 0)
         goto out;
     TRY(describe(d->path, &bytes, d->task, &found, e));
+    if (output_is_stale(o, d))
+        TRY(err_set(e, ERR_CONFLICT, "'%s' was made from other files", d->path));
     memcpy(d->record.sha256, found.sha256, sizeof d->record.sha256);
     d->record.bytes = found.bytes;
     TRY(record_picture(&d->record, d->path, d->record.worker, found.device_class, found.precision,

@@ -28,19 +28,24 @@ const char *output_dir(const struct output *o);
 /*
  * Is `path` (relative, JOB_PATH_MAX) free for a picture of the task? PROBE_OURS: a whole picture
  * whose `litho` chunk has an equal task is there; ret_found gets its hash, size, class, precision
- * (caller: record_done). PROBE_FOREIGN and PROBE_BLOCKED: e says why.
+ * (caller: record_done). PROBE_STALE: the same, but the chunk names a file with another hash than
+ * `files` has for that name (asset_expected). PROBE_FOREIGN and PROBE_BLOCKED: e says why.
  */
 enum probe_answer output_probe(struct output *o, const char *path, const char *task,
-                               struct record *ret_found, struct err *e);
+                               const struct listing *files, struct record *ret_found,
+                               struct err *e);
 
 /* Whether a whole picture of this program is there, of whatever task. */
 bool output_is_ours(struct output *o, const char *path);
 
+/* Whether a picture of the delivery's task is at its path that was made from other files. */
+bool output_is_stale(struct output *o, const struct delivery *d);
+
 /*
- * Checks the picture's hash, then commits it under d->path. A file there is adopted if its bytes or
- * its task are equal, d->record then describes that file; with d->replace it is replaced.
- * ERR_OUTPUT: the bytes are not what their hash says or no PNG; ERR_CONFLICT: another file is
- * there; ERR_IO: the disk refused.
+ * Checks the picture's hash, then commits it under d->path. A file there is adopted if its bytes
+ * are equal, or its task and the files it was made from, d->record then describes that file; with
+ * d->replace it is replaced. ERR_OUTPUT: the bytes are not what their hash says or no PNG;
+ * ERR_CONFLICT: another file is there; ERR_IO: the disk refused.
  */
 int output_write(struct output *o, struct delivery *d, struct err *e);
 

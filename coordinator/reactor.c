@@ -1,5 +1,6 @@
 #include "coordinator/reactor.h"
 
+#include "coordinator/assets.h"
 #include "coordinator/attempts.h"
 #include "coordinator/empties.h"
 #include "coordinator/gangs.h"
@@ -143,6 +144,10 @@ static int on_worker_message(struct coord *c, struct worker *w, const struct msg
         return on_helped(c, w, &m->helped, now_ms, o, e);
     case MSG_FAILED:
         return on_failed(c, w, &m->failed, now_ms, o, e);
+    case MSG_FETCHING:
+        return on_fetching(c, w, &m->fetching, now_ms, o, e);
+    case MSG_WANT:
+        return on_want(c, w, &m->want, now_ms, o, e);
     default:
         return err_set(e, ERR_INTERNAL, "no worker sends '%s'", msg_type_name(m->type));
     }
@@ -176,6 +181,8 @@ static int on_message(struct coord *c, const struct peer *peer, const struct msg
     case MSG_EMPTY:
     case MSG_HELPED:
     case MSG_FAILED:
+    case MSG_FETCHING:
+    case MSG_WANT:
         if (m->type == MSG_EMPTY && !c->limits.empties)
             return refuse(c, peer, ERR_INPUT, "this coordinator takes no results without pictures",
                           now_ms, o, e);
@@ -233,6 +240,16 @@ out:
     return rc;
 }
 
+static void hashing_note(struct coord *c, struct job_entry *j)
+{
+    const char *name = c->assets.waiting ? assets_hashing(c, j) : NULL;
+
+    j->hashing[0] = 0;
+    if (name && c->hash_total)
+        snprintf(j->hashing, sizeof j->hashing, "hashing '%.200s': %.0f of %.0f MB of files read",
+                 name, (double)c->hash_done / 1e6, (double)c->hash_total / 1e6);
+}
+
 static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
 {
     int rc;
@@ -250,6 +267,7 @@ static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err
             queue_done(&j->queue);
             j->sweep = false;
         }
+        hashing_note(c, j);
         TRY(job_finish_if_over(c, j, now_ms, o, e));
         TRY(drawing_retry(j, now_ms, o, e));
     }
@@ -332,6 +350,8 @@ int reactor_on(struct coord *c, const struct event *event, int64_t now_ms, struc
         return on_written(c, event, now_ms, o, e);
     case EVENT_RESTORED:
         return on_restored(c, event, now_ms, o, e);
+    case EVENT_ASSET:
+        return on_asset(c, event, now_ms, o, e);
     case EVENT_DRAWN:
         return on_drawn(c, event, now_ms, o, e);
     }
@@ -387,6 +407,7 @@ int reactor_restore_attempts(struct coord *c, struct job_entry *j, const struct 
             continue;
         TRY(run_add(t, a->attempts, NULL, now_ms, &run, e));
         run->until_ms = now_ms + c->limits.grace_ms;
+        memcpy(run->task_hash, a->task_hash, sizeof run->task_hash);
         task_to(c, t, TASK_RUNNING);
     }
 out:

@@ -27,12 +27,14 @@ enum event_type {
     EVENT_PROBED,      /* job, index, probe or failure */
     EVENT_WRITTEN,     /* delivery, failure */
     EVENT_RESTORED,    /* job, restored or failure */
+    EVENT_ASSET,       /* asset */
     EVENT_DRAWN,       /* job, text (path of the sheet, "" if there is none) or failure */
 };
 
 enum probe_answer {
     PROBE_FREE,
     PROBE_OURS,    /* a picture of an equal task is there already: `found` */
+    PROBE_STALE,   /* one of an equal task, made from other files: it is rendered again */
     PROBE_FOREIGN, /* another file is there: failure.text */
     PROBE_BLOCKED, /* the output folder cannot be used now: failure */
 };
@@ -54,8 +56,9 @@ struct restored {
     struct restored_attempt {
         uint64_t index;
         uint32_t attempts, tries, losses;
-        bool given; /* a worker held it when the row was written */
-    } * attempts;   /* borrowed */
+        bool given;                    /* a worker held it when the row was written */
+        char task_hash[HASH_HEX_SIZE]; /* of that lease; "": unknown */
+    } * attempts;                      /* borrowed */
     size_t n_attempts;
 };
 
@@ -68,8 +71,9 @@ struct event {
     const char *text;          /* borrowed */
     struct delivery *delivery; /* ownership passes to the reactor */
     enum probe_answer probe;
-    struct record *found;      /* taken over (its strings), for PROBE_OURS */
-    struct restored *restored; /* its job and bits are taken over */
+    struct record *found;       /* taken over (its strings), for PROBE_OURS */
+    struct restored *restored;  /* its job and bits are taken over */
+    struct asset_answer *asset; /* contents are taken over */
 };
 
 int reactor_on(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,

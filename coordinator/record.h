@@ -17,8 +17,9 @@ struct record {
     bool failed;      /* then code and text say why, else the picture's fields hold */
     char *path;       /* relative to the output folder; owned, as every string here */
     char sha256[HASH_HEX_SIZE];
-    uint64_t bytes; /* of the file */
-    char *worker;   /* name; "" for a found picture */
+    char task_hash[HASH_HEX_SIZE]; /* of the task with its files by content; "": unknown */
+    uint64_t bytes;                /* of the file */
+    char *worker;                  /* name; "" for a found picture */
     char *device_class;
     char *precision;
     double load_seconds; /* opening the model, 0 when it was resident */

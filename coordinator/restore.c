@@ -74,10 +74,11 @@ static int take_attempts(struct store *s, struct restored *r, struct err *e)
     bool row;
     int rc;
 
-    TRY(sql_prepare(s->db, &s->statements,
-                    "SELECT task_index, attempts, tries, losses, worker <> '' FROM attempts "
-                    "WHERE job = ? ORDER BY task_index",
-                    &q, e));
+    TRY(sql_prepare(
+        s->db, &s->statements,
+        "SELECT task_index, attempts, tries, losses, worker <> '', task_hash FROM attempts "
+        "WHERE job = ? ORDER BY task_index",
+        &q, e));
     sql_bind_int(&q, (int64_t)r->number);
     for (;;) {
         TRY(sql_step(&q, &row, e));
@@ -99,6 +100,8 @@ static int take_attempts(struct store *s, struct restored *r, struct err *e)
             .losses = (uint32_t)sql_get_int(&q, 3),
             .given = sql_get_int(&q, 4) != 0,
         };
+        snprintf(r->attempts[r->n_attempts - 1].task_hash, HASH_HEX_SIZE, "%s",
+                 sql_get_text(&q, 5));
     }
 out:
     sql_reset(&q);

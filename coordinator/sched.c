@@ -1,5 +1,6 @@
 #include "coordinator/sched.h"
 
+#include "coordinator/assets.h"
 #include "coordinator/attempts.h"
 #include "coordinator/gangs.h"
 #include "coordinator/tail.h"
@@ -261,15 +262,32 @@ static uint64_t free_tasks(const struct coord *c)
     return left;
 }
 
-static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct outbox *o,
-                 struct err *e)
+/* The worker's credit is spent on the task until its files are known. */
+static void await_assets(struct coord *c, struct worker *w, struct task_entry *t)
+{
+    t->awaits_assets = true;
+    c->assets.waiting++;
+    t->probe_session = w->session;
+    w->credits--;
+    w->probing++;
+    task_to(c, t, TASK_PROBING);
+}
+
+static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_t now_ms,
+                 struct outbox *o, struct err *e)
 {
     struct buf path = {0}, text = {0};
     struct task task = {0};
     struct out *out;
+    bool ready;
     int rc;
 
     TRY(sched_describe(t, &task, e));
+    TRY(assets_ready(c, &task, now_ms, &ready, o, e));
+    if (!ready) {
+        await_assets(c, w, t);
+        goto out;
+    }
     TRY(job_path(t->job->job, t->index, &path, e));
     task_to_json(&task, &text);
     TRY(outbox_add(o, OUT_PROBE, &out, e));
@@ -277,10 +295,9 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, struct
     out->index = t->index;
     out->path = buf_detach(&path);
     out->task = buf_detach(&text);
-    if (!out->path || !out->task) {
-        rc = err_set(e, ERR_OOM, "no memory for a lease");
-        goto out;
-    }
+    if (!out->path || !out->task)
+        TRY(err_set(e, ERR_OOM, "no memory for a lease"));
+    TRY(asset_expected(c, &task, &out->files, e));
     t->probe_session = w->session;
     gang_plan(c, w, t, free_tasks(c));
     w->resident = t->needs;
@@ -291,6 +308,37 @@ out:
     task_done(&task);
     buf_done(&path);
     buf_done(&text);
+    return rc;
+}
+
+/* Its files are known: it is given out like any other, to this worker if nothing has changed. */
+static int awaited(struct coord *c, struct task_entry *t, int64_t now_ms, struct outbox *o,
+                   struct err *e)
+{
+    struct task task = {0};
+    bool ready;
+    int rc;
+
+    TRY(sched_describe(t, &task, e));
+    TRY(assets_ready(c, &task, now_ms, &ready, o, e));
+    if (ready) {
+        coord_task_unawait(c, t);
+        task_to(c, t, TASK_READY);
+    }
+out:
+    task_done(&task);
+    return rc;
+}
+
+int sched_awaited(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; c->assets.waiting && i < c->n_buckets; i++)
+        for (struct task_entry *t = c->buckets[i]; t; t = t->chain)
+            if (t->awaits_assets)
+                TRY(awaited(c, t, now_ms, o, e));
+out:
     return rc;
 }
 
@@ -333,7 +381,7 @@ static int tail_schedule(struct coord *c, int64_t now_ms, struct outbox *o, bool
             TRY(tail_speculate(c, idle[i], now_ms, o, ret_gave, e));
         if (!t)
             continue;
-        TRY(probe(c, idle[i], t, o, e));
+        TRY(probe(c, idle[i], t, now_ms, o, e));
         *ret_gave = true;
     }
 out:
@@ -378,7 +426,7 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
             TRY(pick(c, w, now_ms, &t, &waits, e));
             if (!t)
                 continue;
-            TRY(probe(c, w, t, o, e));
+            TRY(probe(c, w, t, now_ms, o, e));
             gave = true;
         }
     }
@@ -386,24 +434,46 @@ out:
     return rc;
 }
 
+int sched_assets(const struct coord *c, struct task_entry *t, const char *text,
+                 struct asset_set *ret_set, struct err *e)
+{
+    struct task task = {0};
+    int rc;
+
+    *ret_set = (struct asset_set){0};
+    if (!c->limits.assets)
+        return 0;
+    TRY(sched_describe(t, &task, e));
+    TRY(asset_set_of(c, &task, text, ret_set, e));
+out:
+    task_done(&task);
+    return rc;
+}
+
 int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const char *task,
                 int64_t now_ms, struct outbox *o, struct err *e)
 {
     struct msg m = {.type = MSG_LEASE, .lease = {.task = task}};
+    struct asset_set assets = {0};
     struct run *r;
     int rc;
 
+    TRY(sched_assets(c, t, task, &assets, e));
     TRY(run_add(t, t->attempts + 1, w, now_ms, &r, e));
     t->attempts++;
     c->count.leases++;
+    memcpy(r->task_hash, assets.task_hash, sizeof r->task_hash);
     task_to(c, t, TASK_RUNNING);
     TRY(task_persist(o, t, w, e));
+    m.lease.assets = assets.rows;
+    m.lease.n_assets = assets.n;
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
     m.lease.ref.index = t->index;
     m.lease.ref.attempt = t->attempts;
     TRY(outbox_send(o, &w->peer, &m, e));
     w->sent_ms = now_ms;
 out:
+    asset_set_done(&assets);
     return rc;
 }
 
@@ -428,16 +498,17 @@ int on_probed(struct coord *c, const struct event *event, int64_t now_ms, struct
     struct job_entry *j = coord_job(c, event->job);
     struct task_entry *t = j ? coord_task(c, j, event->index) : NULL;
     struct worker *w = t ? coord_session(c, t->probe_session) : NULL;
-    bool gave = false;
+    bool gave = false, free_path;
     int rc = 0;
 
     if (!t || t->phase != TASK_PROBING)
         return 0;
     if (w && w->probing > 0)
         w->probing--;
-    if (event->probe == PROBE_FREE && w && t->n_runs == 0 && t->gang.n == 0)
+    free_path = event->probe == PROBE_FREE || event->probe == PROBE_STALE;
+    if (free_path && w && t->n_runs == 0 && t->gang.n == 0)
         return sched_lease(c, w, t, event->text, now_ms, o, e);
-    if (event->probe == PROBE_FREE && w && t->n_runs == 0)
+    if (free_path && w && t->n_runs == 0)
         TRY(gang_lease(c, t, event->text, now_ms, o, &gave, e));
     gang_release(c, t, !gave);
     if (gave)

@@ -17,6 +17,7 @@
 #ifndef COORDINATOR_SCHED_H
 #define COORDINATOR_SCHED_H
 
+#include "coordinator/assets.h"
 #include "coordinator/reactor.h"
 
 #define SCHED_AGE_MS     10000
@@ -29,9 +30,16 @@ bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t
 /* The task itself, and what the entry keeps of it. ret_task: task_done(). */
 int sched_describe(struct task_entry *t, struct task *ret_task, struct err *e);
 
+/* The files of a lease, as they are known now. ret_set: asset_set_done(). */
+int sched_assets(const struct coord *c, struct task_entry *t, const char *text,
+                 struct asset_set *ret_set, struct err *e);
+
 /* A new attempt for the worker. task: canonical JSON. */
 int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const char *task,
                 int64_t now_ms, struct outbox *o, struct err *e);
+
+/* The depot answered: tasks that waited for their files go on. */
+int sched_awaited(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e);
 
 /* The output path of a task about to be leased was looked at: its lease, adoption or failure. */
 int on_probed(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,

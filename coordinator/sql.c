@@ -65,6 +65,11 @@ void sql_bind_int(struct sql *q, int64_t value)
     bound(q, sqlite3_bind_int64(q->statement, ++q->bound, value));
 }
 
+void sql_bind_null(struct sql *q)
+{
+    bound(q, sqlite3_bind_null(q->statement, ++q->bound));
+}
+
 void sql_bind_real(struct sql *q, double value)
 {
     bound(q, sqlite3_bind_double(q->statement, ++q->bound, value));

@@ -1,6 +1,6 @@
 /*
  * SQLite with the project's errors: statements prepared once, values bound in order. Only the store
- * includes this.
+ * and files.c include this.
  *
  *     TRY(sql_prepare(db, &cache, "DELETE FROM t WHERE a = ?", &q, e));
  *     sql_bind_int(&q, 7);
@@ -37,6 +37,7 @@ struct sql {
 int sql_prepare(sqlite3 *db, struct sql_cache *cache, const char *text, struct sql *ret_q,
                 struct err *e);
 void sql_bind_int(struct sql *q, int64_t value);
+void sql_bind_null(struct sql *q);
 void sql_bind_real(struct sql *q, double value);
 void sql_bind_text(struct sql *q, const char *text);              /* borrowed until reset */
 void sql_bind_blob(struct sql *q, const void *data, size_t size); /* borrowed until reset */

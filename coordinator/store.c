@@ -202,7 +202,7 @@ static int apply_attempt(struct store *s, const struct store_row *row, struct er
 
     TRY(sql_prepare(s->db, &s->statements,
                     "INSERT OR REPLACE INTO attempts (job, task_index, attempts, tries, losses, "
-                    "worker) VALUES (?, ?, ?, ?, ?, ?)",
+                    "worker, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     &q, e));
     sql_bind_int(&q, (int64_t)row->job);
     sql_bind_int(&q, (int64_t)row->index);
@@ -210,22 +210,38 @@ static int apply_attempt(struct store *s, const struct store_row *row, struct er
     sql_bind_int(&q, row->tries);
     sql_bind_int(&q, row->losses);
     sql_bind_text(&q, row->worker);
+    sql_bind_text(&q, row->task_hash);
     TRY(sql_finish(&q, e));
 out:
     return rc;
 }
 
+/* 64 hex digits as 32 bytes. */
+static void hex_to_bytes(const char *hex, unsigned char ret_bytes[32])
+{
+    for (int i = 0; i < 32; i++) {
+        unsigned value = 0;
+
+        for (int k = 0; k < 2; k++)
+            value = value * 16 + (unsigned)(hex[2 * i + k] <= '9' ? hex[2 * i + k] - '0'
+                                                                  : hex[2 * i + k] - 'a' + 10);
+        ret_bytes[i] = (unsigned char)value;
+    }
+}
+
 static int apply_record(struct store *s, const struct store_row *row, struct err *e)
 {
     const struct record *r = &row->record;
+    unsigned char task_hash[32];
     struct sql q;
     int rc;
 
-    TRY(sql_prepare(s->db, &s->statements,
-                    "INSERT INTO records (job, task_index, failed, attempt, path, sha256, bytes, "
-                    "worker, device_class, precision, load_seconds, render_seconds, finished_ms, "
-                    "code, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    &q, e));
+    TRY(sql_prepare(
+        s->db, &s->statements,
+        "INSERT INTO records (job, task_index, failed, attempt, path, sha256, bytes, "
+        "worker, device_class, precision, load_seconds, render_seconds, finished_ms, "
+        "code, text, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        &q, e));
     sql_bind_int(&q, (int64_t)row->job);
     sql_bind_int(&q, (int64_t)r->index);
     sql_bind_int(&q, r->failed);
@@ -241,6 +257,12 @@ static int apply_record(struct store *s, const struct store_row *row, struct err
     sql_bind_int(&q, r->finished_ms);
     sql_bind_text(&q, r->code);
     sql_bind_text(&q, r->text);
+    if (r->task_hash[0]) {
+        hex_to_bytes(r->task_hash, task_hash);
+        sql_bind_blob(&q, task_hash, sizeof task_hash);
+    } else {
+        sql_bind_null(&q);
+    }
     TRY(sql_finish(&q, e));
     TRY(sql_prepare(s->db, &s->statements, "DELETE FROM attempts WHERE job = ? AND task_index = ?",
                     &q, e));
@@ -427,7 +449,7 @@ int store_apply(struct store *s, const struct store_row *row, struct err *e)
 /* Columns of a record, in this order. Strings are SQLite's until the next step. */
 #define RECORD_COLUMNS                                                                             \
     "task_index, failed, attempt, path, sha256, bytes, worker, device_class, precision, "          \
-    "load_seconds, render_seconds, finished_ms, code, text"
+    "load_seconds, render_seconds, finished_ms, code, text, lower(hex(task_hash))"
 
 static void record_read(struct sql *q, struct record *r)
 {
@@ -447,6 +469,7 @@ static void record_read(struct sql *q, struct record *r)
         .text = (char *)sql_get_text(q, 13),
     };
     snprintf(r->sha256, sizeof r->sha256, "%s", sql_get_text(q, 4));
+    snprintf(r->task_hash, sizeof r->task_hash, "%s", sql_get_text(q, 14));
 }
 
 int store_records(struct store *s, uint64_t job, uint64_t from,

@@ -1,5 +1,6 @@
 #include "coordinator/tail.h"
 
+#include "coordinator/assets.h"
 #include "coordinator/attempts.h"
 #include "coordinator/sched.h"
 
@@ -85,11 +86,15 @@ int tail_speculate(struct coord *c, struct worker *w, int64_t now_ms, struct out
     struct task_entry *t = best_gain(c, w, now_ms);
     struct task task = {0};
     struct buf text = {0};
+    bool ready;
     int rc = 0;
 
     if (!t)
         return 0;
     TRY(sched_describe(t, &task, e));
+    TRY(assets_ready(c, &task, now_ms, &ready, o, e));
+    if (!ready)
+        goto out; /* its files are looked at first: the next round finds them */
     task_to_json(&task, &text);
     TRY(buf_check(&text, e));
     w->credits--;

@@ -94,6 +94,28 @@ int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
     return 0;
 }
 
+void coord_task_unawait(struct coord *c, struct task_entry *t)
+{
+    struct worker *w = t->awaits_assets ? coord_session(c, t->probe_session) : NULL;
+
+    c->assets.waiting -= t->awaits_assets;
+    t->awaits_assets = false;
+    if (w) {
+        w->credits++;
+        w->probing -= w->probing > 0;
+    }
+}
+
+uint32_t coord_awaited_by(const struct coord *c, const struct worker *w)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; c->assets.waiting && i < c->n_buckets; i++)
+        for (const struct task_entry *t = c->buckets[i]; t; t = t->chain)
+            n += t->awaits_assets && t->probe_session == w->session;
+    return n;
+}
+
 void coord_task_remove(struct coord *c, struct task_entry *t)
 {
     struct task_entry **link = &c->buckets[bucket(c, t->job->number, t->index)];
@@ -104,6 +126,7 @@ void coord_task_remove(struct coord *c, struct task_entry *t)
         ready_remove(c, t);
     if (counts_as_running(t->phase))
         t->job->running--;
+    coord_task_unawait(c, t);
     while (*link != t)
         link = &(*link)->chain;
     *link = t->chain;

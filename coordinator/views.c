@@ -35,7 +35,7 @@ static int summarize(const struct coord *c, const struct job_entry *j, int64_t n
         .priority = j->priority,
         .reason = j->wait_reason   ? j->wait_reason
                   : j->stop_reason ? j->stop_reason
-                                   : "",
+                                   : j->hashing,
     };
     memcpy(s->job, j->hash, sizeof s->job);
     if (j->phase == JOB_RUNNING && settled == 0 && j->running == 0)
@@ -88,6 +88,8 @@ static struct running_task running_row(const struct coord *c, const struct task_
         .step = r->step,
         .steps = r->steps,
         .since_ms = (uint64_t)(now_ms - r->since_ms),
+        .fetched = r->started ? 0 : r->fetched,
+        .fetch_bytes = r->started ? 0 : r->fetch_bytes,
     };
 }
 

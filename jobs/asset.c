@@ -14,7 +14,7 @@ static const char *const roles[ASSET_ROLES] = {"model", "model_config", "vae",  
 
 const char *asset_role_name(enum asset_role role)
 {
-    return roles[role];
+    return role < ASSET_ROLES ? roles[role] : "?";
 }
 
 enum asset_role asset_role_from_name(const char *name)

@@ -74,11 +74,23 @@ out:
 
 static int coordinator_start(struct cluster *c, struct err *e)
 {
-    const char *argv[] = {"litho-coordinator", "--listen", c->endpoint, "--state",
-                          c->o.state,          "--out",    c->o.out,    NULL};
+    const char *argv[] = {"litho-coordinator",
+                          "--listen",
+                          c->endpoint,
+                          "--state",
+                          c->o.state,
+                          "--out",
+                          c->o.out,
+                          NULL,
+                          NULL,
+                          NULL};
     struct buf log = {0};
     int rc = 0;
 
+    if (c->o.models != NULL) {
+        argv[7] = "--models";
+        argv[8] = c->o.models;
+    }
     TRY(log_begin(c, "coordinator", e));
     TRY(log_path(c, "coordinator", &log, e));
     TRY(child_start(&c->coordinator, argv, log.data, e));

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+static const struct listing no_files;
 static const char task_a[] = "{\"seed\":1}", task_b[] = "{\"seed\":2}";
 
 struct place {
@@ -179,14 +180,14 @@ static void a_torn_picture_is_not_adopted(void **state)
 
     picture(task_a, 9, &png);
     put_file(p, "a.png", png.data, png.size - 1);
-    assert_int_equal(output_probe(p->o, "a.png", task_a, &found, &why), PROBE_FOREIGN);
+    assert_int_equal(output_probe(p->o, "a.png", task_a, &no_files, &found, &why), PROBE_FOREIGN);
     put_file(p, "a.png", png.data, png.size);
-    assert_int_equal(output_probe(p->o, "a.png", task_a, &found, &why), PROBE_OURS);
+    assert_int_equal(output_probe(p->o, "a.png", task_a, &no_files, &found, &why), PROBE_OURS);
     assert_string_equal(found.device_class, "cpu-x");
     assert_int_equal(found.bytes, png.size);
     record_done(&found);
-    assert_int_equal(output_probe(p->o, "a.png", task_b, &found, &why), PROBE_FOREIGN);
-    assert_int_equal(output_probe(p->o, "b/c.png", task_b, &found, &why), PROBE_FREE);
+    assert_int_equal(output_probe(p->o, "a.png", task_b, &no_files, &found, &why), PROBE_FOREIGN);
+    assert_int_equal(output_probe(p->o, "b/c.png", task_b, &no_files, &found, &why), PROBE_FREE);
     buf_done(&png);
 }
 
@@ -329,7 +330,8 @@ static void a_vanished_folder_is_waited_for_and_a_new_one_used(void **state)
     MUST(output_write(p->o, d, e));
     MUST(output_sync(p->o, e));
     remove_tree(p->dir);
-    assert_int_equal(output_probe(p->o, "job/2.png", task_b, &found, &why), PROBE_BLOCKED);
+    assert_int_equal(output_probe(p->o, "job/2.png", task_b, &no_files, &found, &why),
+                     PROBE_BLOCKED);
     assert_int_equal(output_write(p->o, again, &why), ERR_IO);
     assert_non_null(strstr(why.text, "is gone"));
     assert_int_equal(mkdir(p->dir, 0700), 0);

@@ -175,7 +175,9 @@ static void an_older_state_gets_its_bits_at_the_first_start(void **state)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db,
                                   "DROP TRIGGER settled_job_removed; DROP TABLE settled;"
-                                  "DROP TRIGGER index_marks_job_removed; DROP TABLE index_marks",
+                                  "DROP TRIGGER index_marks_job_removed; DROP TABLE index_marks;"
+                                  "ALTER TABLE attempts DROP COLUMN task_hash;"
+                                  "ALTER TABLE records DROP COLUMN task_hash",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     for (int i = 0; i < schema_version; i++)

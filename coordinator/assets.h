@@ -1,0 +1,54 @@
+/*
+ * Files of tasks, as the reactor knows them: which assets tasks need, what the depot found, and
+ * which parts of them workers may have. Part of the reactor (reactor.h has the rules); called by it
+ * alone.
+ *
+ * A task is leased once the depot has answered for all its assets. Answers are believed for
+ * ASSETS_FRESH_MS, then asked for again: that reads no file that did not change. An asset that the
+ * coordinator does not have is left out of leases; the worker's own library may have it.
+ */
+#ifndef COORDINATOR_ASSETS_H
+#define COORDINATOR_ASSETS_H
+
+#include "coordinator/reactor.h"
+
+void assets_done(struct assets *a);
+
+/*
+ * Asks the depot for what is not known of the task's files. ret_ready: all of it is known, or known
+ * not to be here.
+ */
+int assets_ready(struct coord *c, const struct task *t, int64_t now_ms, bool *ret_ready,
+                 struct outbox *o, struct err *e);
+
+/* What is known of a task's files. */
+struct asset_set {
+    struct lease_asset *rows; /* strings borrow from the entries; owned */
+    size_t n;
+    char task_hash[HASH_HEX_SIZE];
+};
+/* task: t as canonical JSON. Valid until the next event. ret_set: asset_set_done(). */
+int asset_set_of(const struct coord *c, const struct task *t, const char *task,
+                 struct asset_set *ret_set, struct err *e);
+void asset_set_done(struct asset_set *set);
+
+/*
+ * The same in the words of a picture's `litho` chunk: "unet/config.json", "vae:config.json",
+ * "lora:fur", with their hashes. ret_files: listing_done().
+ */
+int asset_expected(const struct coord *c, const struct task *t, struct listing *ret_files,
+                   struct err *e);
+
+/* What is known is asked for again before it is used. */
+void assets_doubt(struct coord *c);
+
+/* The depot's answer; tasks that waited for it go on. */
+int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+             struct err *e);
+int on_want(struct coord *c, struct worker *w, const struct msg_want *m, int64_t now_ms,
+            struct outbox *o, struct err *e);
+
+/* The job waits for a file's hash: its name; NULL: no. Borrowed. */
+const char *assets_hashing(const struct coord *c, const struct job_entry *j);
+
+#endif
