@@ -44,9 +44,24 @@ static void refuses(const char *text, const char *why)
 
 static void no_path_leads_out_of_the_folder(void **state)
 {
-    static const char *const paths[] = {"../a",  "a/../b", "/a",   "a//b", "a/",         ".a",
-                                        "a/.b",  "",       ".",    "..",   "a\\b",       "a\tb",
-                                        "a\x7f", "\xff",   "a/..", "./a",  "\xc0\xaf" "x"};
+    static const char *const paths[] = {"../a",
+                                        "a/../b",
+                                        "/a",
+                                        "a//b",
+                                        "a/",
+                                        ".a",
+                                        "a/.b",
+                                        "",
+                                        ".",
+                                        "..",
+                                        "a\\b",
+                                        "a\tb",
+                                        "a\x7f",
+                                        "\xff",
+                                        "a/..",
+                                        "./a",
+                                        "\xc0\xaf"
+                                        "x"};
     struct buf line = {0};
     struct listing l = {0};
 
