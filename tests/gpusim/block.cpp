@@ -15,9 +15,8 @@
 #include <string>
 #include <vector>
 
-/* All __shared__ variables of the program, by the linker. */
-extern char __start_gpusim_shared[] __attribute__((weak));
-extern char __stop_gpusim_shared[] __attribute__((weak));
+/* All __shared__ variables, by shared.ld. */
+extern char gpusim_shared_begin[], gpusim_shared_end[];
 
 extern "C" const int warpSize = 32; /* that NVIDIA's header declares */
 
@@ -294,7 +293,7 @@ static void prepare(call &c)
         b.warps[i / 32].alive |= 1u << i % 32;
         b.ready.push_back(i);
     }
-    poison(__start_gpusim_shared, __stop_gpusim_shared);
+    poison(gpusim_shared_begin, gpusim_shared_end);
     poison(shared_aligned, shared_aligned + c.shared);
 }
 

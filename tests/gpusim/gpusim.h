@@ -23,8 +23,12 @@
 
 #undef __shared__
 #undef __launch_bounds__
-/* One block runs at a time, so a variable serves them all; its section says where to poison. */
-#define __shared__             static __attribute__((section("gpusim_shared")))
+/*
+ * One block runs at a time, so a variable serves them all. The tag becomes part of the variable's
+ * name, by which shared.ld gathers what to poison; a section's name would be lost in templates. Red
+ * zones need internal linkage: kernels that are templates are best static.
+ */
+#define __shared__             static __attribute__((abi_tag("gpusim_shared")))
 #define __launch_bounds__(...) /* the emulated device takes any block up to 1024 threads */
 
 namespace gpusim

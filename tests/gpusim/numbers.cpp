@@ -1,17 +1,68 @@
 /* The inner loops. Built without sanitizers and optimised: callers have checked every extent. */
+#include "numbers.h"
 #include "state.h"
 
 namespace gpusim
 {
 
-template <class T> static float number(const void *p, int i)
+/* The float of each f16, since the conversion by arithmetic is what would take the time. */
+struct half_table {
+    float value[65536];
+    half_table()
+    {
+        for (unsigned i = 0; i < 65536; i++) {
+            __half_raw raw;
+            raw.x = (unsigned short)i;
+            value[i] = __half2float(__half(raw));
+        }
+    }
+};
+
+static float float_of(const void *p, size_t i, number type)
 {
-    return (float)static_cast<const T *>(p)[i];
+    static const half_table &table = *new half_table;
+    uint16_t bits;
+    float f;
+    if (type == number::f32)
+        return ((const float *)p)[i];
+    std::memcpy(&bits, (const char *)p + 2 * i, 2);
+    if (type == number::f16)
+        return table.value[bits];
+    uint32_t wide = (uint32_t)bits << 16;
+    std::memcpy(&f, &wide, 4);
+    return f;
 }
 
-static float number(const void *p, int i, bool bf16)
+void to_float(float *y, size_t y_step, const void *x, size_t x_step, number type, size_t n)
 {
-    return bf16 ? number<__nv_bfloat16>(p, i) : number<__half>(p, i);
+    for (size_t i = 0; i < n; i++)
+        y[i * y_step] = float_of(x, i * x_step, type);
+}
+
+void from_float(void *y, size_t y_step, number type, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (type == number::f32)
+            ((float *)y)[i * y_step] = x[i];
+        else if (type == number::f16)
+            ((__half *)y)[i * y_step] = __float2half_rn(x[i]);
+        else
+            ((__nv_bfloat16 *)y)[i * y_step] = __float2bfloat16_rn(x[i]);
+    }
+}
+
+void multiply_add(float *c, const float *a, const float *b, size_t m, size_t n, size_t k,
+                  size_t a_step)
+{
+    for (size_t i = 0; i < m; i++) {
+        float *row = c + i * n;
+        for (size_t p = 0; p < k; p++) {
+            float f = a[i * a_step + p];
+            const float *from = b + p * n;
+            for (size_t j = 0; j < n; j++)
+                row[j] += f * from[j];
+        }
+    }
 }
 
 /* The matrix that 32 lanes hold. */
@@ -28,9 +79,10 @@ void multiply(void *requests[32], unsigned came, int m, int n, int k, bool bf16)
     if (came != 0xffffffffu)
         trap("mma_sync without all 32 lanes");
     auto of = [&](unsigned lane) { return static_cast<product *>(requests[lane]); };
+    number type = bf16 ? number::bf16 : number::f16;
     float a[512], b[512], c[512];
-    gather(a, m * k, [&](unsigned lane, int i) { return number(of(lane)->a, i, bf16); });
-    gather(b, k * n, [&](unsigned lane, int i) { return number(of(lane)->b, i, bf16); });
+    gather(a, m * k, [&](unsigned lane, int i) { return float_of(of(lane)->a, (size_t)i, type); });
+    gather(b, k * n, [&](unsigned lane, int i) { return float_of(of(lane)->b, (size_t)i, type); });
     gather(c, m * n, [&](unsigned lane, int i) { return of(lane)->c[i]; });
     for (int row = 0; row < m; row++) {
         for (int p = 0; p < k; p++) {

@@ -49,7 +49,8 @@ cudaError_t fail(cudaError_t code, const char *format, ...)
     va_start(arguments, format);
     keep(format, arguments);
     va_end(arguments);
-    last_error = code;
+    if (code)
+        last_error = code;
     return code;
 }
 

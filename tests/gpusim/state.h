@@ -24,7 +24,10 @@ inline unsigned random_below(unsigned n)
 
 /* ---- errors ---- */
 
-/* Keeps and prints the sentence; returns code, which cudaGetLastError() then gives once. */
+/*
+ * Keeps and prints the sentence; returns code, which cudaGetLastError() then gives once.
+ * cudaSuccess: the sentence alone, of a library with codes of its own.
+ */
 __attribute__((format(printf, 2, 3))) cudaError_t fail(cudaError_t code, const char *format, ...);
 /* Of device code: like fail(), and every later call fails until reset(). */
 __attribute__((format(printf, 2, 3))) cudaError_t fail_device(cudaError_t code, const char *format,

@@ -1,50 +1,7 @@
 /* The language: launches, barriers, warps, wmma, with right results. */
-#include "engine/ops/cuda/launch.h"
-
-#include <vector>
-
-extern "C" {
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-}
+#include "test.h"
 
 using namespace nvcuda;
-
-static cudaStream_t stream;
-
-template <class T> static T *device(const std::vector<T> &from)
-{
-    T *p;
-    assert_int_equal(cudaMalloc(&p, from.size() * sizeof(T)), cudaSuccess);
-    assert_int_equal(
-        cudaMemcpyAsync(p, from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice, stream),
-        cudaSuccess);
-    return p;
-}
-
-template <class T> static std::vector<T> host(const T *from, size_t n)
-{
-    std::vector<T> to(n);
-    assert_int_equal(
-        cudaMemcpyAsync(to.data(), from, n * sizeof(T), cudaMemcpyDeviceToHost, stream),
-        cudaSuccess);
-    return to;
-}
-
-static int begin(void **)
-{
-    gpusim::reset(1);
-    return cudaStreamCreate(&stream);
-}
-
-static int end(void **)
-{
-    gpusim::reset(1);
-    return 0;
-}
 
 __global__ void __launch_bounds__(256) sum_kernel(float *y, const float *x, int n)
 {
@@ -107,11 +64,65 @@ static void a_warp_multiplies_matrices(void **)
     }
 }
 
+__global__ void types_kernel(float *y, int *atomic)
+{
+    unsigned lane = threadIdx.x;
+    y[lane] = __shfl_up_sync(0xffffffffu, (float)lane, 1);
+    y[32 + lane] = __shfl_down_sync(0xffffffffu, (float)lane, 2);
+    y[64 + lane] = __shfl_sync(0xffffffffu, (float)lane, 3, 8);
+    y[96 + lane] = (float)__ballot_sync(0xffffffffu, lane < 5);
+    y[128 + lane] =
+        (float)(__any_sync(0xffffffffu, lane == 31) + 2 * __all_sync(0xffffffffu, lane < 31));
+    y[160 + lane] = (float)__syncthreads_count(lane % 4 == 0);
+    y[192 + lane] = (float)(__syncthreads_or(lane == 9) + 2 * __syncthreads_and(lane < 32));
+    atomicAdd(atomic, (int)lane);
+    atomicMax(atomic + 1, (int)(lane ^ 21));
+}
+
+static void warps_vote_and_shuffle_as_the_manual_says(void **)
+{
+    float *dy = device(std::vector<float>(224));
+    int *da = device(std::vector<int>(2));
+    OK(LAUNCH(types_kernel, 1, 32, 0, stream, dy, da));
+    std::vector<float> y = host(dy, 224);
+    for (unsigned lane = 0; lane < 32; lane++) {
+        const float want[] = {(float)(lane ? lane - 1 : 0),
+                              (float)(lane < 30 ? lane + 2 : lane),
+                              (float)(lane / 8 * 8 + 3),
+                              31,
+                              1,
+                              8,
+                              3};
+        for (unsigned i = 0; i < 7; i++)
+            assert_float_equal(y[i * 32 + lane], want[i], 0);
+    }
+    std::vector<int> a = host(da, 2);
+    assert_int_equal(a[0], 31 * 32 / 2);
+    assert_int_equal(a[1], 31);
+}
+
+__global__ void where_kernel(unsigned *y)
+{
+    unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    atomicAdd(&y[block * (blockDim.x * blockDim.y * blockDim.z) + thread], 1u);
+}
+
+static void every_thread_of_every_block_runs_once(void **)
+{
+    unsigned *dy = device(std::vector<unsigned>(2 * 3 * 5 * 7 * 4 * 2));
+    OK(LAUNCH(where_kernel, dim3(2, 3, 5), dim3(7, 4, 2), 0, stream, dy));
+    for (unsigned n : host(dy, 2 * 3 * 5 * 7 * 4 * 2))
+        assert_int_equal(n, 1);
+}
+
 int main()
 {
     const CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_block_sums_with_shuffles_and_shared_memory, begin, end),
-        cmocka_unit_test_setup_teardown(a_warp_multiplies_matrices, begin, end),
+        TEST(a_block_sums_with_shuffles_and_shared_memory),
+        TEST(warps_vote_and_shuffle_as_the_manual_says),
+        TEST(every_thread_of_every_block_runs_once),
+        TEST(a_warp_multiplies_matrices),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }
