@@ -1,19 +1,22 @@
 /*
- * Products of bf16 numbers with float32 sums: the inner loops, once per instruction set that has
- * them. Unlike those of kernels.h their bytes differ between instruction sets, since the
+ * bf16 backend, inner loops. Activations are stored as bf16, the upper half of a float32; what is
+ * computed from them is float32 and rounded once, to nearest with ties to even, where it is stored.
+ *
+ * First the products with float32 sums, once per instruction set that has them. Unlike those of kernels.h their bytes differ between instruction sets, since the
  * processors add the products of a step in different orders; each is a device class of its own.
  * Within one, a sum is a chain over steps that depends on nothing but its own row and column.
  *
  * The left operand is cut into tiles of TILE rows, rows any distance apart, and steps of STEP
  * numbers along depth. The right one is packed into panels of PANEL columns: for each step 16 pairs
- * of depth, each [PANEL][2], 1 KiB in all. bf16 is the upper half of a float32.
+ * of depth, each [PANEL][2], 1 KiB in all.
  */
 #ifndef ENGINE_OPS_CPU_BF16_H
 #define ENGINE_OPS_CPU_BF16_H
 
-#include "engine/tensor.h"
+#include "engine/ops/ops.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define TILE       16
 #define STEP       32
@@ -25,8 +28,8 @@
 #define KEYS    64 /* keys of a block; decides where sums are rescaled, so part of the result */
 
 /*
- * Up to QUERIES rows of one head against all its keys. Softmax is to the base 2: queries hold
- * scores' factor and log2 e. Rows behind the last are any numbers.
+ * Up to QUERIES rows of one head against all its keys. Softmax is to the base 2. Rows behind the
+ * last are any numbers.
  */
 struct attend {
     const uint16_t *queries; /* [QUERIES][depth * STEP], zeros behind the head's width */
@@ -34,6 +37,7 @@ struct attend {
      * values, each [KEYS / STEP][PANEL_STEP]. */
     const uint16_t *blocks;
     int64_t n_keys;
+    float factor;  /* of scores, with log2 e, positive */
     int64_t first; /* query of row 0; row r sees keys 0..first + r, if causal */
     bool causal;
     int depth;         /* steps of the head's width */
@@ -71,18 +75,12 @@ struct bf16_kernels {
                      int n_panels, const float *const *begin);
 
     /*
-     * sums = 2^(queries keys^T - m) values, m: what the row's maximum is at most, a whole number.
+     * sums = 2^(factor queries keys^T - m) values, m: what the row's maximum is at most, a whole number.
      * Weights are cut to bf16, not rounded; the column of ones adds up what was cut, so quotients
      * have no bias. Blocks of KEYS keys; earlier sums are rescaled by powers of two, exactly.
      */
     void (*attend)(const struct attend *a);
 };
-
-/*
- * x[n] rounded to nearest, ties to even, in blocks of STEP numbers: y[i / STEP * block + i % STEP].
- * Zeros fill the last block. Numbers below 2^-126 become zero.
- */
-void bf16_round(uint16_t *y, size_t block, const float *x, size_t n);
 
 /*
  * One step of a panel for each of taps, y[taps][PANEL_STEP], of n_rows (1..PANEL) rows of weights
@@ -103,10 +101,45 @@ static inline size_t bf16_block_size(int depth, int panels)
  * i of a step of values is keys i and i + 16, which is how attend() has its weights at hand. Column
  * dim of the values is one for keys that are there.
  */
-void bf16_pack_block(uint16_t *block, const float *k, const float *v, size_t ld, int n, int dim);
+void bf16_pack_block(uint16_t *block, const uint16_t *k, const uint16_t *v, size_t ld, int n,
+                     int dim);
 
-/* y[n] = x[n] * factor, rounded to bf16. */
+/*
+ * The loops over activations (bf16_loops.c). Numbers below 2^-126 become zero where they are
+ * rounded. y may be an operand.
+ */
+void bf16_from_f32(uint16_t *y, const float *x, size_t n);
+void bf16_to_f32(float *y, const uint16_t *x, size_t n);
+
+/* Blocks of STEP numbers, `block` apart: y[i / STEP * block + i % STEP] = x[i]; zeros fill the last
+ * one. x NULL: all zeros. */
+void bf16_spread(uint16_t *y, size_t block, const uint16_t *x, size_t n);
+
+/* y[r, 0..cols-1] (rows ld_y apart) = act(sum[r]) + residual[r] (like y; NULL: none) */
+void bf16_finish(uint16_t *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,
+                 enum activation act, const uint16_t *residual);
+
+/* y[n] = x[n] * factor */
 void bf16_scale(uint16_t *y, const float *x, size_t n, float factor);
+
+void bf16_activate(uint16_t *y, const uint16_t *x, size_t n, enum activation act);
+void bf16_add(uint16_t *y, const uint16_t *a, const uint16_t *b, size_t n);
+
+/* y[c] = a[c] * gelu(b[c]) */
+void bf16_geglu(uint16_t *y, const uint16_t *a, const uint16_t *b, size_t c);
+
+/* sum[c], squares[c] += the columns of x [rows, c] and their squares: float32 over SUM_ROWS rows,
+ * then double. */
+#define SUM_ROWS 16
+void bf16_column_sums(double *sum, double *squares, const uint16_t *x, size_t rows, size_t c);
+
+/* y[rows, c] = act(x * scale[c] + shift[c]) */
+void bf16_scale_shift(uint16_t *y, const uint16_t *x, size_t rows, size_t c, const float *scale,
+                      const float *shift, enum activation act);
+
+/* One row: y[c] = normalised x * gamma + beta; mean and variance in float32. */
+void bf16_layer_norm(uint16_t *y, const uint16_t *x, size_t c, const float *gamma,
+                     const float *beta, float eps);
 
 #if defined(__x86_64__)
 extern const struct bf16_kernels bf16_avx512, bf16_amx;

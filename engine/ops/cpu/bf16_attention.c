@@ -3,7 +3,8 @@
  * values of a head are packed once, then blocks of queries go over them (bf16.h's attend). Scores,
  * maxima and sums are float32.
  */
-#include "engine/ops/cpu/cpu.h"
+#if defined(__x86_64__)
+#include "engine/ops/cpu/bf16_ops.h"
 
 #include <math.h>
 #include <omp.h>
@@ -13,21 +14,20 @@
 
 struct heads {
     struct cpu *cpu;
-    float *y;
-    const float *q, *k, *v;
+    uint16_t *y;
+    const uint16_t *q, *k, *v;
     int64_t tq, tk, c; /* c: numbers from one token to the next */
     int64_t key_blocks;
     int heads, dim, depth, panels;
-    float scale;
+    float factor;
     bool causal;
-    uint16_t *packed;  /* per sample and head: keys, values, queries */
-    size_t one;        /* numbers of all */
-    size_t queries_at; /* numbers before the queries */
+    uint16_t *packed; /* per sample and head: keys, values */
+    size_t one;       /* numbers of both */
 };
 
 /* What a thread works with. */
 struct desk {
-    uint16_t *weights;
+    uint16_t *queries, *weights;
     float *scores, *sums;
 };
 
@@ -44,44 +44,27 @@ static void pack_keys(const struct heads *h, int64_t sample, int64_t block)
                         (int)(left < KEYS ? left : KEYS), h->dim);
 }
 
-/* QUERIES rows of all heads: [blocks][QUERIES][depth * STEP] behind the values of each head. */
-static void pack_queries(const struct heads *h, int64_t sample, int64_t block)
-{
-    size_t width = (size_t)h->depth * STEP;
-    int64_t first = block * QUERIES, n = h->tq - first < QUERIES ? h->tq - first : QUERIES;
-
-    for (int64_t r = 0; r < n; r++)
-        for (int i = 0; i < h->heads; i++) {
-            uint16_t *row = h->packed + (size_t)(sample * h->heads + i) * h->one + h->queries_at +
-                            (size_t)(first + r) * width;
-
-            if (h->dim % STEP)
-                memset(row + width - STEP, 0, STEP * sizeof *row);
-            bf16_scale(row, h->q + (sample * h->tq + first + r) * h->c + i * h->dim, (size_t)h->dim,
-                       h->scale);
-        }
-}
-
 static void attend(const struct heads *h, const struct desk *d, int64_t head, int64_t first)
 {
     int64_t base = (head / h->heads * h->tq + first) * h->c + head % h->heads * h->dim;
     int n = (int)(h->tq - first < QUERIES ? h->tq - first : QUERIES), width = h->panels * PANEL;
-    const uint16_t *blocks = h->packed + (size_t)head * h->one;
 
-    h->cpu->bf16->attend(
-        &(struct attend){.queries = blocks + h->queries_at + (size_t)(first * h->depth * STEP),
-                         .blocks = blocks,
-                         .n_keys = h->tk,
-                         .first = first,
-                         .causal = h->causal,
-                         .depth = h->depth,
-                         .panels = h->panels,
-                         .scores = d->scores,
-                         .weights = d->weights,
-                         .sums = d->sums});
     for (int r = 0; r < n; r++)
-        h->cpu->kernels->scale(h->y + base + r * h->c, d->sums + r * width, (size_t)h->dim,
-                               1 / d->sums[r * width + h->dim]);
+        bf16_spread(d->queries + r * h->depth * STEP, STEP, h->q + base + r * h->c, (size_t)h->dim);
+    h->cpu->bf16->attend(&(struct attend){.queries = d->queries,
+                                          .blocks = h->packed + (size_t)head * h->one,
+                                          .n_keys = h->tk,
+                                          .factor = h->factor,
+                                          .first = first,
+                                          .causal = h->causal,
+                                          .depth = h->depth,
+                                          .panels = h->panels,
+                                          .scores = d->scores,
+                                          .weights = d->weights,
+                                          .sums = d->sums});
+    for (int r = 0; r < n; r++)
+        bf16_scale(h->y + base + r * h->c, d->sums + r * width, (size_t)h->dim,
+                   1 / d->sums[r * width + h->dim]);
 }
 
 static void run(const struct heads *h, int64_t n, const struct desk *desks)
@@ -97,9 +80,6 @@ static void run(const struct heads *h, int64_t n, const struct desk *desks)
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n * h->key_blocks; i++)
             pack_keys(h, i / h->key_blocks, i % h->key_blocks);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < n * blocks; i++)
-            pack_queries(h, i / blocks, i % blocks);
             /* Taking an item waits for the stores of the one before, so some are taken at once. */
 #pragma omp for schedule(dynamic, ITEMS)
         for (int64_t i = 0; i < heads * blocks; i++)
@@ -116,10 +96,10 @@ int bf16_attention(struct ops *o, struct act *y, const struct act *q, const stru
     size_t mark = arena_mark(o->arena);
     struct heads h = {
         .cpu = cpu,
-        .y = f32(y),
-        .q = f32_in(q),
-        .k = f32_in(k),
-        .v = f32_in(v),
+        .y = bf16(y),
+        .q = bf16_in(q),
+        .k = bf16_in(k),
+        .v = bf16_in(v),
         .tq = tq,
         .tk = tk,
         .c = (int64_t)heads * head_dim,
@@ -128,7 +108,7 @@ int bf16_attention(struct ops *o, struct act *y, const struct act *q, const stru
         .dim = head_dim,
         .depth = (head_dim + STEP - 1) / STEP,
         .panels = head_dim / PANEL + 1,
-        .scale = scale * 1.44269504089f, /* softmax works to the base 2 */
+        .factor = scale * 1.44269504089f, /* softmax works to the base 2 */
         .causal = causal,
     };
     struct desk *desks;
@@ -136,12 +116,12 @@ int bf16_attention(struct ops *o, struct act *y, const struct act *q, const stru
 
     if (n < 1 || tq < 1 || tk < 1 || heads < 1 || head_dim < 1)
         return err_set(e, ERR_ARG, "attention: an empty side");
-    h.queries_at = (size_t)h.key_blocks * bf16_block_size(h.depth, h.panels);
-    h.one = h.queries_at + (size_t)((tq + QUERIES - 1) / QUERIES * QUERIES * h.depth * STEP);
+    h.one = (size_t)h.key_blocks * bf16_block_size(h.depth, h.panels);
     h.packed = arena_bytes(o->arena, (size_t)(n * heads) * h.one * sizeof *h.packed);
     desks = arena_bytes(o->arena, (size_t)cpu->threads * sizeof *desks);
     for (int i = 0; i < cpu->threads; i++) {
         struct desk d = {
+            .queries = arena_bytes(o->arena, (size_t)(QUERIES * h.depth * STEP) * sizeof(uint16_t)),
             .weights = arena_bytes(o->arena, QUERIES * KEYS * sizeof *d.weights),
             .scores = arena_floats(o->arena, QUERIES * KEYS),
             .sums = arena_floats(o->arena, (size_t)(QUERIES * h.panels * PANEL)),
@@ -157,3 +137,4 @@ out:
     arena_release(o->arena, mark);
     return rc;
 }
+#endif

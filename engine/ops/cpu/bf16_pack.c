@@ -1,5 +1,5 @@
 /*
- * float32 to bf16, in the layouts that bf16.h's products want. Compiled with AVX512_BF16's flag
+ * Operands in the layouts that bf16.h's products want. Compiled with AVX512_BF16's flag
  * (CMakeLists.txt), called behind level.h.
  */
 #if defined(__x86_64__)
@@ -10,40 +10,6 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-
-/* The first n (0 or less to 16) of sixteen floats, zeros behind. */
-INLINE __m512 load_some(const float *x, int64_t n)
-{
-    return _mm512_maskz_loadu_ps(n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1), x);
-}
-
-INLINE void store_pairs(uint16_t *y, __m512 low, __m512 high)
-{
-    __m512bh pairs = _mm512_cvtne2ps_pbh(high, low);
-
-    memcpy(y, &pairs, sizeof pairs);
-}
-
-/* Sixteen floats as bf16, each in the lower half of its lane. */
-INLINE __m512i lower_halves(__m512 x)
-{
-    __m256bh rounded = _mm512_cvtneps_pbh(x);
-    __m256i bits;
-
-    memcpy(&bits, &rounded, sizeof bits);
-    return _mm512_cvtepu16_epi32(bits);
-}
-
-void bf16_round(uint16_t *y, size_t block, const float *x, size_t n)
-{
-    size_t i = 0;
-
-    for (; i + STEP <= n; i += STEP, y += block)
-        store_pairs(y, _mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16));
-    if (i < n)
-        store_pairs(y, load_some(x + i, (int64_t)(n - i)),
-                    load_some(x + i + 16, (int64_t)(n - i) - 16));
-}
 
 /* The first n (1..32) numbers of any float dtype, anywhere, as bf16; zeros behind. */
 INLINE __m512i convert(const char *x, const enum dtype dtype, int n)
@@ -175,57 +141,55 @@ void bf16_pack(uint16_t *y, const void *w, enum dtype dtype, size_t row, int n_r
         pack(y, w, DTYPE_BF16, row, n_rows, channels, taps);
 }
 
-/* Depth steps of one key, into the column of its panel. */
-static void pack_key(uint16_t *keys, const float *k, int dim)
+/* The first n (0 or less to STEP) numbers, zeros behind; reads no others. */
+INLINE __m512i load_numbers(const uint16_t *x, int n)
 {
-    for (int i = 0; i < dim; i += STEP, keys += PANEL_STEP) {
-        uint16_t numbers[STEP];
+    return _mm512_maskz_loadu_epi16(n >= STEP ? 0xffffffffu : n <= 0 ? 0 : (1u << n) - 1, x);
+}
 
-        store_pairs(numbers, load_some(k + i, dim - i), load_some(k + i + 16, dim - i - 16));
-        for (int pair = 0; pair < STEP / 2; pair++)
-            memcpy(keys + pair * 2 * PANEL, numbers + 2 * pair, 2 * sizeof *keys);
+/* A panel of up to sixteen keys: pairs of depth are lanes of a key's row. */
+INLINE void pack_keys(uint16_t *panel, const uint16_t *k, size_t ld, int n, int dim)
+{
+    for (int at = 0; at < dim; at += STEP, panel += PANEL_STEP) {
+        __m512i v[16];
+
+#pragma GCC unroll 16
+        for (int j = 0; j < 16; j++)
+            v[j] = j < n ? load_numbers(k + (size_t)j * ld + at, dim - at) : _mm512_setzero_si512();
+        turn(panel, v);
     }
 }
 
-/* Sixteen values of key j, and one behind the last. */
-INLINE __m512 values_of(const float *v, size_t ld, int j, int n, int at, int dim)
+/* Sixteen values of key j, each in the lower half of its lane, and one behind the last. */
+INLINE __m512i values_of(const uint16_t *v, size_t ld, int j, int n, int at, int dim)
 {
-    __m512 x;
+    int left = dim - at;
+    __mmask16 there = left >= PANEL ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+    __m512i x;
 
     if (j >= n)
-        return _mm512_setzero_ps();
-    x = load_some(v + (size_t)j * ld + at, dim - at);
-    return dim - at < PANEL
-               ? _mm512_mask_mov_ps(x, (__mmask16)(1u << (dim - at)), _mm512_set1_ps(1))
+        return _mm512_setzero_si512();
+    x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, v + (size_t)j * ld + at));
+    return left < PANEL
+               ? _mm512_mask_mov_epi32(x, (__mmask16)(1u << left), _mm512_set1_epi32(0x3f80))
                : x;
 }
 
-void bf16_pack_block(uint16_t *block, const float *k, const float *v, size_t ld, int n, int dim)
+void bf16_pack_block(uint16_t *block, const uint16_t *k, const uint16_t *v, size_t ld, int n,
+                     int dim)
 {
     int depth = (dim + STEP - 1) / STEP, panels = dim / PANEL + 1;
     uint16_t *to = block + KEYS / PANEL * depth * PANEL_STEP;
 
-    memset(block, 0, (size_t)(to - block) * sizeof *block);
-    for (int j = 0; j < n; j++)
-        pack_key(block + j / PANEL * depth * PANEL_STEP + j % PANEL * 2, k + (size_t)j * ld, dim);
+    for (int j = 0; j < KEYS; j += PANEL)
+        pack_keys(block + j / PANEL * depth * PANEL_STEP, k + (size_t)j * ld, ld, n - j, dim);
     for (int at = 0; at < panels * PANEL; at += PANEL)
         for (int j = 0; j < KEYS; j += STEP)
             for (int pair = j; pair < j + 16; pair++, to += 2 * PANEL) {
-                __m512i low = lower_halves(values_of(v, ld, pair, n, at, dim));
-                __m512i high = lower_halves(values_of(v, ld, pair + 16, n, at, dim));
+                __m512i low = values_of(v, ld, pair, n, at, dim);
+                __m512i high = values_of(v, ld, pair + 16, n, at, dim);
 
                 _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
             }
-}
-
-void bf16_scale(uint16_t *y, const float *x, size_t n, float factor)
-{
-    for (size_t i = 0; i < n; i += STEP) {
-        int64_t left = (int64_t)(n - i);
-        __m512 by = _mm512_set1_ps(factor);
-
-        store_pairs(y + i, _mm512_mul_ps(by, load_some(x + i, left)),
-                    _mm512_mul_ps(by, load_some(x + i + 16, left - 16)));
-    }
 }
 #endif

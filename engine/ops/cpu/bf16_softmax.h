@@ -104,8 +104,8 @@ INLINE void rows_next(struct rows *rows, const struct attend *a, int64_t key,
     for (int r = 0; r < QUERIES; r += 16) {
         __m512 minus = _mm512_load_ps(rows->minus + r), next, keep;
 
-        next = _mm512_roundscale_ps(block_maxima(a, key, r, sight),
-                                    _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+        next = _mm512_mul_ps(block_maxima(a, key, r, sight), _mm512_set1_ps(a->factor));
+        next = _mm512_roundscale_ps(next, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
         next = _mm512_min_ps(minus, _mm512_sub_ps(_mm512_setzero_ps(), next));
         keep = _mm512_scalef_ps(_mm512_set1_ps(1), _mm512_sub_ps(next, minus));
         changed |= _mm512_cmp_ps_mask(keep, _mm512_set1_ps(1), _CMP_NEQ_UQ);
@@ -144,8 +144,9 @@ INLINE void weigh(const struct rows *rows, const struct attend *a, int r, int at
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
     const float *scores = a->scores + r * KEYS + at;
     __m512 minus = _mm512_set1_ps(rows->minus[r]);
-    __m512i low = weight_bits(_mm512_add_ps(minus, _mm512_load_ps(scores)));
-    __m512i high = weight_bits(_mm512_add_ps(minus, _mm512_load_ps(scores + 16)));
+    __m512 factor = _mm512_set1_ps(a->factor);
+    __m512i low = weight_bits(_mm512_fmadd_ps(_mm512_load_ps(scores), factor, minus));
+    __m512i high = weight_bits(_mm512_fmadd_ps(_mm512_load_ps(scores + 16), factor, minus));
 
     if (masked) {
         low = _mm512_maskz_mov_epi32(low_seen, low);

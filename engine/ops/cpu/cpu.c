@@ -1,4 +1,4 @@
-#include "engine/ops/cpu/cpu.h"
+#include "engine/ops/cpu/bf16_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +101,16 @@ static int cpu_upsample(struct ops *o, struct act *y, const struct act *x, int64
     return 0;
 }
 
+/* On large pages: rows of a tile lie pages apart. */
+static int memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e)
+{
+    (void)o;
+    *ret_memory = n_bytes < SIZE_MAX / 2 ? layer_memory(n_bytes > 0 ? n_bytes : 1) : NULL;
+    if (*ret_memory == NULL)
+        return err_set(e, ERR_OOM, "scratch memory of %zu bytes is not available", n_bytes);
+    return 0;
+}
+
 static void cpu_free(struct ops *o)
 {
     free(o);
@@ -154,7 +164,7 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
                 .precision = bf16 ? PRECISION_BF16 : PRECISION_F32,
                 .act_bytes = sizeof(float),
                 .free = cpu_free,
-                .memory_new = host_memory_new,
+                .memory_new = memory_new,
                 .memory_free = host_memory_free,
                 .put = host_put,
                 .get = host_get,
@@ -168,7 +178,7 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
                 .conv2d = cpu_conv2d,
                 .group_norm = cpu_group_norm,
                 .layer_norm = cpu_layer_norm,
-                .attention = bf16 ? bf16_attention : cpu_attention,
+                .attention = cpu_attention,
                 .geglu = cpu_geglu,
                 .activate = cpu_activate,
                 .add = cpu_add,
@@ -179,6 +189,10 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
         .threads = threads,
         .stage_bytes = stage_bytes(),
     };
+#if defined(__x86_64__)
+    if (bf16)
+        bf16_ops(&cpu->ops);
+#endif
     *ret_o = &cpu->ops;
     return 0;
 }

@@ -46,14 +46,16 @@ int cpu_group_norm(struct ops *o, struct act *y, const struct act *x, const stru
 int cpu_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t m, int64_t c, float eps, struct err *e);
 
+/*
+ * Adds up column sums [blocks][2][c] (sums, squares) of a sample's p rows in order, and makes of
+ * mean, variance, gamma and beta one line [2][c] of scale and shift: y = x * scale + shift.
+ */
+void norm_lines(double *sums, int64_t blocks, int64_t p, int64_t c, int groups, double eps,
+                const float *gamma, const float *beta, float *line);
+
 /* attention.c */
 int cpu_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
                   const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
                   float scale, bool causal, struct err *e);
-
-/* bf16_attention.c */
-int bf16_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,
-                   const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
-                   float scale, bool causal, struct err *e);
 
 #endif

@@ -187,35 +187,28 @@ out:
 }
 
 /* While planning, f32 needs nothing. */
-static int run_product(struct ops *o, const struct product *p, struct err *e)
+static int run_product(struct ops *o, const struct product *p)
 {
-    struct cpu *cpu = (struct cpu *)o;
-
-    if (p->n * p->ho * p->wo < 1)
-        return 0;
-    if (cpu->bf16)
-        return bf16_product(cpu, p, e);
-    if (!o->planning)
-        f32_product(cpu, p);
+    if (p->n * p->ho * p->wo > 0 && !o->planning)
+        f32_product((const struct cpu *)o, p);
     return 0;
 }
 
 int cpu_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l, int64_t m,
                enum activation act, const struct act *residual, struct err *e)
 {
-    return run_product(o,
-                       &(struct product){.l = l,
-                                         .y = f32(y),
-                                         .x = f32_in(x),
-                                         .residual = f32_in(residual),
-                                         .act = act,
-                                         .n = 1,
-                                         .h = m,
-                                         .w = 1,
-                                         .ho = m,
-                                         .wo = 1,
-                                         .stride = 1},
-                       e);
+    (void)e;
+    return run_product(o, &(struct product){.l = l,
+                                            .y = f32(y),
+                                            .x = f32_in(x),
+                                            .residual = f32_in(residual),
+                                            .act = act,
+                                            .n = 1,
+                                            .h = m,
+                                            .w = 1,
+                                            .ho = m,
+                                            .wo = 1,
+                                            .stride = 1});
 }
 
 int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c, int64_t n,
@@ -240,7 +233,7 @@ int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct c
 
     TRY(shape_conv_side(h, pad[0], pad[1], c->layer.kh, stride, &p.ho, e));
     TRY(shape_conv_side(w, pad[2], pad[3], c->layer.kw, stride, &p.wo, e));
-    TRY(run_product(o, &p, e));
+    TRY(run_product(o, &p));
 out:
     return rc;
 }

@@ -41,7 +41,4 @@ size_t layer_memory_size(size_t n_bytes); /* what is taken for it */
 /* f32_layer.c */
 void f32_product(const struct cpu *cpu, const struct product *p);
 
-/* bf16_layer.c: the product in bf16; while planning it only takes its scratch. */
-int bf16_product(struct cpu *cpu, const struct product *p, struct err *e);
-
 #endif

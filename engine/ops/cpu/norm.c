@@ -12,10 +12,8 @@ struct moments {
     float *lines;
 };
 
-/* Adds up the blocks of one sample in order, and makes of mean, variance, gamma and beta one line
- * per channel: y = x * scale + shift. */
-static void make_lines(double *sums, int64_t blocks, int64_t p, int64_t c, int groups, double eps,
-                       const float *gamma, const float *beta, float *line)
+void norm_lines(double *sums, int64_t blocks, int64_t p, int64_t c, int groups, double eps,
+                const float *gamma, const float *beta, float *line)
 {
     int64_t width = c / groups;
 
@@ -60,7 +58,7 @@ static void run_group_norm(const struct cpu *cpu, const struct moments *s, float
         }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n; i++)
-            make_lines(s->sums + i * blocks * 2 * c, blocks, p, c, groups, (double)eps, gamma, beta,
+            norm_lines(s->sums + i * blocks * 2 * c, blocks, p, c, groups, (double)eps, gamma, beta,
                        s->lines + i * 2 * c);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < items; i++) {

@@ -1,6 +1,6 @@
 /*
- * Linear layers and convolutions in bf16. A block of output pixels is worked on by one thread: the
- * pixels it needs are rounded to bf16 once, into a stage that stays in the second cache as
+ * Convolutions in bf16, and any other product. A block of output pixels is worked on by one thread:
+ * the pixels it needs are copied once, into a stage that stays in the second cache as
  * [channels / STEP][pixels][STEP], and serve all taps and all columns: sixteen neighbours under a
  * tap are sixteen rows at one distance, so nothing is gathered. Weights stream by, one group of
  * panels at a time, the next group fetched ahead.
@@ -8,8 +8,8 @@
  * Every sum is one chain over blocks of channels and, in each, taps: how a product is cut into
  * blocks, chunks and parts shows in no bit.
  */
-#include "engine/ops/cpu/bf16.h"
-#include "engine/ops/cpu/layer.h"
+#if defined(__x86_64__)
+#include "engine/ops/cpu/bf16_ops.h"
 
 #include <omp.h>
 #include <string.h>
@@ -38,7 +38,6 @@ struct spot {
     int64_t sample, line, column; /* of the first row */
     int64_t left, right, bottom;  /* the unit's first column, and what is behind its last ones */
     int rows;                     /* rows that may be outputs */
-    bool direct;                  /* sixteen neighbours */
 };
 
 /* What a thread works with. */
@@ -52,28 +51,13 @@ struct desk {
 
 struct job {
     const struct cpu *cpu;
-    const struct product *p;
+    const struct bf16_product *p;
     struct cut cut;
     size_t stage_size, sums_size, begin_size; /* numbers of a desk's parts */
 };
 
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t at_most(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t at_least(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Tiles of a unit: along its lines, or across the staged pixels where that takes fewer. */
-static bool tiles_cross(const struct product *p, const struct cut *c, int64_t lines,
+static bool tiles_cross(const struct bf16_product *p, const struct cut *c, int64_t lines,
                         int64_t columns, int64_t *ret_n)
 {
     int64_t along = lines * divide_up(columns, TILE);
@@ -84,7 +68,7 @@ static bool tiles_cross(const struct product *p, const struct cut *c, int64_t li
     return better;
 }
 
-static void cut_units(const struct product *p, struct cut *c, int64_t rows)
+static void cut_units(const struct bf16_product *p, struct cut *c, int64_t rows)
 {
     const struct linear *l = p->l;
 
@@ -105,7 +89,7 @@ static void cut_units(const struct product *p, struct cut *c, int64_t rows)
     c->tiles *= c->units;
 }
 
-static void cut_product(const struct cpu *cpu, const struct product *p, struct cut *c)
+static void cut_product(const struct cpu *cpu, const struct bf16_product *p, struct cut *c)
 {
     const struct linear *l = p->l;
     int64_t blocks = divide_up(l->in, STEP), taps = l->kh * l->kw, most, rows = UNIT_ROWS;
@@ -124,11 +108,11 @@ static void cut_product(const struct cpu *cpu, const struct product *p, struct c
     c->parts = at_most(c->groups, divide_up(2 * cpu->threads, c->blocks));
 }
 
-/* Rounds what one unit needs of channels first.. into the stage. */
+/* What one unit needs of channels first.., into the stage. */
 static void stage_unit(const struct job *j, int64_t unit, int64_t first, int64_t channels,
                        uint16_t *stage)
 {
-    const struct product *p = j->p;
+    const struct bf16_product *p = j->p;
     const struct cut *c = &j->cut;
     int64_t sample = unit / (c->down * c->across), place = unit % (c->down * c->across);
     int64_t top = place / c->across * c->lines * p->stride - p->top;
@@ -138,13 +122,11 @@ static void stage_unit(const struct job *j, int64_t unit, int64_t first, int64_t
     for (int64_t i = 0; i < c->height * c->width; i++) {
         int64_t y = top + i / c->width, x = left + i % c->width;
 
-        if (y >= 0 && y < p->h && x >= 0 && x < p->w)
-            bf16_round(stage + i * STEP, block,
-                       p->x + ((sample * p->h + y) * p->w + x) * p->l->in + first,
-                       (size_t)channels);
-        else
-            for (int64_t b = 0; b < divide_up(channels, STEP); b++)
-                memset(stage + (size_t)b * block + i * STEP, 0, STEP * sizeof *stage);
+        bool inside = y >= 0 && y < p->h && x >= 0 && x < p->w;
+
+        bf16_spread(stage + i * STEP, block,
+                    inside ? p->x + ((sample * p->h + y) * p->w + x) * p->l->in + first : NULL,
+                    (size_t)channels);
     }
 }
 
@@ -152,7 +134,7 @@ static void stage_unit(const struct job *j, int64_t unit, int64_t first, int64_t
 static void place_tiles(const struct job *j, int64_t unit, const uint16_t *stage,
                         const float *begin, struct desk *d)
 {
-    const struct product *p = j->p;
+    const struct bf16_product *p = j->p;
     const struct cut *c = &j->cut;
     int64_t place = unit % (c->down * c->across);
     int64_t top = place / c->across * c->lines, left = place % c->across * c->columns;
@@ -175,13 +157,12 @@ static void place_tiles(const struct job *j, int64_t unit, const uint16_t *stage
             .right = left + columns,
             .bottom = top + lines,
             .rows = rows,
-            .direct = rows == TILE && column + TILE <= columns,
         };
     }
 }
 
 /* Numbers from the first output of y to a pixel's. */
-static int64_t output_at(const struct product *p, int64_t sample, int64_t line, int64_t column)
+static int64_t output_at(const struct bf16_product *p, int64_t sample, int64_t line, int64_t column)
 {
     return ((sample * p->ho + line) * p->wo + column) * p->l->out;
 }
@@ -190,7 +171,7 @@ static int64_t output_at(const struct product *p, int64_t sample, int64_t line, 
 static void finish_tile(const struct job *j, const struct spot *s, const float *sums, size_t ld,
                         int64_t panel, int cols)
 {
-    const struct product *p = j->p;
+    const struct bf16_product *p = j->p;
     int64_t line = s->line, column = s->column;
 
     for (int r = 0; r < s->rows && line < s->bottom;) {
@@ -198,8 +179,8 @@ static void finish_tile(const struct job *j, const struct spot *s, const float *
         int64_t at = output_at(p, s->sample, line, column) + panel * PANEL;
 
         if (n > 0)
-            j->cpu->kernels->finish(p->y + at, (size_t)p->l->out, sums + (size_t)r * ld, ld, n,
-                                    cols, p->act, p->residual ? p->residual + at : NULL);
+            bf16_finish(p->y + at, (size_t)p->l->out, sums + (size_t)r * ld, ld, n, cols, p->act,
+                        p->residual ? p->residual + at : NULL);
         /* From the first column of the unit that is no output to the next line's first. */
         r += (int)(s->left + j->cut.width - column);
         column = s->left;
@@ -211,38 +192,26 @@ static void finish_tile(const struct job *j, const struct spot *s, const float *
 static void multiply(const struct job *j, struct desk *d, const struct walk *w, int spot,
                      int64_t panel, int n_panels, int64_t chunk, float *sums)
 {
-    const struct product *p = j->p;
-    const struct linear *l = p->l;
+    const struct linear *l = j->p->l;
     int64_t steps = divide_up(l->in, STEP) * l->kh * l->kw;
-    int n = (int)at_most(TILES_MAX, d->n_spots - spot), cols;
-    bool last = chunk + 1 == j->cut.chunks, direct = last && j->cut.chunks == 1;
+    int n = (int)at_most(TILES_MAX, d->n_spots - spot);
+    int cols = (int)at_most(n_panels * PANEL, l->out - panel * PANEL);
     const uint16_t *tiles[TILES_MAX], *panels[PANELS_MAX];
     const float *begin[TILES_MAX];
     float *to[TILES_MAX];
     size_t ld = (size_t)n_panels * PANEL;
 
-    cols = (int)at_most(n_panels * PANEL, l->out - panel * PANEL);
-    direct = direct && p->act == ACT_NONE && !p->residual && cols == n_panels * PANEL;
     for (int i = 0; i < n_panels; i++)
         panels[i] = l->bf16 + ((size_t)(panel + i) * (size_t)steps +
                                (size_t)(chunk * j->cut.chunk * l->kh * l->kw)) *
                                   PANEL_STEP;
     for (int t = 0; t < n; t++) {
-        const struct spot *s = &d->spots[spot + t];
-
-        tiles[t] = s->a;
-        begin[t] = s->begin + panel * PANEL;
+        tiles[t] = d->spots[spot + t].a;
+        begin[t] = d->spots[spot + t].begin + panel * PANEL;
         to[t] = sums + (size_t)t * TILE * ld;
-        direct = direct && s->direct;
     }
-    for (int t = 0; t < n && direct; t++)
-        to[t] = p->y +
-                output_at(p, d->spots[spot + t].sample, d->spots[spot + t].line,
-                          d->spots[spot + t].column) +
-                panel * PANEL;
-    j->cpu->bf16->multiply(to, direct ? (size_t)l->out : ld, w, tiles, n, panels, n_panels,
-                           chunk == 0 ? begin : NULL);
-    for (int t = 0; t < n && last && !direct; t++)
+    j->cpu->bf16->multiply(to, ld, w, tiles, n, panels, n_panels, chunk == 0 ? begin : NULL);
+    for (int t = 0; t < n && chunk + 1 == j->cut.chunks; t++)
         finish_tile(j, &d->spots[spot + t], to[t], ld, panel, cols);
 }
 
@@ -293,21 +262,22 @@ static void run_chunk(const struct job *j, struct desk *d, int64_t first, int64_
 /* begin[sample of the block][column]: bias and the sample's own shift. */
 static const float *begin_of(const struct job *j, int64_t sample, float *begin)
 {
-    const struct product *p = j->p;
+    const struct bf16_product *p = j->p;
     const struct linear *l = p->l;
 
     if (p->per_sample == NULL)
         return l->bias;
-    memcpy(begin, l->bias, (size_t)(l->panels * PANEL) * sizeof *begin);
+    memset(begin, 0, (size_t)(l->panels * PANEL) * sizeof *begin);
+    bf16_to_f32(begin, p->per_sample + sample * l->out, (size_t)l->out);
     for (int64_t i = 0; i < l->out; i++)
-        begin[i] += p->per_sample[sample * l->out + i];
+        begin[i] += l->bias[i];
     return begin;
 }
 
 static void run_item(const struct job *j, struct desk *d, int64_t block, int64_t part)
 {
     const struct cut *c = &j->cut;
-    const struct product *p = j->p;
+    const struct bf16_product *p = j->p;
     int64_t units = p->n * c->down * c->across, first = block * c->units;
     int64_t n_units = at_most(c->units, units - first);
     int64_t group = part * c->groups / c->parts, behind = (part + 1) * c->groups / c->parts;
@@ -358,40 +328,28 @@ static void run_job(const struct job *j, struct desk *desks)
     }
 }
 
-/* A linear layer's rows, and a 1x1 convolution's, are one line of pixels. */
-static void flatten(struct product *p)
-{
-    if (p->l->kh * p->l->kw != 1 || p->stride != 1 || p->per_sample != NULL || p->ho != p->h ||
-        p->wo != p->w)
-        return;
-    p->w = p->wo = p->n * p->h * p->w;
-    p->n = p->h = p->ho = 1;
-}
-
-int bf16_product(struct cpu *cpu, const struct product *product, struct err *e)
+int bf16_pixels(struct cpu *cpu, const struct bf16_product *p, struct err *e)
 {
     struct arena *arena = cpu->ops.arena;
     size_t mark = arena_mark(arena);
-    struct product p = *product;
-    struct job j = {.cpu = cpu, .p = &p};
+    struct job j = {.cpu = cpu, .p = p};
     struct cut *c = &j.cut;
     struct desk *desks;
     int rc = 0;
 
-    flatten(&p);
-    cut_product(cpu, &p, c);
+    cut_product(cpu, p, c);
     j.stage_size = (size_t)(c->units * c->chunk * c->plane * STEP);
     j.sums_size = (size_t)TILES_MAX * TILE * PANELS_MAX * PANEL;
     if (c->chunks > 1)
         j.sums_size *= (size_t)(divide_up(c->tiles, TILES_MAX) * divide_up(c->groups, c->parts));
-    j.begin_size = p.per_sample ? (size_t)(c->units * p.l->panels * PANEL) : 0;
+    j.begin_size = p->per_sample ? (size_t)(c->units * p->l->panels * PANEL) : 0;
     desks = arena_bytes(arena, (size_t)cpu->threads * sizeof *desks);
     for (int i = 0; i < cpu->threads; i++) {
         struct desk d = {.stage = arena_bytes(arena, j.stage_size * sizeof(uint16_t)),
                          .sums = arena_floats(arena, j.sums_size),
                          .begin = arena_floats(arena, j.begin_size),
                          .spots = arena_bytes(arena, (size_t)c->tiles * sizeof(struct spot)),
-                         .taps = arena_bytes(arena, (size_t)(p.l->kh * p.l->kw) * sizeof(size_t))};
+                         .taps = arena_bytes(arena, (size_t)(p->l->kh * p->l->kw) * sizeof(size_t))};
 
         if (!cpu->ops.planning && !arena->failed)
             desks[i] = d;
@@ -403,3 +361,4 @@ out:
     arena_release(arena, mark);
     return rc;
 }
+#endif
