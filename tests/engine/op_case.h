@@ -52,6 +52,9 @@ static inline void op_fill(float *x, int64_t n, uint32_t seed)
     }
 }
 
+/* Operands are numbers that bf16 holds exactly, so that all that is lost is lost by the backend. */
+static bool op_operands_are_bf16;
+
 /* n samples of count numbers each; what names the operand. */
 static inline float *op_operand(int64_t n, int64_t count, uint32_t what)
 {
@@ -59,6 +62,13 @@ static inline float *op_operand(int64_t n, int64_t count, uint32_t what)
 
     for (int64_t s = 0; s < n; s++)
         op_fill(x + s * count, count, what * 1000 + (uint32_t)s);
+    for (int64_t i = 0; i < n * count && op_operands_are_bf16; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0xffff0000u;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
     return x;
 }
 
