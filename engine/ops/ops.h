@@ -151,11 +151,11 @@ int ops_ref_new(struct ops **ret_o, struct err *e);
  *
  * PRECISION_F32: AVX-512, AVX2 or plain C; all add in the same order and fuse the same products,
  * so bytes do not depend on which of the three it is: class "cpu".
- * PRECISION_BF16: products of linear, conv2d and attention have operands rounded to bf16 and
- * float32 sums; all else is as in f32. Classes "cpu-amx" and "cpu-avx512-bf16". A machine that has
- * neither computes in f32, and the backend's precision and class say so. PRECISION_AUTO: bf16 where
- * it is faster.
- * ERR_ARG: a LITHO_CPU that names no level.
+ * PRECISION_BF16: activations and weights are stored as bf16; sums, statistics and softmax are
+ * float32, and what an op computes is rounded once, where it is stored (ARCHITECTURE.md). Classes
+ * "cpu-amx" and "cpu-avx512-bf16". A machine that has neither computes in f32, and the backend's
+ * precision and class say so. PRECISION_AUTO: bf16 where it is faster. ERR_ARG: a LITHO_CPU that
+ * names no level.
  */
 int ops_cpu_new(int threads, enum precision precision, struct ops **ret_o, struct err *e);
 

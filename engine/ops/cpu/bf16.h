@@ -1,10 +1,12 @@
 /*
- * bf16 backend, inner loops. Activations are stored as bf16, the upper half of a float32; what is
- * computed from them is float32 and rounded once, to nearest with ties to even, where it is stored.
+ * The inner loops of the bf16 backend. Activations are stored as bf16, the upper half of a float32;
+ * what is computed from them is float32 and rounded once, to nearest with ties to even, where it is
+ * stored.
  *
- * First the products with float32 sums, once per instruction set that has them. Unlike those of kernels.h their bytes differ between instruction sets, since the
- * processors add the products of a step in different orders; each is a device class of its own.
- * Within one, a sum is a chain over steps that depends on nothing but its own row and column.
+ * First the products with float32 sums, once per instruction set that has them. Unlike those of
+ * kernels.h their bytes differ between instruction sets, since the processors add the products of a
+ * step in different orders; each is a device class of its own. Within one, a sum is a chain over
+ * steps that depends on nothing but its own row and column.
  *
  * The left operand is cut into tiles of TILE rows, rows any distance apart, and steps of STEP
  * numbers along depth. The right one is packed into panels of PANEL columns: for each step 16 pairs
@@ -75,9 +77,10 @@ struct bf16_kernels {
                      int n_panels, const float *const *begin);
 
     /*
-     * sums = 2^(factor queries keys^T - m) values, m: what the row's maximum is at most, a whole number.
-     * Weights are cut to bf16, not rounded; the column of ones adds up what was cut, so quotients
-     * have no bias. Blocks of KEYS keys; earlier sums are rescaled by powers of two, exactly.
+     * sums = 2^(factor queries keys^T - m) values, m: what the row's maximum is at most, a whole
+     * number. Weights are cut to bf16, not rounded; the column of ones adds up what was cut, so
+     * quotients have no bias. Blocks of KEYS keys; earlier sums are rescaled by powers of two,
+     * exactly.
      */
     void (*attend)(const struct attend *a);
 };

@@ -349,7 +349,8 @@ int bf16_pixels(struct cpu *cpu, const struct bf16_product *p, struct err *e)
                          .sums = arena_floats(arena, j.sums_size),
                          .begin = arena_floats(arena, j.begin_size),
                          .spots = arena_bytes(arena, (size_t)c->tiles * sizeof(struct spot)),
-                         .taps = arena_bytes(arena, (size_t)(p->l->kh * p->l->kw) * sizeof(size_t))};
+                         .taps =
+                             arena_bytes(arena, (size_t)(p->l->kh * p->l->kw) * sizeof(size_t))};
 
         if (!cpu->ops.planning && !arena->failed)
             desks[i] = d;

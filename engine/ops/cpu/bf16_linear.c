@@ -91,11 +91,8 @@ static void run_item(const struct job *j, float *sums, int64_t block, int64_t pa
     int64_t group = part * j->groups / j->parts, last = (part + 1) * j->groups / j->parts;
     int64_t each = TILES_MAX * TILE, pairs = divide_up(behind - first, each);
     int64_t group_bytes = j->cpu->bf16->panels * j->steps * PANEL_STEP * 2;
-    struct walk w = {.row = (size_t)j->in,
-                     .block = STEP,
-                     .blocks = (int)j->steps,
-                     .taps = 1,
-                     .tap = &no_taps};
+    struct walk w = {
+        .row = (size_t)j->in, .block = STEP, .blocks = (int)j->steps, .taps = 1, .tap = &no_taps};
 
     for (int64_t i = 0; i < pairs * (last - group); i++) {
         int64_t pair = j->rows_stay ? i / (last - group) : i % pairs;

@@ -13,8 +13,7 @@
         int64_t items_ = divide_up(n_all, CHUNK);                                                  \
         int threads_ = cpu_threads((const struct cpu *)(o), items_, (cost) * (double)(n_all));     \
         _Pragma("omp parallel for schedule(static) num_threads(threads_)") for (int64_t i_ = 0;    \
-                                                                                i_ < items_;       \
-                                                                                i_++)              \
+                                                                                i_ < items_; i_++) \
         {                                                                                          \
             int64_t first = i_ * CHUNK;                                                            \
             size_t n_here = (size_t)at_most(CHUNK, (n_all)-first);                                 \
