@@ -125,7 +125,9 @@ class Chaos(Case):
 
     def blow_term(self):
         name = self.any_program()
-        self.assertEqual(self.running[name].stop(), 0, self.running[name].text())
+        program = self.running[name]
+        wait_until(program.text, "a first line: from then on signals are handled")
+        self.assertEqual(program.stop(), 0, program.text())
         self.start(name)
 
     def blow_stop(self):
