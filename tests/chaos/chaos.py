@@ -48,6 +48,7 @@ output: {path: "{job}/{thing}-{seed}.png"}
 TIMES = ("--heartbeat", "300", "--silence", "2000", "--grace", "2000")
 LINES_MAX = 40  # between two blows
 SLOW_WRITES = 12  # a second
+ASK_AFTER = 3  # seconds without a line: perhaps the job is over
 QUIET_MAX = 60  # seconds without a line, or without the one that is awaited: a stall
 COORDINATOR = "coordinator"
 
@@ -90,15 +91,23 @@ class Chaos(Case):
             self.seen[program] += len(text[:whole].encode("utf-8"))
             fresh += [line for line in text[:whole].splitlines()
                       if "type=ping" not in line and "type=pong" not in line]
+        if fresh:
+            self.heard = time.monotonic()
         return fresh
 
     def is_over(self):
-        """Every task has its line, or the coordinator said that it gave the rest up."""
+        """Every task has its line; or nothing is heard, and the coordinator says so (a quarantined
+        task has no line)."""
         try:
             with open(self.path(self.out, "chaos", "index.jsonl"), "rb") as file:
-                return file.read().count(b"\n") >= self.tasks
+                if file.read().count(b"\n") >= self.tasks:
+                    return True
         except OSError:
+            pass
+        if self.unanswering or time.monotonic() - self.heard < ASK_AFTER:
             return False
+        self.heard = time.monotonic()
+        return self.status(self.endpoint, "chaos")["state"] in ("done", "failed")
 
     def await_lines(self, count, *words):
         """Until so many lines were logged, or one with one of the words, or the job is over."""
@@ -131,12 +140,15 @@ class Chaos(Case):
         self.start(name)
 
     def blow_stop(self):
-        program = self.running[self.any_program()]
+        name = self.any_program()
+        program = self.running[name]
         program.signal(signal.SIGSTOP)
+        self.unanswering = name == COORDINATOR
         try:
             self.await_lines(*self.a_while("why=silent", 'reason="the coordinator is silent"'))
         finally:
             program.signal(signal.SIGCONT)
+            self.unanswering = False
 
     def blow_tear(self):
         link = self.links[self.any_worker()]
@@ -154,10 +166,12 @@ class Chaos(Case):
 
     def blow_dark(self):
         self.assertTrue(self.ground.light(False))
+        self.unanswering = True
         try:
             self.await_lines(*self.a_while("why=silent", 'reason="the coordinator is silent"'))
         finally:
             self.assertTrue(self.ground.light(True))
+            self.unanswering = False
 
     def blow_full(self):
         self.ground.fill()
@@ -211,7 +225,8 @@ class Chaos(Case):
             self.ground.mount()
         folder = "disk" if self.on_small_disk else "round-%d" % number
         self.out, self.state = os.path.join(folder, "out"), os.path.join(folder, "state")
-        self.running, self.seen = {}, {}
+        self.running, self.seen, self.unanswering = {}, {}, False
+        self.heard = time.monotonic()
         self.links = {"w%d" % k: Link() for k in range(self.options.workers)}
         for name in (COORDINATOR, *self.links):
             self.start(name)
