@@ -3,32 +3,17 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#define LARGE_PAGE (2u << 20)
-#define PAGE       4096u
+#define ALIGNMENT 64u
 
-/* Large memory is whole pages, but not whole large ones: those are used as far as they fill. */
 size_t layer_memory_size(size_t n_bytes)
 {
-    size_t unit = n_bytes < 2 * LARGE_PAGE ? 64 : PAGE;
-
-    return (n_bytes + unit - 1) / unit * unit;
+    return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
 void *layer_memory(size_t n_bytes)
 {
-    size_t size = layer_memory_size(n_bytes);
-    bool large = n_bytes >= 2 * LARGE_PAGE;
-    void *memory = NULL;
-
-    if (posix_memalign(&memory, large ? LARGE_PAGE : 64, size) != 0)
-        return NULL;
-#if defined(MADV_HUGEPAGE)
-    if (large)
-        (void)madvise(memory, size, MADV_HUGEPAGE); /* helps, or does not */
-#endif
-    return memory;
+    return aligned_alloc(ALIGNMENT, layer_memory_size(n_bytes));
 }
 
 static float *zero_floats(int64_t n)
