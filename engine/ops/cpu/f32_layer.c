@@ -78,13 +78,12 @@ static void run_item(const struct product *p, const struct cut *c, int64_t sampl
                        p->residual ? p->residual + at : NULL);
 }
 
-/* Groups of three panels; four are cut in two twos, since one alone runs at half speed. */
-static int64_t group_count(int64_t panels)
+int64_t product_groups(int64_t panels)
 {
     return (panels + GROUP_PANELS - 1) / GROUP_PANELS;
 }
 
-static void group_range(int64_t panels, int64_t groups, int64_t g, int64_t *ret_first, int *ret_n)
+void product_group(int64_t panels, int64_t groups, int64_t g, int64_t *ret_first, int *ret_n)
 {
     int64_t each = panels / groups, extra = panels % groups;
 
@@ -98,7 +97,8 @@ void f32_product(const struct cpu *cpu, const struct product *p)
     int64_t pixels = p->ho * p->wo, items;
     double work = (double)p->n * (double)pixels * (double)(l->in * l->out * l->kh * l->kw);
     bool rows_first = p->n * p->h * p->w > l->out * l->kh * l->kw;
-    struct cut c = {.kernels = cpu->kernels, .block = BLOCK_ROWS, .groups = group_count(l->panels)};
+    struct cut c = {
+        .kernels = cpu->kernels, .block = BLOCK_ROWS, .groups = product_groups(l->panels)};
 
     while (c.block > 8 &&
            p->n * ((pixels + c.block - 1) / c.block) * c.groups < (int64_t)4 * cpu->threads)
@@ -113,7 +113,7 @@ void f32_product(const struct cpu *cpu, const struct product *p)
         int64_t panel = 0;
         int panels = 0;
 
-        group_range(l->panels, c.groups, g, &panel, &panels);
+        product_group(l->panels, c.groups, g, &panel, &panels);
         run_item(p, &c, b / c.blocks, b % c.blocks, panel, panels);
     }
 }

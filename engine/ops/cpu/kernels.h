@@ -56,6 +56,18 @@ struct kernels {
      */
     float (*softmax)(float *scores, size_t n, float *top, float *total);
 
+    /*
+     * Winograd's transforms (winograd.h), of 36 positions, step floats apart in v, u and sum.
+     * input: v[position][0..n-1] of 36 pixels' channels at.., zeros up to the next multiple of 16.
+     * weights: u[position][depth][16] of a panel's 9 taps, tap_step floats apart.
+     * output: 16 pixels (NULL: outside) of 36 sums, plus start and residual (NULL: none); start and
+     * sum reach to the next multiple of 16 behind cols.
+     */
+    void (*winograd_input)(float *v, size_t step, const float *const *pixels, size_t at, size_t n);
+    void (*winograd_weights)(float *u, size_t step, const float *w, size_t tap_step, size_t depth);
+    void (*winograd_output)(float *const *y, const float *const *residual, const float *sum,
+                            size_t step, const float *start, int cols);
+
     /* y[n] = x[n] * factor */
     void (*scale)(float *y, const float *x, size_t n, float factor);
 };

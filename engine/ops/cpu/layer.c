@@ -1,4 +1,5 @@
 #include "engine/ops/cpu/layer.h"
+#include "engine/ops/cpu/winograd.h"
 #include "engine/ops/shape.h"
 
 #include <stdlib.h>
@@ -171,10 +172,13 @@ out:
     return rc;
 }
 
-/* While planning, f32 needs nothing. */
-static int run_product(struct ops *o, const struct product *p)
+static int run_product(struct ops *o, const struct product *p, struct err *e)
 {
-    if (p->n * p->ho * p->wo > 0 && !o->planning)
+    if (p->n * p->ho * p->wo < 1)
+        return 0;
+    if (winograd_suits(p))
+        return winograd_product((struct cpu *)o, p, e);
+    if (!o->planning)
         f32_product((const struct cpu *)o, p);
     return 0;
 }
@@ -182,18 +186,19 @@ static int run_product(struct ops *o, const struct product *p)
 int cpu_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l, int64_t m,
                enum activation act, const struct act *residual, struct err *e)
 {
-    (void)e;
-    return run_product(o, &(struct product){.l = l,
-                                            .y = f32(y),
-                                            .x = f32_in(x),
-                                            .residual = f32_in(residual),
-                                            .act = act,
-                                            .n = 1,
-                                            .h = m,
-                                            .w = 1,
-                                            .ho = m,
-                                            .wo = 1,
-                                            .stride = 1});
+    return run_product(o,
+                       &(struct product){.l = l,
+                                         .y = f32(y),
+                                         .x = f32_in(x),
+                                         .residual = f32_in(residual),
+                                         .act = act,
+                                         .n = 1,
+                                         .h = m,
+                                         .w = 1,
+                                         .ho = m,
+                                         .wo = 1,
+                                         .stride = 1},
+                       e);
 }
 
 int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c, int64_t n,
@@ -218,7 +223,7 @@ int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct c
 
     TRY(shape_conv_side(h, pad[0], pad[1], c->layer.kh, stride, &p.ho, e));
     TRY(shape_conv_side(w, pad[2], pad[3], c->layer.kw, stride, &p.wo, e));
-    TRY(run_product(o, &p));
+    TRY(run_product(o, &p, e));
 out:
     return rc;
 }

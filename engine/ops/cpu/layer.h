@@ -44,4 +44,8 @@ size_t layer_memory_size(size_t n_bytes); /* what is taken for it */
 /* f32_layer.c */
 void f32_product(const struct cpu *cpu, const struct product *p);
 
+/* Groups of three panels; four are cut in two twos, since one alone runs at half speed. */
+int64_t product_groups(int64_t panels);
+void product_group(int64_t panels, int64_t groups, int64_t g, int64_t *ret_first, int *ret_n);
+
 #endif

@@ -4,6 +4,7 @@
  */
 #include "engine/ops/cpu/functions.h"
 #include "engine/ops/cpu/kernels.h"
+#include "engine/ops/cpu/winograd_loops.h"
 
 /* A tile of sums lives in registers: AVX-512 has 32 of them, AVX2 has 16 of half the size. */
 #if defined(SIMD_AVX512)
@@ -296,5 +297,8 @@ const struct kernels KERNELS = {
     .scale_shift = scale_shift,
     .layer_norm = layer_norm,
     .softmax = softmax,
+    .winograd_input = winograd_input,
+    .winograd_weights = winograd_weights,
+    .winograd_output = winograd_output,
     .scale = scale,
 };
