@@ -10,9 +10,9 @@
 #include "fiber.h"
 #include "state.h"
 
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
 #include <vector>
 
 /* All __shared__ variables, by shared.ld. */
@@ -49,7 +49,7 @@ struct running_block {
     int line = 0;
     int count = 0, last_count = 0; /* of __syncthreads_count */
     unsigned ended = 0;
-    std::string fault;
+    char fault[512] = "";
     fiber main;
     fiber *current = nullptr;
     fiber *lost = nullptr; /* of the thread with the fault */
@@ -106,7 +106,7 @@ static void fiber_main()
         l.ended = true;
         b.ended++;
         leave_warp(l);
-        if (b.ready.empty() || !b.fault.empty())
+        if (b.ready.empty() || b.fault[0])
             break;
         lane &next = b.lanes[draw_ready()];
         go_on_with(next);
@@ -129,7 +129,7 @@ static void wait()
 {
     lane &l = current();
     l.at = b.current;
-    if (b.ready.empty() || !b.fault.empty()) {
+    if (b.ready.empty() || b.fault[0]) {
         to_main();
         return;
     }
@@ -145,34 +145,36 @@ static void wait()
     fiber_switch(from, b.current);
 }
 
-/* A fault of the kernel: nothing of this block runs again. */
-[[noreturn]] static void give_up(std::string fault)
+/*
+ * A fault of the kernel: nothing of this block runs again. The stack is left as it is, so nothing
+ * on it may own memory.
+ */
+__attribute__((format(printf, 1, 2))) [[noreturn]] static void give_up(const char *format, ...)
 {
-    b.fault = std::move(fault);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(b.fault, sizeof b.fault, format, arguments);
+    va_end(arguments);
     b.lost = b.current;
     to_main();
     abort();
 }
 
-static std::string who(const lane &l)
-{
+struct who {
     char text[120];
-    snprintf(text, sizeof text, "thread (%u,%u,%u) of block (%u,%u,%u)", l.index.x, l.index.y,
-             l.index.z, block_index.x, block_index.y, block_index.z);
-    return text;
-}
+    explicit who(const lane &l)
+    {
+        snprintf(text, sizeof text, "thread (%u,%u,%u) of block (%u,%u,%u)", l.index.x, l.index.y,
+                 l.index.z, block_index.x, block_index.y, block_index.z);
+    }
+};
 
 void trap(const char *what)
 {
-    give_up(std::string(what) + " by " + who(current()));
+    give_up("%s by %s", what, who(current()).text);
 }
 
 /* ---- the block's barrier ---- */
-
-static std::string site(const char *file, int line)
-{
-    return std::string(file) + ":" + std::to_string(line);
-}
 
 int block_count(int predicate, const char *file, int line)
 {
@@ -181,8 +183,8 @@ int block_count(int predicate, const char *file, int line)
         b.line = line;
         b.count = 0;
     } else if (b.line != line || std::strcmp(b.file, file) != 0) {
-        give_up("divergent barrier: " + who(current()) + " is at " + site(file, line) +
-                ", others wait at " + site(b.file, b.line));
+        give_up("divergent barrier: %s is at %s:%d, others wait at %s:%d", who(current()).text,
+                file, line, b.file, b.line);
     }
     b.count += predicate != 0;
     b.waiting.push_back(current().linear);
@@ -236,14 +238,14 @@ void warp_meet(unsigned mask, resolver resolve, void *request)
     unsigned bit = 1u << l.linear % 32;
     warp &w = b.warps[l.linear / 32];
     if (!(mask & bit))
-        give_up("a warp's mask without the caller: " + who(l));
+        give_up("a warp's mask without the caller: %s", who(l).text);
     size_t i = 0;
     while (i < w.meetings.size() && w.meetings[i].mask != mask)
         i++;
     if (i == w.meetings.size())
         w.meetings.push_back({mask, 0, resolve});
     if (w.meetings[i].resolve != resolve)
-        give_up("lanes of one warp meet for different operations: " + who(l));
+        give_up("lanes of one warp meet for different operations: %s", who(l).text);
     l.request = request;
     w.meetings[i].came |= bit;
     if (w.meetings[i].came == (mask & w.alive))
@@ -285,7 +287,7 @@ static void prepare(call &c)
     b.ready.clear();
     b.waiting.clear();
     b.ended = 0;
-    b.fault.clear();
+    b.fault[0] = 0;
     for (unsigned i = 0; i < n; i++) {
         lane &l = b.lanes[i];
         l.linear = i;
@@ -301,16 +303,16 @@ static void prepare(call &c)
 static void find_stall()
 {
     size_t n = b.lanes.size();
-    if (!b.fault.empty() || b.ended == n)
+    if (b.fault[0] || b.ended == n)
         return;
-    size_t in_warps = n - b.ended - b.waiting.size();
-    b.fault = "divergent barrier: of " + std::to_string(n) + " threads of block (" +
-              std::to_string(block_index.x) + "," + std::to_string(block_index.y) + "," +
-              std::to_string(block_index.z) + ") " + std::to_string(b.waiting.size()) + " wait";
+    char at[256] = "";
     if (!b.waiting.empty())
-        b.fault += " at " + site(b.file, b.line);
-    b.fault += ", " + std::to_string(b.ended) + " have ended, " + std::to_string(in_warps) +
-               " wait for lanes of their warp";
+        snprintf(at, sizeof at, " at %.200s:%d", b.file, b.line);
+    snprintf(b.fault, sizeof b.fault,
+             "divergent barrier: of %zu threads of block (%u,%u,%u) %zu wait%s, %u have ended, %zu "
+             "wait for lanes of their warp",
+             n, block_index.x, block_index.y, block_index.z, b.waiting.size(), at, b.ended,
+             n - b.ended - b.waiting.size());
 }
 
 static void run_block(call &c)
@@ -320,7 +322,7 @@ static void run_block(call &c)
     b.current = fiber_take(fiber_main);
     fiber_switch(&b.main, b.current);
     find_stall();
-    if (b.fault.empty())
+    if (!b.fault[0])
         return;
     for (lane &l : b.lanes) {
         if (l.at)
@@ -362,15 +364,15 @@ void run(call &c)
         abort();
     uint64_t n = (uint64_t)c.grid.x * c.grid.y * c.grid.z;
     shuffled order(n);
-    for (uint64_t i = 0; i < n && b.fault.empty(); i++) {
+    for (uint64_t i = 0; i < n && !b.fault[0]; i++) {
         uint64_t at = order[i];
         block_index = {(unsigned)(at % c.grid.x), (unsigned)(at / c.grid.x % c.grid.y),
                        (unsigned)(at / ((uint64_t)c.grid.x * c.grid.y))};
         run_block(c);
     }
-    if (!b.fault.empty())
-        fail_device(cudaErrorLaunchFailure, "kernel %s: %s", c.name, b.fault.c_str());
-    b.fault.clear();
+    if (b.fault[0])
+        fail_device(cudaErrorLaunchFailure, "kernel %s: %s", c.name, b.fault);
+    b.fault[0] = 0;
     free(shared_aligned);
     shared_aligned = nullptr;
 }

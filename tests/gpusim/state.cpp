@@ -8,7 +8,7 @@
 namespace gpusim
 {
 
-std::recursive_mutex lock;
+big_lock lock;
 
 static uint64_t random_state;
 static cudaError_t last_error = cudaSuccess, sticky = cudaSuccess;

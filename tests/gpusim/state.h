@@ -11,9 +11,43 @@
 namespace gpusim
 {
 
-/* Held by every call of the host; recursive, since cudart's calls are built of each other. */
-extern std::recursive_mutex lock;
-using guard = std::lock_guard<std::recursive_mutex>;
+/*
+ * Held by every call of the host; recursive, since cudart's calls are built of each other. A call
+ * that waits for another process lets go of it meanwhile.
+ */
+class big_lock
+{
+    std::recursive_mutex mutex;
+    int depth = 0;
+
+  public:
+    void lock()
+    {
+        mutex.lock();
+        depth++;
+    }
+    void unlock()
+    {
+        depth--;
+        mutex.unlock();
+    }
+    int leave() /* however often it is held; for enter() */
+    {
+        int n = depth;
+        depth = 0;
+        for (int i = 0; i < n; i++)
+            mutex.unlock();
+        return n;
+    }
+    void enter(int n)
+    {
+        for (int i = 0; i < n; i++)
+            mutex.lock();
+        depth = n;
+    }
+};
+extern big_lock lock;
+using guard = std::lock_guard<big_lock>;
 
 /* xorshift: the order of everything that a device leaves open. */
 uint64_t next_random();
@@ -60,6 +94,8 @@ bool capturing_any();
 /* When no stream can go on: waits for another process; false: there is none to wait for. */
 extern bool (*outside_wait)();
 cudaError_t drain_all();
+cudaError_t drain_until(const std::function<bool()> &done);
+void step_once(); /* one piece of work of some stream, if one can go on */
 void streams_reset();
 
 } // namespace gpusim

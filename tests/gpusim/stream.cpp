@@ -90,15 +90,23 @@ static bool step(const std::vector<CUstream_st *> &candidates)
     return false;
 }
 
-/* Works until done(). */
-template <class F> static cudaError_t drain(F done)
+static std::vector<CUstream_st *> all_streams()
 {
     std::vector<CUstream_st *> all(streams.begin(), streams.end());
     all.push_back(&legacy);
+    return all;
+}
+
+/* Works until done(). Other threads may come in between while it waits for another process. */
+template <class F> static cudaError_t drain(F done)
+{
     memory_open();
     while (!device_error() && !done()) {
-        if (!step(all) && !idle_wait())
+        if (step(all_streams()))
+            continue;
+        if (!idle_wait())
             fail_device(cudaErrorLaunchTimeout, "the streams wait for each other");
+        memory_open();
     }
     if (device_error())
         drop_all_work();
@@ -115,6 +123,18 @@ namespace gpusim
 {
 
 bool (*outside_wait)();
+
+cudaError_t drain_until(const std::function<bool()> &done)
+{
+    return drain(done);
+}
+
+void step_once()
+{
+    memory_open();
+    step(all_streams());
+    memory_close();
+}
 
 cudaError_t drain_all()
 {
@@ -153,9 +173,8 @@ static void perhaps_run()
     if (random_below(16) != 0)
         return;
     unsigned steps = random_below(2) ? 1000000 : 1 + random_below(4);
-    std::vector<CUstream_st *> all(streams.begin(), streams.end());
     memory_open();
-    while (steps-- > 0 && !device_error() && step(all))
+    while (steps-- > 0 && !device_error() && step(all_streams()))
         ;
     memory_close();
 }
@@ -269,10 +288,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
         e = may_wait(s, "cudaStreamQuery");
     if (e || !s || s == cudaStreamLegacy || s->queue.empty())
         return e;
-    std::vector<CUstream_st *> all(streams.begin(), streams.end());
-    memory_open();
-    step(all); /* so that asking again and again ends */
-    memory_close();
+    step_once(); /* so that asking again and again ends */
     return device_error() ? device_error() : s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
 
@@ -422,12 +438,8 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
     cudaError_t error = known(e, "cudaEventQuery");
     if (error)
         return error;
-    if (e->state->done < e->state->recorded) {
-        std::vector<CUstream_st *> all(streams.begin(), streams.end());
-        memory_open();
-        step(all);
-        memory_close();
-    }
+    if (e->state->done < e->state->recorded)
+        step_once();
     return device_error()                        ? device_error()
            : e->state->done < e->state->recorded ? cudaErrorNotReady
                                                  : cudaSuccess;
