@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include "engine/gang/gang.h"
 #include "engine/lora/lora.h"
 #include "engine/pipeline/hires.h"
 #include "engine/pipeline/pipeline.h"
@@ -8,6 +9,7 @@ struct engine {
     struct checkpoint *checkpoint; /* its files; the weights are let go of */
     uint64_t memory_bytes;
     struct ops *ops;
+    char device_class[64];
     struct model *model;
     struct pipeline pipeline;
     struct embeddings *embeddings;
@@ -31,6 +33,20 @@ static int backend_new(enum backend backend, int threads, enum precision precisi
     return err_set(e, ERR_ARG, "there is no backend %d", (int)backend);
 }
 
+/* Sums over other parts round otherwise: tensor parallel is a device class of its own. */
+static int take_shard(struct engine *g, const struct engine_options *o, struct err *e)
+{
+    int n = snprintf(g->device_class, sizeof g->device_class, o->shards > 1 ? "%s+tensor%d" : "%s",
+                     g->ops->device_class, o->shards);
+
+    if (o->shard < 0 || (o->shard > 0 && o->shard >= o->shards) || o->shards > GANG_SIZE_MAX)
+        return err_set(e, ERR_ARG, "there is no part %d of %d of a model", o->shard, o->shards);
+    if (n < 0 || (size_t)n >= sizeof g->device_class)
+        return err_set(e, ERR_INTERNAL, "the device class is too long");
+    g->ops->shard = (struct shard){.rank = o->shard, .size = o->shards > 1 ? o->shards : 1};
+    return 0;
+}
+
 int engine_open(const struct engine_options *o, struct engine **ret_engine, struct err *e)
 {
     const struct checkpoint_options source = {
@@ -44,6 +60,7 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     if (o->threads < 1 || (unsigned)o->precision >= PRECISION_COUNT)
         TRY(err_set(e, ERR_ARG, "an engine needs at least one thread and a known precision"));
     TRY(backend_new(o->backend, o->threads, o->precision, &g->ops, e));
+    TRY(take_shard(g, o, e));
     TRY(checkpoint_open(&source, &g->checkpoint, e));
     TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
     checkpoint_unmap(g->checkpoint);
@@ -77,7 +94,7 @@ void engine_close(struct engine *g)
 
 const char *engine_device_class(const struct engine *g)
 {
-    return g->ops->device_class;
+    return g->device_class;
 }
 
 enum precision engine_precision(const struct engine *g)

@@ -115,7 +115,6 @@ int model_load(const struct checkpoint *c, struct ops *o, uint64_t budget_bytes,
     if (m == NULL)
         return err_set(e, ERR_OOM, "model '%s': no memory", path);
     m->ops = o;
-    m->shards = 1;
     m->kind = *checkpoint_kind(c);
     TRY(open_parts(m, c, budget_bytes, e));
     TRY(check_text(m, path, e));

@@ -30,7 +30,6 @@ struct model {
     struct schedule_config *schedule;
     bool masked;         /* the U-Net takes mask and masked picture too: 2 * latent + 1 channels */
     struct loras *loras; /* of model_lora_folders() (lora.h); NULL: there are none */
-    int shard, shards;   /* the part of the U-Net's layers that is held, of 1 or more */
     uint64_t weight_bytes; /* of all networks, and of the LoRAs on them */
 };
 

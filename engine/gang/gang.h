@@ -28,6 +28,7 @@
 
 #include "proto/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,12 +55,13 @@ struct gang_transfer {
 };
 
 /*
- * all_reduce and exchange work on activations: memory of the backend that goes with the gang (host:
- * plain memory; nccl: the device's). all_gather and broadcast work on plain memory always.
+ * all_reduce and exchange work on plain memory, or if `device` is set on the device's (nccl).
+ * all_gather and broadcast work on plain memory always.
  */
 struct gang {
     const char *name; /* "host", "nccl" */
     int rank, size;
+    bool device;
 
     /* x[n] becomes the sum over all members, taken in rank order in float32 and rounded once. */
     int (*all_reduce)(struct gang *g, void *x, int64_t n, enum gang_number number, struct err *e);

@@ -1,6 +1,7 @@
 #include "engine/networks/adapter.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct adapter {
     int64_t rank;
@@ -19,22 +20,60 @@ void adapter_free(struct ops *o, struct adapter *a)
     free(a);
 }
 
+/*
+ * The numbers of a layer's held part: down's inputs and up's outputs are cut as the layer's. area:
+ * of the kernel. Freed with share_done().
+ */
+struct share {
+    float *down, *up; /* owned */
+    int64_t in, out;
+};
+
+static void share_done(struct share *p)
+{
+    free(p->down);
+    free(p->up);
+}
+
+static int share_take(const struct cut *c, const struct low_rank *numbers, int64_t area,
+                      struct share *ret_p, struct err *e)
+{
+    int64_t rank = numbers->rank, fold = c->out / c->folds;
+    int64_t n_down = c->inputs.n * area, n_up = c->outputs.n * rank;
+    struct share p = {.in = c->inputs.n, .out = c->outputs.n * c->folds};
+
+    p.down = malloc((size_t)(rank * n_down) * sizeof *p.down);
+    p.up = malloc((size_t)(c->folds * n_up) * sizeof *p.up);
+    if (p.down == NULL || p.up == NULL) {
+        share_done(&p);
+        return err_set(e, ERR_OOM, "no memory for an adapter");
+    }
+    for (int64_t i = 0; i < rank; i++)
+        memcpy(p.down + i * n_down, numbers->down + (i * c->in + c->inputs.begin) * area,
+               (size_t)n_down * sizeof *p.down);
+    for (int f = 0; f < c->folds; f++)
+        memcpy(p.up + f * n_up, numbers->up + (f * fold + c->outputs.begin) * rank,
+               (size_t)n_up * sizeof *p.up);
+    *ret_p = p;
+    return 0;
+}
+
 static struct tensor matrix(const float *values, int64_t rows, int64_t columns)
 {
     return (struct tensor){.data = values, .dtype = DTYPE_F32, .rank = 2, .shape = {rows, columns}};
 }
 
 /* An adapter that still lacks its down. */
-static int new_with_up(struct ops *o, int64_t out, const struct low_rank *numbers,
-                       struct adapter **ret_a, struct err *e)
+static int new_with_up(struct ops *o, const struct share *p, int64_t rank, struct adapter **ret_a,
+                       struct err *e)
 {
-    struct tensor up = matrix(numbers->up, out, numbers->rank);
+    struct tensor up = matrix(p->up, p->out, rank);
     struct adapter *a = calloc(1, sizeof *a);
     int rc = 0;
 
     if (a == NULL)
         return err_set(e, ERR_OOM, "no memory for an adapter");
-    a->rank = numbers->rank;
+    a->rank = rank;
     TRY(o->linear_new(o, &up, NULL, &a->up, e));
     *ret_a = a;
     a = NULL;
@@ -46,15 +85,22 @@ out:
 int adapter_new_linear(struct ops *o, const struct linear_layer *l, const struct low_rank *numbers,
                        struct adapter **ret_a, struct err *e)
 {
-    struct tensor down = matrix(numbers->down, numbers->rank, l->in);
     struct adapter *a = NULL;
+    struct share p = {0};
+    struct tensor down;
     int rc = 0;
 
-    TRY(new_with_up(o, l->out, numbers, &a, e));
+    *ret_a = NULL;
+    if (l->base == NULL)
+        return 0;
+    TRY(share_take(&l->cut, numbers, 1, &p, e));
+    down = matrix(p.down, numbers->rank, p.in);
+    TRY(new_with_up(o, &p, numbers->rank, &a, e));
     TRY(o->linear_new(o, &down, NULL, &a->down, e));
     *ret_a = a;
     a = NULL;
 out:
+    share_done(&p);
     adapter_free(o, a);
     return rc;
 }
@@ -62,18 +108,24 @@ out:
 int adapter_new_conv(struct ops *o, const struct conv_layer *c, const struct low_rank *numbers,
                      struct adapter **ret_a, struct err *e)
 {
-    struct tensor down = {.data = numbers->down,
-                          .dtype = DTYPE_F32,
-                          .rank = 4,
-                          .shape = {numbers->rank, c->in, c->kernel, c->kernel}};
+    struct tensor down = {
+        .dtype = DTYPE_F32, .rank = 4, .shape = {numbers->rank, 0, c->kernel, c->kernel}};
     struct adapter *a = NULL;
+    struct share p = {0};
     int rc = 0;
 
-    TRY(new_with_up(o, c->out, numbers, &a, e));
+    *ret_a = NULL;
+    if (c->base == NULL)
+        return 0;
+    TRY(share_take(&c->cut, numbers, (int64_t)c->kernel * c->kernel, &p, e));
+    down.data = p.down;
+    down.shape[1] = p.in;
+    TRY(new_with_up(o, &p, numbers->rank, &a, e));
     TRY(o->conv_new(o, &down, NULL, &a->down_conv, e));
     *ret_a = a;
     a = NULL;
 out:
+    share_done(&p);
     adapter_free(o, a);
     return rc;
 }
@@ -107,11 +159,11 @@ int adapter_linear(struct ops *o, struct act *y, const struct act *x, const stru
     if (act == ACT_NONE)
         return add_linear(o, y, x, l, m, residual, e);
     if (residual != NULL) /* which may be y itself */
-        TRY(scratch(o, m * l->out, &sum, e));
+        TRY(scratch(o, m * linear_layer_out(l), &sum, e));
     TRY(add_linear(o, sum, x, l, m, NULL, e));
-    TRY(o->activate(o, sum, sum, m * l->out, act, e));
+    TRY(o->activate(o, sum, sum, m * linear_layer_out(l), act, e));
     if (residual != NULL)
-        TRY(o->add(o, y, sum, residual, m * l->out, e));
+        TRY(o->add(o, y, sum, residual, m * linear_layer_out(l), e));
 out:
     arena_release(o->arena, mark);
     return rc;

@@ -27,7 +27,10 @@ struct low_rank {
 
 #define ADAPTER_RANK_MAX 65536 /* of all that is added to one layer */
 
-/* In and out are the layer's. ERR_OOM. Caller frees. */
+/*
+ * In and out are the whole layer's; of a layer of which a part is held the same part is taken, NULL
+ * if it is empty. ERR_OOM. Caller frees.
+ */
 int adapter_new_linear(struct ops *o, const struct linear_layer *l, const struct low_rank *numbers,
                        struct adapter **ret_a, struct err *e);
 int adapter_new_conv(struct ops *o, const struct conv_layer *c, const struct low_rank *numbers,

@@ -15,6 +15,7 @@
 #define ENGINE_NETWORKS_LAYER_H
 
 #include "engine/checkpoint/part.h"
+#include "engine/networks/shard.h"
 #include "engine/ops/workspace.h"
 
 #include <limits.h>
@@ -59,13 +60,28 @@ bool loader_has(const struct loader *ld, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /*
+ * The part of a layer that is held here: a range of its inputs, and the same range of outputs in
+ * each of `folds` equal parts of them. See shard.h.
+ */
+struct cut {
+    int64_t in, out; /* of the whole layer */
+    struct range inputs, outputs;
+    int folds; /* 1; of a GEGLU's projection 2 */
+};
+
+struct cut cut_none(int64_t in, int64_t out);
+struct cut cut_inputs(int64_t in, int64_t out, struct range inputs);
+struct cut cut_outputs(int64_t in, int64_t out, int folds, struct range outputs);
+
+/*
  * A linear layer or convolution of a network: the backend's weights, and what is added to them.
  * Networks call layers, never the backend's linear and conv2d, so that it is added in one place.
  */
 struct linear_layer {
-    struct linear *base;
+    struct linear *base;     /* NULL: nothing of it is held here */
     struct adapter *adapter; /* owned; NULL: nothing is added */
-    int64_t in, out;
+    int64_t in, out;         /* of the whole layer */
+    struct cut cut;
 };
 
 struct conv_layer {
@@ -73,6 +89,7 @@ struct conv_layer {
     struct adapter *adapter;
     int64_t in, out;
     int kernel;
+    struct cut cut;
 };
 
 /* As ops.h has linear and conv2d: activation and residual come after what is added. */
@@ -83,6 +100,20 @@ int conv_layer_forward(struct ops *o, struct act *y, const struct act *x,
                        const struct conv_layer *c, int64_t n, int64_t h, int64_t w, int stride,
                        const int pad[4], const struct act *per_sample, const struct act *residual,
                        struct err *e);
+
+/* Outputs that are held here. */
+int64_t linear_layer_out(const struct linear_layer *l);
+
+/*
+ * What this member adds to y = layer(x) + residual, of a layer that is cut by its inputs; the sum
+ * over all members (shard_sum) is the layer's. residual as in linear(), added by rank 0 alone.
+ */
+int linear_layer_partial(struct ops *o, struct act *y, const struct act *x,
+                         const struct linear_layer *l, int64_t m, const struct act *residual,
+                         struct err *e);
+int conv_layer_partial(struct ops *o, struct act *y, const struct act *x,
+                       const struct conv_layer *c, const struct extent *s, const int pad[4],
+                       const struct act *residual, struct err *e);
 
 /* NULL is legal. */
 void linear_layer_free(struct ops *o, struct linear_layer *l);
@@ -95,9 +126,18 @@ void conv_layer_free(struct ops *o, struct conv_layer *c);
 struct linear_layer *loader_linear(struct loader *ld, int64_t in, int64_t out, bool bias,
                                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
+/* The same, of which only a part is read and held; a bias of a layer cut by its inputs is rank 0's.
+ */
+struct linear_layer *loader_linear_part(struct loader *ld, const struct cut *cut, bool bias,
+                                        const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* NAME.weight [out, in, kernel, kernel] and NAME.bias [out]. */
 struct conv_layer *loader_conv(struct loader *ld, int64_t in, int64_t out, int kernel,
                                const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+struct conv_layer *loader_conv_part(struct loader *ld, const struct cut *cut, int kernel,
+                                    const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Tensor NAME [rows, columns] as float32; caller frees with free(3). */
 float *loader_table(struct loader *ld, int64_t rows, int64_t columns, const char *format, ...)
@@ -113,6 +153,10 @@ void loader_rows(struct loader *ld, int64_t rows, int64_t columns, struct tensor
  */
 struct norm *loader_norm(struct loader *ld, int64_t channels, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The same for a range of the channels; NULL if it is empty. */
+struct norm *loader_norm_part(struct loader *ld, int64_t channels, struct range own,
+                              const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /*
  * n_items zeroed items of item_size bytes, for a network's own tables; NULL after a failure. Caller

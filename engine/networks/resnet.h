@@ -15,6 +15,7 @@ struct resnet_config {
     int64_t in, out; /* channels, multiples of groups */
     int64_t time;    /* width of the time embedding; 0: the network has none */
     int groups;
+    bool cut; /* into the parts of a gang, see shard.h */
     float eps;
     enum activation act;
 };
@@ -23,8 +24,9 @@ struct resnet {
     struct resnet_config config;
     struct norm *norm1, *norm2;
     struct conv_layer *conv1, *conv2;
-    struct conv_layer *shortcut; /* NULL if in == out */
+    struct conv_layer *shortcut; /* NULL if in == out; empty where another member adds the input */
     struct linear_layer *time;   /* NULL if there is no time embedding */
+    struct range own;            /* channels between the convolutions that this member computes */
 };
 
 /* Loads NAME.norm1, NAME.conv1, ...; a failure is kept in ld. */

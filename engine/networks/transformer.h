@@ -37,6 +37,11 @@ struct transformer {
     struct norm *norm;
     struct linear_layer *proj_in, *proj_out; /* linear, or a 1x1 convolution, which is the same */
     struct transformer_block *blocks;        /* [config.blocks], owned */
+
+    /* What this member of a gang computes; all of it if it works alone. */
+    struct range width; /* channels of its heads */
+    struct range inner; /* of the feed-forward's 4 * channels */
+    int heads, head_dim;
 };
 
 /*

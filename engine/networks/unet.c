@@ -8,6 +8,7 @@ static struct resnet_config resnet_config(const struct unet_config *c, int64_t i
                                   .out = out,
                                   .time = c->time_width,
                                   .groups = c->groups,
+                                  .cut = true,
                                   .eps = c->eps,
                                   .act = c->act};
 }

@@ -294,7 +294,7 @@ static int replay_blocks(struct unet *u, struct pass *p, struct act *y, const st
     bool done = false;
     int rc = 0, rc_end;
 
-    if (o->record == NULL || p->extent.n > KEY_TEXTS)
+    if (o->record == NULL || p->extent.n > KEY_TEXTS || o->shard.size > 1)
         return run_blocks(u, p, y, x, e);
     memset(&key, 0, sizeof key);
     key.unet = u;

@@ -36,17 +36,28 @@ struct act; /* activations; never defined: a pointer to one is an address in the
 enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
 /* silu(x) = x*sigmoid(x); gelu: exact, with erf; quick_gelu(x) = x*sigmoid(1.702 x) (CLIP). */
 
+struct gang;
+
+/* Which part of the layers that can be cut a backend holds; engine/networks/shard.h. */
+struct shard {
+    int rank, size;    /* size 0 or 1: all of them */
+    struct gang *gang; /* of those who hold the other parts; borrowed, set for a render */
+};
+
 struct ops {
     const char *name;         /* "ref", "cpu", "cuda" */
     const char *device_class; /* "ref", "cpu", "cpu-amx": what the bytes depend on */
     enum precision precision; /* of products: PRECISION_F32, PRECISION_BF16 or PRECISION_F16 */
     bool planning;
+    bool device;           /* activations lie in another memory than the host's */
     size_t act_bytes;      /* of one number of an activation */
     uint64_t weight_bytes; /* that all layers now alive take, with padding */
 
     /* Memory of the render, set by the caller before the first op (workspace.h). */
     struct arena *arena; /* the backend's memory: activations and the ops' own scratch */
     struct arena *host;  /* the host's: float32 of those who call ops */
+
+    struct shard shard; /* set by the owner before weights are loaded */
 
     void (*free)(struct ops *o);
 
@@ -67,6 +78,12 @@ struct ops {
      */
     int (*record)(struct ops *o, const void *key, size_t key_bytes, bool *ret_done, struct err *e);
     int (*record_end)(struct ops *o, bool failed, struct err *e);
+
+    /*
+     * Optional, NULL: sums of a gang go through the host. A gang of g's members whose all_reduce
+     * works on this device's memory; collective over g, which is borrowed for its life.
+     */
+    int (*gang_open)(struct ops *o, struct gang *g, struct gang **ret_gang, struct err *e);
 
     /* Copies (and converts) w and bias (NULL: none); the tensors may go away afterwards. */
     int (*linear_new)(struct ops *o, const struct tensor *w, const struct tensor *bias,

@@ -23,9 +23,11 @@ struct run {
     struct pass first, second; /* second: zero unless hires */
     struct hires_size hires;
     bool has_second;
-    struct pass *last;                /* the one whose latents are decoded */
-    struct gang *guides, *own_guides; /* guidance's members; a part of the gang, owned, or NULL */
-    int part, parts;                  /* of guidance */
+    struct pass *last;      /* the one whose latents are decoded */
+    struct gang *guides;    /* who share the branches of guidance; NULL: nobody */
+    struct gang *splits[2]; /* parts of the gang, owned; NULL: none */
+    struct gang *device;    /* the same as shard's, from device to device; owned; NULL: none */
+    int part, parts;        /* of guidance */
 };
 
 /* ---- what a render may ask for */
@@ -266,33 +268,66 @@ static bool leads(const struct render *r)
 }
 
 /*
- * Member r of a gang holds shard r % shards, and computes part r / shards of guidance, which it
- * shares with those that hold the same shard.
+ * Member r of a gang holds shard r % shards, whose sums it takes with the others of its part of
+ * guidance; it computes part r / shards, whose answers it shares with those of the same shard.
  */
 static int open_gang(struct run *run, struct err *e)
 {
     struct gang *g = run->common->gang;
-    int shards = run->model->shards;
-    int rc = 0;
+    struct shard *shard = &run->model->ops->shard;
+    int shards = shard->size > 1 ? shard->size : 1, rc = 0;
 
     run->part = 0;
     run->parts = 1;
     if (g == NULL && shards == 1)
         return 0;
-    if (g == NULL || g->size % shards != 0 || g->rank % shards != run->model->shard)
+    if (g == NULL || g->size % shards != 0 || g->rank % shards != shard->rank)
         return err_set(e, ERR_ARG, "part %d of %d of a model does not go with this gang",
-                       run->model->shard, shards);
+                       shard->rank, shards);
     run->part = g->rank / shards;
     run->parts = g->size / shards;
     if (run->parts > 2)
         return err_set(e, ERR_ARG, "guidance has two parts, the gang %d", run->parts);
-    if (run->model->ops->planning || run->parts == 1)
+    if (run->model->ops->planning)
         return 0;
-    if (shards > 1)
-        TRY(g->split(g, run->model->shard, &run->own_guides, e));
-    run->guides = shards > 1 ? run->own_guides : g;
+    run->guides = run->parts > 1 ? g : NULL;
+    shard->gang = shards > 1 ? g : NULL;
+    if (shards > 1 && run->parts > 1) {
+        TRY(g->split(g, shard->rank, &run->splits[0], e));
+        TRY(g->split(g, run->part, &run->splits[1], e));
+        run->guides = run->splits[0];
+        shard->gang = run->splits[1];
+    }
+    if (shards > 1 && run->model->ops->gang_open != NULL) {
+        TRY(run->model->ops->gang_open(run->model->ops, shard->gang, &run->device, e));
+        shard->gang = run->device;
+    }
 out:
     return rc;
+}
+
+/* Nobody leaves before all have their latent: a member that goes is taken for lost. */
+static int part_ways(const struct run *run, struct err *e)
+{
+    struct gang *g = run->common->gang;
+    int64_t counts[GANG_SIZE_MAX];
+    float words[GANG_SIZE_MAX] = {0};
+
+    if (g == NULL)
+        return 0;
+    for (int i = 0; i < g->size; i++)
+        counts[i] = 1;
+    return g->all_gather(g, words, counts, e);
+}
+
+static void close_gang(struct run *run)
+{
+    run->model->ops->shard.gang = NULL;
+    if (run->device != NULL)
+        run->device->free(run->device);
+    for (int i = 0; i < 2; i++)
+        if (run->splits[i] != NULL)
+            run->splits[i]->free(run->splits[i]);
 }
 
 /* ---- the run */
@@ -371,8 +406,7 @@ static void run_done(struct run *run)
 {
     pass_done(&run->first);
     pass_done(&run->second);
-    if (run->own_guides != NULL)
-        run->own_guides->free(run->own_guides);
+    close_gang(run);
     free(run->pictures);
 }
 
@@ -503,6 +537,7 @@ int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
     for (; n < b->n && leads(b->renders[0]); n++)
         TRY(image_new(b->renders[n], &ret_images[n], e));
     TRY(make_latents(&run, e));
+    TRY(part_ways(&run, e));
     if (ret_latents != NULL)
         give_latents(run.last, ret_latents);
     for (size_t i = 0; i < n; i++)

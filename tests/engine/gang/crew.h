@@ -4,6 +4,8 @@
 
 #include "engine/engine.h"
 #include "engine/gang/gang.h"
+#include "engine/lora/lora.h"
+#include "engine/pipeline/pipeline.h"
 #include "tests/engine/folders.h"
 
 #include <signal.h>
@@ -14,11 +16,12 @@
 #include <unistd.h>
 
 #define CREW_PIXELS_MAX  (512 * 512 * 3)
+#define CREW_LATENT_MAX  (64 * 64 * 4)
 #define CREW_PATIENCE_MS 120000 /* only a failing test waits this long */
 
 /* What a crew renders, and what came of it. */
 struct crew {
-    struct engine_options engine; /* shard and shards are the crew's to fill in */
+    struct engine_options engine; /* model, precision, threads, lora_folders */
     struct render render;
     int guidance, tensor;                             /* 1, 1: alone */
     void (*in_step)(void *user, int step, int steps); /* of member `marked`; NULL: none */
@@ -29,7 +32,8 @@ struct crew {
     struct crew_result {
         int width, height;
         uint64_t weight_bytes[GANG_SIZE_MAX];
-        char device_class[64], text[300]; /* text: of the last error */
+        char text[300]; /* of the last error */
+        float latent[CREW_LATENT_MAX];
         uint8_t pixels[CREW_PIXELS_MAX];
     } * result; /* shared */
 };
@@ -37,6 +41,38 @@ struct crew {
 static inline int crew_size(const struct crew *c)
 {
     return c->guidance * c->tensor;
+}
+
+/* One member's render; ret_latent as pipeline_run() has it. */
+static inline int crew_picture(const struct crew *c, int rank, struct image *ret_image,
+                               struct err *why)
+{
+    const struct engine_options *o = &c->engine;
+    const struct render *renders[] = {&c->render};
+    const struct batch b = {renders, 1};
+    struct workspace plan, w = {0};
+    struct pipeline p = {0};
+    struct model *m = NULL;
+    struct ops *ops = NULL;
+    int rc = 0;
+
+    TRY(ops_cpu_new(o->threads, o->precision, &ops, why));
+    ops->shard = (struct shard){.rank = rank % c->tensor, .size = c->tensor};
+    TRY(model_open(o->model, ops, 0, &m, why));
+    TRY(model_lora_folders(m, o->lora_folders, 0, why));
+    p.model = m;
+    TRY(pipeline_plan(&p, &b, &plan, why));
+    TRY(workspace_init(&w, ops, &plan, why));
+    TRY(pipeline_run(&p, &b, rank == 0 ? c->result->latent : NULL, ret_image, why));
+    c->result->weight_bytes[rank] = m->weight_bytes;
+out:
+    if (ops != NULL)
+        workspace_done(&w, ops);
+    pipeline_done(&p);
+    model_close(m);
+    if (ops != NULL)
+        ops->free(ops);
+    return rc;
 }
 
 /* In the member's process; returns its exit code. */
@@ -49,35 +85,27 @@ static inline int crew_member(struct crew *c, int rank)
                            .abort_fd = -1,
                            .patience_ms = CREW_PATIENCE_MS};
     struct image image = {0};
-    struct engine *g = NULL;
     struct err why = {0};
     int rc = 0;
 
-    c->engine.shards = c->tensor;
-    c->engine.shard = rank % c->tensor;
     if (c->in_step != NULL && rank == c->marked)
         c->render.progress = c->in_step;
     if (crew_size(c) > 1)
         TRY(gang_join(&p, &c->render.gang, &why));
-    TRY(engine_open(&c->engine, &g, &why));
-    TRY(engine_render(g, (const struct render *[]){&c->render}, 1, &image, &why));
-    c->result->weight_bytes[rank] = engine_weight_bytes(g);
+    TRY(crew_picture(c, rank, &image, &why));
     if (rank == 0) {
         c->result->width = image.width;
         c->result->height = image.height;
         memcpy(c->result->pixels, image.pixels, (size_t)image.width * (size_t)image.height * 3);
-        snprintf(c->result->device_class, sizeof c->result->device_class, "%s",
-                 engine_device_class(g));
     } else if (image.pixels != NULL) {
         rc = ERR_INTERNAL;
     }
 out:
-    if (rc != 0)
+    if (rc != 0 && (rc != ERR_LOST || c->result->text[0] == 0)) /* the cause, not what follows */
         snprintf(c->result->text, sizeof c->result->text, "member %d: %.200s", rank, why.text);
     if (c->render.gang != NULL)
         c->render.gang->free(c->render.gang);
     image_done(&image);
-    engine_close(g);
     return -rc;
 }
 

@@ -82,6 +82,7 @@ static void case_open(struct layer_case *c)
         w.rank = 2;
         c->linear = calloc(1, sizeof *c->linear);
         assert_non_null(c->linear);
+        c->linear->cut = cut_none(c->in, c->out);
         c->linear->in = c->in;
         c->linear->out = c->out;
         assert_ok(c->ops->linear_new(c->ops, &w, &b, &c->linear->base, e));
@@ -89,6 +90,7 @@ static void case_open(struct layer_case *c)
     }
     c->conv = calloc(1, sizeof *c->conv);
     assert_non_null(c->conv);
+    c->conv->cut = cut_none(c->in, c->out);
     c->conv->in = c->in;
     c->conv->out = c->out;
     c->conv->kernel = c->kernel;
