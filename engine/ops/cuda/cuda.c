@@ -1,5 +1,8 @@
 #include "engine/ops/cuda/cuda.h"
 #include "engine/ops/cuda/module.h"
+#ifdef LITHO_NCCL
+#include "engine/gang/nccl.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,9 +87,17 @@ static void cuda_free(struct ops *o)
     free(c);
 }
 
+#ifdef LITHO_NCCL
+static int cuda_gang_open(struct ops *o, struct gang *g, struct gang **ret_gang, struct err *e)
+{
+    return nccl_open(g, cuda_of(o)->device, cuda_of(o)->stream, ret_gang, e);
+}
+#endif
+
 static const struct ops table = {
     .name = "cuda",
     .act_bytes = 2,
+    .device = true,
     .free = cuda_free,
     .memory_new = cuda_memory_new,
     .memory_free = cuda_memory_free,
@@ -94,6 +105,9 @@ static const struct ops table = {
     .get = cuda_get,
     .record = cuda_record,
     .record_end = cuda_record_end,
+#ifdef LITHO_NCCL
+    .gang_open = cuda_gang_open,
+#endif
     .linear_new = cuda_linear_new,
     .linear_free = cuda_linear_free,
     .conv_new = cuda_conv_new,
