@@ -318,7 +318,9 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
         t->memory_over = w->memory_bytes;
     t->only_elsewhere = p->where == POLICY_ELSEWHERE || p->where == POLICY_LARGER;
     elsewhere = sched_elsewhere(c, t, w->session);
-    if (is_final(t, p, m, elsewhere)) {
+    if (p->code == ERR_OOM && !elsewhere && gang_grow(c, t)) {
+        elsewhere = true;
+    } else if (is_final(t, p, m, elsewhere)) {
         TRY(task_fail(c, t, w, code, m->text, now_ms, o, e));
         goto out;
     }

@@ -149,6 +149,7 @@ struct task_entry {
     int64_t not_before_ms;       /* back-off */
     uint64_t probe_session;      /* worker that gets it if the path is free */
     struct planned_gang gang;    /* which that worker leads */
+    uint32_t too_large;          /* `auto`: for one device; parts of the U-Net it needs, 0: one */
     bool guided;                 /* known with needs: the U-Net has two branches or more */
     bool awaits_assets;          /* TASK_PROBING: its files are looked at first */
     uint64_t speed_key;          /* names (model, size, sampler); 0 unknown */

@@ -12,6 +12,8 @@ size_t gang_size_of(const struct task_entry *t)
 {
     const struct job_entry *j = t->job;
 
+    if (t->too_large > 0)
+        return t->too_large;
     return j->gang == GANG_SHAPE && !t->guided ? j->gang_shape.tensor : gang_size(j);
 }
 
@@ -132,7 +134,10 @@ void gang_plan(struct coord *c, struct worker *w, struct task_entry *t, uint64_t
     if (n == 1 || !gang_find(c, w, t, n, members))
         return;
     t->gang.n = n;
-    t->gang.guidance = t->job->gang == GANG_AUTO ? 2 : t->guided ? t->job->gang_shape.guidance : 1;
+    if (t->job->gang == GANG_AUTO)
+        t->gang.guidance = t->too_large > 0 ? 1 : 2;
+    else
+        t->gang.guidance = t->guided ? t->job->gang_shape.guidance : 1;
     for (size_t i = 0; i < n; i++) {
         t->gang.sessions[i] = members[i]->session;
         members[i]->reserved = true;
@@ -242,6 +247,18 @@ int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct o
     }
 out:
     return rc;
+}
+
+bool gang_grow(const struct coord *c, struct task_entry *t)
+{
+    uint32_t parts = t->too_large > 0 ? 2 * t->too_large : 2;
+
+    if (t->job->gang != GANG_AUTO || parts > CONDUCT_TENSOR_MAX || !gang_possible(c, parts))
+        return false;
+    t->too_large = parts;
+    t->only_elsewhere = false;
+    t->memory_over = 0; /* of the whole task on one device */
+    return true;
 }
 
 static void mean(double *value, double sample)

@@ -10,7 +10,9 @@
  * A gang is formed of workers of one device class on one host that have nothing else to do. Where a
  * job asks for gangs (`gang: 2`), workers whose turn comes to it wait for the others, as many as
  * are needed and no more; where it leaves that to us (`gang: auto`), two that have nothing else to
- * do at the end of the work share a task if that is known to pay, or to learn whether it does.
+ * do at the end of the work share a task if that is known to pay, or to learn whether it does; and
+ * a task that is too large for every worker goes to several, each of which holds a part of the
+ * U-Net.
  */
 #ifndef COORDINATOR_GANGS_H
 #define COORDINATOR_GANGS_H
@@ -55,6 +57,12 @@ int gang_lease(struct coord *c, struct task_entry *t, const char *task, int64_t 
 /* Ends the other attempts of a gang; 0: of none. */
 int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct outbox *o,
                   struct err *e);
+
+/*
+ * No worker has the memory for the task: with `auto` it is tried by more workers, each of which
+ * holds a part. False: that is not wanted, or there are not that many.
+ */
+bool gang_grow(const struct coord *c, struct task_entry *t);
 
 /* A step of a gang's leader took so long. */
 void gang_learn(struct task_entry *t, const struct run *r, struct worker *w, double ms);

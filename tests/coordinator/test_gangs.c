@@ -255,6 +255,28 @@ static void auto_takes_two_where_two_are_free(void **state)
     assert_part(t, "w2", 2, 1, 1, "w1");
 }
 
+/* The task fits no worker: each of two, then of four, holds a part. */
+static void auto_gives_what_is_too_large_to_more_workers(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job("'auto'", 1));
+    join_gangs(t, "w1");
+    assert_part(t, "w1", 0, 0, 0, "");
+    join_gangs(t, "w2");
+    failed(t, "w1", 0, 1, "oom");
+    assert_leased(t, "w2", 0, 2); /* its memory may be larger */
+    fresh(t);
+    ready_to_meet(t, "w1", 2);
+    failed(t, "w2", 0, 2, "oom");
+    ready_to_meet(t, "w2", 2);
+    tick(t, 2000);
+    assert_part(t, "w1", 1, 2, 0, "w1");
+    assert_part(t, "w2", 1, 2, 1, "w1");
+    failed(t, "w2", 0, 4, "oom");
+    assert_int_equal(the_job(t)->failed, 1); /* there are no four */
+}
+
 /* Steps of 100 ms alone and 50 in a gang: twice as fast, as status says. */
 static void the_speed_up_is_measured(void **state)
 {
@@ -314,6 +336,7 @@ int main(void)
         SENTENCE(four_share_both_ways),
         SENTENCE(auto_shares_the_last_task_and_no_other),
         SENTENCE(auto_takes_two_where_two_are_free),
+        SENTENCE(auto_gives_what_is_too_large_to_more_workers),
         SENTENCE(the_speed_up_is_measured),
         SENTENCE(a_member_that_leaves_before_the_lease_gives_the_others_back),
     };
