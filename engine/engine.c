@@ -2,6 +2,7 @@
 
 #include "engine/gang/gang.h"
 #include "engine/lora/lora.h"
+#include "engine/ops/cuda.h"
 #include "engine/pipeline/hires.h"
 #include "engine/pipeline/pipeline.h"
 
@@ -19,18 +20,32 @@ struct engine {
     char model_hash[HASH_HEX_SIZE];
 };
 
-static int backend_new(enum backend backend, int threads, enum precision precision,
+/*
+ * Auto on a CUDA device: f16, which most models were published in, but bf16 for SDXL, whose VAE's
+ * numbers pass f16's range.
+ */
+static enum precision cuda_precision(const struct checkpoint *c, enum precision precision)
+{
+    if (precision != PRECISION_AUTO)
+        return precision;
+    return checkpoint_kind(c)->xl ? PRECISION_BF16 : PRECISION_F16;
+}
+
+static int backend_new(const struct engine_options *o, const struct checkpoint *c,
                        struct ops **ret_ops, struct err *e)
 {
-    if (precision == PRECISION_F16)
+    if (o->backend == BACKEND_CUDA)
+        return ops_cuda_new(o->device, cuda_precision(c, o->precision), ret_ops, e);
+    if (o->precision == PRECISION_F16)
         return err_set(e, ERR_ARG, "f16 is for CUDA devices: the CPU computes in f32 or bf16");
-    switch (backend) {
+    switch (o->backend) {
     case BACKEND_CPU:
-        return ops_cpu_new(threads, precision, ret_ops, e);
+        return ops_cpu_new(o->threads, o->precision, ret_ops, e);
     case BACKEND_REF:
         return ops_ref_new(ret_ops, e);
+    default:
+        return err_set(e, ERR_ARG, "there is no backend %d", (int)o->backend);
     }
-    return err_set(e, ERR_ARG, "there is no backend %d", (int)backend);
 }
 
 /* Sums over other parts round otherwise: tensor parallel is a device class of its own. */
@@ -59,9 +74,9 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     g->memory_bytes = o->memory_bytes;
     if (o->threads < 1 || (unsigned)o->precision >= PRECISION_COUNT)
         TRY(err_set(e, ERR_ARG, "an engine needs at least one thread and a known precision"));
-    TRY(backend_new(o->backend, o->threads, o->precision, &g->ops, e));
-    TRY(take_shard(g, o, e));
     TRY(checkpoint_open(&source, &g->checkpoint, e));
+    TRY(backend_new(o, g->checkpoint, &g->ops, e));
+    TRY(take_shard(g, o, e));
     TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
     checkpoint_unmap(g->checkpoint);
     TRY(model_lora_folders(g->model, o->lora_folders, g->memory_bytes, e));
@@ -105,6 +120,22 @@ enum precision engine_precision(const struct engine *g)
 const char *engine_probe_class(enum backend backend, enum precision precision)
 {
     return backend == BACKEND_REF ? "ref" : ops_cpu_class(precision);
+}
+
+int engine_probe_cuda(int device, struct engine_device *ret_d, struct err *e)
+{
+    struct cuda_device d;
+    int rc;
+
+    TRY(ops_cuda_probe(device, PRECISION_AUTO, &d, e));
+    *ret_d = (struct engine_device){.memory_bytes = d.memory_bytes};
+    snprintf(ret_d->text, sizeof ret_d->text,
+             "cuda:%d: %s, %.1f GiB, compute capability %d.%d, driver for CUDA %d.%d", device,
+             d.name, (double)d.memory_bytes / (1 << 30), d.major, d.minor, d.driver / 1000,
+             d.driver % 1000 / 10);
+    snprintf(ret_d->device_class, sizeof ret_d->device_class, "%s", d.device_class);
+out:
+    return rc;
 }
 
 /*

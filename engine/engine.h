@@ -26,7 +26,7 @@
 struct engine;
 struct gang; /* engine/gang/gang.h */
 
-enum backend { BACKEND_CPU, BACKEND_REF };
+enum backend { BACKEND_CPU, BACKEND_REF, BACKEND_CUDA };
 
 struct engine_options {
     const char *model; /* diffusers folder, or a single-file checkpoint (.safetensors) */
@@ -38,6 +38,7 @@ struct engine_options {
      * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */
     const char *const *lora_folders, *const *embedding_folders;
     enum backend backend;
+    int device; /* of BACKEND_CUDA, 0.. */
     enum precision precision;
     int threads;           /* 1..; the picture does not depend on it */
     uint64_t memory_bytes; /* budget for weights and one render; 0: no limit */
@@ -56,12 +57,20 @@ void engine_close(struct engine *g);
 /* "cpu", "cpu-amx": pictures are equal byte for byte within a class and precision. Borrowed. */
 const char *engine_device_class(const struct engine *g);
 
-/* What it computes in, PRECISION_F32 or PRECISION_BF16: where the device has no bf16, one that was
- * opened for it computes in f32. */
+/* What it computes in: PRECISION_F32, PRECISION_BF16 or PRECISION_F16. Where a CPU has no bf16, one
+ * that was opened for it computes in f32. */
 enum precision engine_precision(const struct engine *g);
 
-/* The class that an engine opened on this machine would report, without a model. Static. */
+/* The class that a CPU's engine opened on this machine would report, without a model. Static. */
 const char *engine_probe_class(enum backend backend, enum precision precision);
+
+/* A CUDA device, without a model; errors as ops_cuda_probe() (engine/ops/cuda.h) has them. */
+struct engine_device {
+    char text[256];         /* for people: name, memory, compute capability, driver */
+    char device_class[192]; /* for PRECISION_AUTO */
+    uint64_t memory_bytes;
+};
+int engine_probe_cuda(int device, struct engine_device *ret_d, struct err *e);
 
 /* SHA-256 of every file of the model that decides pixels, computed at the first call and kept. */
 struct model_file {

@@ -105,6 +105,17 @@ static int check_latent(struct model *m, const char *path, struct err *e)
                    path, unet->in_channels, unet->out_channels, latent, latent, 2 * latent + 1);
 }
 
+/* diffusers casts such a VAE to float32 where the rest is float16; it does so for SDXL alone. */
+static int check_range(const struct model *m, const char *path, struct err *e)
+{
+    if (m->ops->precision != PRECISION_F16 || !m->kind.xl || !vae_config(m->vae)->force_upcast)
+        return 0;
+    return err_set(e, ERR_INPUT,
+                   "model '%s': its VAE's numbers pass float16's range (force_upcast): choose "
+                   "precision bf16 or auto",
+                   path);
+}
+
 int model_load(const struct checkpoint *c, struct ops *o, uint64_t budget_bytes,
                struct model **ret_model, struct err *e)
 {
@@ -119,6 +130,7 @@ int model_load(const struct checkpoint *c, struct ops *o, uint64_t budget_bytes,
     TRY(open_parts(m, c, budget_bytes, e));
     TRY(check_text(m, path, e));
     TRY(check_latent(m, path, e));
+    TRY(check_range(m, path, e));
     *ret_model = m;
     m = NULL;
 out:

@@ -27,7 +27,7 @@
 
 struct worker {
     struct options options;
-    char device[PROBE_DEVICE_SIZE];
+    struct probe probe;
     char identity[256];
     char host[PROBE_HOST_SIZE];
     struct gang_offer *offer; /* for the next gang that this worker leads; owned, NULL: none */
@@ -89,15 +89,12 @@ static void renew_offer(struct worker *w)
 
 static int open_worker(struct worker *w, struct err *e)
 {
-    const struct options *o = &w->options;
-    struct runner_options runner = {
-        .backend = o->backend, .threads = o->threads, .memory_bytes = o->memory_bytes};
+    struct options *o = &w->options;
+    struct runner_options runner = {.backend = o->backend, .device = o->device};
     struct session_options session = {.name = o->name,
-                                      .device = w->device,
-                                      .device_class =
-                                          engine_probe_class(o->backend, PRECISION_AUTO),
+                                      .device = w->probe.device,
                                       .host = w->host,
-                                      .memory_bytes = o->memory_bytes,
+                                      .device_class = w->probe.device_class,
                                       .threads = (uint32_t)o->threads,
                                       .capacity = o->credits,
                                       .keep_bytes = o->keep_bytes,
@@ -106,10 +103,14 @@ static int open_worker(struct worker *w, struct err *e)
 
     w->started_ms = clock_monotonic_ms();
     w->spill.parent = o->spill_folder;
-    probe_device(o->backend, w->device);
     probe_host(w->host);
     make_identity(w);
     TRY(open_signals(w, e));
+    TRY(probe_device(o->backend, o->device, &w->probe, e));
+    if (o->memory_bytes == 0)
+        o->memory_bytes = w->probe.memory_bytes;
+    session.memory_bytes = runner.memory_bytes = o->memory_bytes;
+    runner.threads = o->threads;
     TRY(link_connect(o->connect, w->identity, &w->link, e));
     TRY(library_open(o->directories, o->n_directories, &w->library, e));
     runner.library = w->library;
@@ -117,7 +118,7 @@ static int open_worker(struct worker *w, struct err *e)
     TRY(session_new(&session, &w->session, e));
     renew_offer(w);
     log_info("worker_started", "name=%s connect=%s device=\"%s\" class=%s threads=%d", o->name,
-             link_endpoint(w->link), w->device, session.device_class, o->threads);
+             link_endpoint(w->link), w->probe.device, session.device_class, o->threads);
 out:
     return rc;
 }

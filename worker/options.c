@@ -22,7 +22,9 @@ const char *const options_help =
     "  -m, --models DIR        where models are; may be given several times. Default: the\n"
     "                          directories of LITHO_MODELS (colon separated), else ./models and\n"
     "                          those that came with the program\n"
-    "  -d, --device DEVICE     cpu, or ref: plain C, slow, to compare with (default: cpu)\n"
+    "  -d, --device DEVICE     cpu, cuda:0 (or another number), or ref: plain C, slow, to compare "
+    "with\n"
+    "                          (default: cpu)\n"
     "  -t, --threads N         of one render (default: the processors it may use). Pictures do\n"
     "                          not depend on it\n"
     "      --memory SIZE       budget for the weights and one render, such as 4G; what does not\n"
@@ -198,7 +200,7 @@ static int set(struct options *o, int option, char **argv, struct err *e)
     case 'm':
         return add(&o->directories, &o->n_directories, optarg, e);
     case 'd':
-        return probe_backend(optarg, &o->backend, e);
+        return probe_backend(optarg, &o->backend, &o->device, e);
     case 't':
         rc = number("--threads", optarg, 1, OPTIONS_THREADS_MAX, &value, e);
         o->threads = (int)value;

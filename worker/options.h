@@ -21,6 +21,7 @@ struct options {
     int threads;
     uint64_t memory_bytes; /* 0: no limit */
     enum backend backend;
+    int device; /* of BACKEND_CUDA */
     uint32_t credits;
     enum log_level log_level;
     uint32_t time_limit_s;    /* leaves then; 0: never */

@@ -2,6 +2,7 @@
 
 #include "jobs/param.h"
 #include "worker/places.h"
+#include "worker/probe.h"
 #include "worker/scene.h"
 
 #include <errno.h>
@@ -17,7 +18,8 @@ struct planner {
     FILE *out, *err;
     struct library *library;
     struct resident *resident;
-    int code; /* exit code so far */
+    uint64_t memory_bytes; /* of a CUDA device; 0: the host's memory is used */
+    int code;              /* exit code so far */
 };
 
 /* --- tasks --- */
@@ -105,6 +107,11 @@ static int read_input(struct buf *text, struct err *e)
 
 /* --- one task --- */
 
+static double mib(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
 static int measure(struct planner *p, const struct task *t, uint64_t *ret_weights,
                    uint64_t *ret_total, struct err *e)
 {
@@ -119,6 +126,9 @@ static int measure(struct planner *p, const struct task *t, uint64_t *ret_weight
     TRY(scene_plan(t, &scene, e));
     TRY(engine_plan(g, (const struct render *[]){&scene.render}, 1, ret_total, e));
     *ret_weights = engine_weight_bytes(g);
+    if (p->memory_bytes > 0 && *ret_total > p->memory_bytes)
+        TRY(err_set(e, ERR_OOM, "%s needs %.1f MiB, the device has %.1f MiB", t->model,
+                    mib(*ret_total), mib(p->memory_bytes)));
 out:
     scene_done(&scene);
     places_done(&places);
@@ -134,11 +144,6 @@ static void print_json(struct planner *p, json_t *document)
     fprintf(p->out, "%s\n", buf_text(&text));
     buf_done(&text);
     json_decref(document);
-}
-
-static double mib(uint64_t bytes)
-{
-    return (double)bytes / (1 << 20);
 }
 
 static void plan_task(struct planner *p, const struct task *t)
@@ -217,11 +222,15 @@ out:
 
 int plan_tasks(const struct options *o, FILE *out, FILE *err)
 {
-    struct resident_options models = {.backend = o->backend, .threads = o->threads};
+    struct resident_options models = {
+        .backend = o->backend, .device = o->device, .threads = o->threads};
     struct planner p = {.options = o, .out = out, .err = err};
+    struct probe probe;
     struct err e;
     int rc;
 
+    TRY(probe_device(o->backend, o->device, &probe, &e));
+    p.memory_bytes = probe.memory_bytes;
     TRY(library_open(o->directories, o->n_directories, &p.library, &e));
     models.lora_folders = library_lora_folders(p.library);
     models.embedding_folders = library_embedding_folders(p.library);

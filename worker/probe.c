@@ -1,24 +1,42 @@
 #include "worker/probe.h"
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-int probe_backend(const char *device, enum backend *ret_backend, struct err *e)
+#define DEVICES_MAX 1024
+
+/* "cuda", "cuda:0". */
+static bool cuda_number(const char *name, int *ret_device)
 {
-    if (strcmp(device, "cpu") == 0) {
+    char *end;
+    long number;
+
+    if (strcmp(name, "cuda") == 0)
+        return true;
+    if (strncmp(name, "cuda:", 5) != 0 || name[5] < '0' || name[5] > '9')
+        return false;
+    number = strtol(name + 5, &end, 10);
+    *ret_device = (int)number;
+    return *end == 0 && number < DEVICES_MAX;
+}
+
+int probe_backend(const char *name, enum backend *ret_backend, int *ret_device, struct err *e)
+{
+    *ret_device = 0;
+    if (strcmp(name, "cpu") == 0)
         *ret_backend = BACKEND_CPU;
-        return 0;
-    }
-    if (strcmp(device, "ref") == 0) {
+    else if (strcmp(name, "ref") == 0)
         *ret_backend = BACKEND_REF;
-        return 0;
-    }
-    if (strncmp(device, "cuda", 4) == 0)
-        return err_set(e, ERR_ARG, "device '%s': this build has no CUDA; it renders on 'cpu'",
-                       device);
-    return err_set(e, ERR_ARG, "device '%s' is unknown: this build has 'cpu' and 'ref'", device);
+    else if (cuda_number(name, ret_device))
+        *ret_backend = BACKEND_CUDA;
+    else
+        return err_set(e, ERR_ARG, "device '%s' is unknown: there are 'cpu', 'cuda:0' and 'ref'",
+                       name);
+    return 0;
 }
 
 /* The value of the first line "model name : ...", "" if there is none. */
@@ -41,13 +59,33 @@ static void processor_name(char *ret_name, size_t size)
         fclose(f);
 }
 
-void probe_device(enum backend backend, char ret_device[PROBE_DEVICE_SIZE])
+static int probe_cuda(int device, struct probe *ret_probe, struct err *e)
+{
+    struct engine_device d;
+    int rc;
+
+    TRY(engine_probe_cuda(device, &d, e));
+    snprintf(ret_probe->device, sizeof ret_probe->device, "%s", d.text);
+    snprintf(ret_probe->device_class, sizeof ret_probe->device_class, "%s", d.device_class);
+    ret_probe->memory_bytes = d.memory_bytes;
+out:
+    return rc;
+}
+
+int probe_device(enum backend backend, int device, struct probe *ret_probe, struct err *e)
 {
     const char *kind = backend == BACKEND_REF ? "ref" : "cpu";
     char name[200];
 
+    *ret_probe = (struct probe){0};
+    if (backend == BACKEND_CUDA)
+        return probe_cuda(device, ret_probe, e);
     processor_name(name, sizeof name);
-    snprintf(ret_device, PROBE_DEVICE_SIZE, "%s%s%s", kind, name[0] ? ": " : "", name);
+    snprintf(ret_probe->device, sizeof ret_probe->device, "%s%s%s", kind, name[0] ? ": " : "",
+             name);
+    snprintf(ret_probe->device_class, sizeof ret_probe->device_class, "%s",
+             engine_probe_class(backend, PRECISION_AUTO));
+    return 0;
 }
 
 int probe_threads(void)

@@ -7,13 +7,19 @@
 #define PROBE_DEVICE_SIZE 256 /* bytes with NUL */
 
 /*
- * The backend of a device's name: "cpu", or "ref" (plain C, slow, to compare with). ERR_ARG for
- * every other name, with the reason: this build has no CUDA.
+ * The backend of a device's name: "cpu", "cuda:0" ("cuda" is the same), or "ref" (plain C, slow, to
+ * compare with). ret_device: the number behind "cuda:", else 0. ERR_ARG for every other name.
  */
-int probe_backend(const char *device, enum backend *ret_backend, struct err *e);
+int probe_backend(const char *name, enum backend *ret_backend, int *ret_device, struct err *e);
 
-/* "cpu: AMD EPYC 7B13", for people; without the model's name where the system does not tell. */
-void probe_device(enum backend backend, char ret_device[PROBE_DEVICE_SIZE]);
+struct probe {
+    char device[PROBE_DEVICE_SIZE]; /* for people; "cpu: AMD EPYC 7B13" */
+    char device_class[PROBE_DEVICE_SIZE];
+    uint64_t memory_bytes; /* a CUDA device's own; 0: the host's memory is used */
+};
+
+/* A device that is not there, or libraries that are not: ERR_ARG with the reason. */
+int probe_device(enum backend backend, int device, struct probe *ret_probe, struct err *e);
 
 /* Processors that this process may run on, 1 or more. */
 int probe_threads(void);

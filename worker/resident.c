@@ -152,6 +152,7 @@ static int open_model(struct resident *r, const struct resident_model *wanted, s
                                      .lora_folders = r->options.lora_folders,
                                      .embedding_folders = r->options.embedding_folders,
                                      .backend = r->options.backend,
+                                     .device = r->options.device,
                                      .precision = wanted->precision,
                                      .threads = r->options.threads,
                                      .memory_bytes = r->options.memory_bytes,

@@ -12,6 +12,7 @@ struct resident;
 
 struct resident_options {
     enum backend backend;
+    int device; /* of BACKEND_CUDA */
     int threads;
     uint64_t memory_bytes; /* budget of one engine, 0: no limit */
     const char *const *lora_folders, *const *embedding_folders; /* of every engine; borrowed */

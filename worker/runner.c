@@ -237,6 +237,7 @@ static void *compute(void *user)
 int runner_open(const struct runner_options *o, struct runner **ret_runner, struct err *e)
 {
     const struct resident_options models = {.backend = o->backend,
+                                            .device = o->device,
                                             .threads = o->threads,
                                             .memory_bytes = o->memory_bytes,
                                             .lora_folders = library_lora_folders(o->library),

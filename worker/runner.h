@@ -24,6 +24,7 @@ struct runner;
 struct runner_options {
     const struct library *library; /* borrowed for the runner's life */
     enum backend backend;
+    int device;            /* of BACKEND_CUDA */
     int threads;           /* of a render; 1.. */
     uint64_t memory_bytes; /* budget for weights and one render, 0: no limit */
 };

@@ -302,7 +302,7 @@ static int replay_blocks(struct unet *u, struct pass *p, struct act *y, const st
     key.y = y;
     key.temb = p->temb;
     key.hidden = p->hidden;
-    key.scratch = o->arena->base + arena_mark(o->arena);
+    key.scratch = (const void *)((uintptr_t)o->arena->base + arena_mark(o->arena));
     key.extent = p->extent;
     for (int64_t i = 0; i < p->extent.n; i++) {
         key.tokens[i] = p->texts[i].tokens;

@@ -125,10 +125,20 @@ static void mistakes_are_named(void **state)
     REFUSED("1 to 200 bytes", "--name", "");
 }
 
-static void cuda_is_refused_with_the_reason(void **state)
+static void a_cuda_device_has_a_number(void **state)
 {
+    struct options o;
+    struct err e;
+
     (void)state;
-    REFUSED("device 'cuda:0': this build has no CUDA", "--device", "cuda:0");
+    assert_int_equal(PARSE(&o, &e, "--connect", "tcp://h:1", "--device", "cuda:3"), 0);
+    assert_int_equal(o.backend, BACKEND_CUDA);
+    assert_int_equal(o.device, 3);
+    options_done(&o);
+    REFUSED("device 'cuda:' is unknown", "--device", "cuda:");
+    REFUSED("device 'cuda:x' is unknown", "--device", "cuda:x");
+    REFUSED("device 'cuda:-1' is unknown", "--device", "cuda:-1");
+    REFUSED("device 'cuda:99999999999' is unknown", "--device", "cuda:99999999999");
     REFUSED("device 'tpu' is unknown", "--device", "tpu");
 }
 
@@ -172,7 +182,7 @@ int main(void)
         cmocka_unit_test(every_option_arrives),
         cmocka_unit_test(environment_names_the_coordinator),
         cmocka_unit_test(mistakes_are_named),
-        cmocka_unit_test(cuda_is_refused_with_the_reason),
+        cmocka_unit_test(a_cuda_device_has_a_number),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(sizes_have_binary_units),
     };
