@@ -10,7 +10,7 @@ struct engine {
     struct checkpoint *checkpoint; /* its files; the weights are let go of */
     uint64_t memory_bytes;
     struct ops *ops;
-    char device_class[64];
+    char device_class[256];
     struct model *model;
     struct pipeline pipeline;
     struct embeddings *embeddings;

@@ -277,7 +277,7 @@ out:
 }
 
 /* What run_blocks() calls and with which addresses, for the backend's record(). */
-#define KEY_TEXTS 32
+#define KEY_TEXTS 64
 struct pass_key {
     const void *unet, *x, *y, *temb, *hidden, *scratch;
     struct extent extent;

@@ -259,7 +259,8 @@ static inline float *op_result(struct ops *o, const struct op_case *c, int64_t n
 
     op_make_operands(&r, ret_one);
     workspace_plan(&plan, o);
-    assert_int_equal(op_call(&r, &e), 0);
+    if (op_call(&r, &e) != 0)
+        fail_msg("while planning: %s", e.text);
     assert_int_equal(plan.acts.used, 0);
     assert_int_equal(workspace_init(&w, o, &plan, &e), 0);
     if (op_call(&r, &e) != 0)

@@ -41,7 +41,7 @@ template <int QUERIES> static __device__ inline struct place place_of(const kern
     int64_t head = blockIdx.y % a.heads, sample = blockIdx.y / a.heads;
 
     p.first = static_cast<int64_t>(blockIdx.x) * QUERIES;
-    p.width = static_cast<int64_t>(a.heads) * a.head_dim;
+    p.width = a.heads * a.head_dim;
     p.queries = sample * a.tq * p.width + head * a.head_dim;
     p.keys = sample * a.tk * p.width + head * a.head_dim;
     p.seen = a.causal && p.first + QUERIES < a.tk ? p.first + QUERIES : a.tk;
@@ -50,7 +50,7 @@ template <int QUERIES> static __device__ inline struct place place_of(const kern
 
 /* rows x columns of a tile in shared memory from x, zeros where x has no row or column. */
 template <class T, int ROWS, int COLUMNS>
-static __device__ void load_tile(T *tile, const T *x, int64_t rows, int head_dim, int64_t width,
+static __device__ void load_tile(T *tile, const T *x, int64_t rows, int64_t head_dim, int64_t width,
                                  bool wide)
 {
     const int stride = COLUMNS + 8, step = wide ? 8 : 1;
@@ -142,8 +142,8 @@ static __device__ inline void scale_rows(sums *s, const sums &rows, const float 
 
 /* 16 x 16 results to y, through this warp's room [16][16]. */
 template <class T>
-static __device__ void store_results(T *y, const sums &s, float *room, int64_t rows, int columns,
-                                     int64_t width)
+static __device__ void store_results(T *y, const sums &s, float *room, int64_t rows,
+                                     int64_t columns, int64_t width)
 {
     wmma::store_matrix_sync(room, s, TILE, wmma::mem_row_major);
     __syncwarp();
@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(THREADS) attend_wide(struct kernel_attention a
     typedef struct wide_room<T, DIM> room;
     DYNAMIC_SHARED(room, shared);
     const int warp = threadIdx.x / 32, row = threadIdx.x / 8, mine = warp * (DIM / WARPS);
-    const int tile = warp % 2 * TILE, half = warp / 2;
+    const int tile = warp % 2 * TILE, part = warp / 2;
     struct place p = place_of<TILE>(a);
     const T *k = static_cast<const T *>(a.k) + p.keys, *v = static_cast<const T *>(a.v) + p.keys;
     struct running r = {-INFINITY, 0};
@@ -275,12 +275,12 @@ __global__ void __launch_bounds__(THREADS) attend_wide(struct kernel_attention a
                                      p.width, wide);
         __syncthreads();
         wmma::fill_fragment(s, 0.0f);
-        for (int d = half * (DIM / 2); d < (half + 1) * (DIM / 2); d += TILE) {
+        for (int d = part * (DIM / 2); d < (part + 1) * (DIM / 2); d += TILE) {
             wmma::load_matrix_sync(q, &shared->q[0][d], DIM + 8);
             wmma::load_matrix_sync(t, &shared->k[tile][d], DIM + 8);
             wmma::mma_sync(s, q, t, s);
         }
-        wmma::store_matrix_sync(&shared->scores[half][0][tile], s, WIDE_KEYS + 4,
+        wmma::store_matrix_sync(&shared->scores[part][0][tile], s, WIDE_KEYS + 4,
                                 wmma::mem_row_major);
         __syncthreads();
         float shrink = row_softmax<T, WIDE_KEYS, 8>(shared->weights[row], shared->scores[0][row],

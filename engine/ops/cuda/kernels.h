@@ -103,10 +103,9 @@ cudaError_t kernels_layer_norm(cudaStream_t s, enum kernel_number type, void *y,
 struct kernel_attention {
     void *y;
     const void *q, *k, *v;
-    int64_t n, tq, tk;
-    int heads, head_dim;
+    int64_t n, tq, tk, heads, head_dim;
     float scale;
-    bool causal;
+    int causal; /* 0 or 1 */
 };
 cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
                               const struct kernel_attention *a);

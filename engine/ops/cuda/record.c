@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define KEPT    8
-#define KEY_MAX 1024 /* bytes */
+#define KEY_MAX 2048 /* bytes */
 
 struct recording {
     unsigned char key[KEY_MAX];

@@ -1,0 +1,289 @@
+/* The CUDA backend's operations: against the reference, and its bytes against all that must not
+ * show. */
+#include "tests/engine/ops/cuda/fixture.h"
+
+/* x to the nearest number of 16 bits, which is what the device stores; ties to even. */
+static float rounded(float x, enum precision precision)
+{
+    uint32_t bits;
+
+    if (precision == PRECISION_F16)
+        return (float)(_Float16)x;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static enum precision rounding; /* of the reference's operands */
+
+static int put_rounded(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e)
+{
+    float *to = (float *)y;
+
+    (void)e;
+    for (int64_t i = 0; i < n && !o->planning; i++)
+        to[i] = isnan(x[i]) ? x[i] : rounded(x[i], rounding);
+    return 0;
+}
+
+/*
+ * Relative L2 distance allowed, from the reference on the same rounded operands. A result of 11
+ * bits (f16) or 8 (bf16) is off by 2^-11 or 2^-8 of itself at most, by 2.1e-4 and 1.65e-3 in the
+ * mean square: once for what is elementwise, and a third more for few numbers. Weights of products
+ * are rounded too, and a convolution's sum is rounded before the bias comes. Attention rounds its
+ * weights. What copies is exact.
+ */
+static double tolerance(enum op op, enum precision precision)
+{
+    double once = precision == PRECISION_F16 ? 2.8e-4 : 2.2e-3;
+
+    switch (op) {
+    case CONCAT:
+    case UPSAMPLE:
+        return 0;
+    case LINEAR:
+    case CONV:
+        return 4 * once;
+    case ATTENTION:
+        return 2 * once;
+    default:
+        return once;
+    }
+}
+
+static void every_op_equals_the_reference_within_its_tolerance(void **state)
+{
+    struct ops *ref = NULL;
+    struct err e;
+    int wrong = 0;
+
+    (void)state;
+    assert_int_equal(ops_ref_new(&ref, &e), 0);
+    ref->put = put_rounded;
+    for (int p = 0; p < 2; p++) {
+        struct ops *o = cuda_with(cuda_precisions[p]);
+
+        rounding = o->precision;
+        for (int i = 0; i < OP_CASES; i++) {
+            const struct op_case *c = &op_cases[i];
+            int64_t one;
+            float *a = op_result(o, c, 2, &one), *b = op_result(ref, c, 2, &one);
+            double distance = op_distance(a, b, 2 * one);
+
+            if (!(distance <= tolerance(c->op, cuda_precisions[p]))) {
+                print_error("%s, case %d of op %d: distance %g\n", o->device_class, i, c->op,
+                            distance);
+                wrong++;
+            }
+            free(a);
+            free(b);
+        }
+        o->free(o);
+    }
+    ref->free(ref);
+    assert_int_equal(wrong, 0);
+}
+
+/* On a card this is what shows whether cuBLASLt's algorithms keep to one order (DESIGN: classes).
+ */
+static void bytes_do_not_depend_on_batch_mates(void **state)
+{
+    (void)state;
+    for (int i = 0; i < OP_CASES; i++) {
+        struct ops *o = cuda_with(cuda_precisions[i % 2]);
+        int64_t one;
+        float *alone = op_result(o, &op_cases[i], 1, &one);
+        float *three = op_result(o, &op_cases[i], 3, &one);
+
+        if (memcmp(alone, three, (size_t)one * sizeof *alone) != 0)
+            fail_msg("%s, case %d of op %d: the bytes differ", o->device_class, i, op_cases[i].op);
+        free(alone);
+        free(three);
+        o->free(o);
+    }
+}
+
+static void weights_are_counted_and_given_back(void **state)
+{
+    struct ops *o = cuda_with(PRECISION_F16);
+    const struct op_case c = {CONV, {4, 4, 4, 8, 3, 1, 1}, ACT_NONE, true, false};
+    struct op_run r = {.o = o, .c = &c, .n = 1};
+
+    (void)state;
+    op_make_layer(&r);
+    /* 8 outputs of 9 taps of 4 inputs, which take the room of 8; a float of bias for each. */
+    assert_int_equal(o->weight_bytes, 8 * 9 * 8 * 2 + 8 * 4);
+    o->conv_free(o, r.conv);
+    assert_int_equal(o->weight_bytes, 0);
+    o->free(o);
+}
+
+static void numbers_come_back_as_they_were_put(void **state)
+{
+    enum { N = (2 << 20) + 7 }; /* more than two pieces */
+    struct ops *o = cuda_with(PRECISION_BF16);
+    float *x = op_floats(N), *y = op_floats(N);
+    void *memory = NULL;
+    struct err e;
+
+    (void)state;
+    for (int i = 0; i < N; i++)
+        x[i] = (float)(i % 255 - 127); /* exact in bf16 */
+    assert_int_equal(o->memory_new(o, N * o->act_bytes, &memory, &e), 0);
+    assert_int_equal(o->put(o, memory, x, N, &e), 0);
+    assert_int_equal(o->get(o, y, memory, N, &e), 0);
+    assert_memory_equal(x, y, N * sizeof *x);
+    o->memory_free(o, memory);
+    o->free(o);
+    free(x);
+    free(y);
+}
+
+static void memory_that_is_not_there_is_class_oom(void **state)
+{
+    struct ops *o = cuda_with(PRECISION_F16);
+    void *memory = NULL;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(o->memory_new(o, (size_t)1 << 60, &memory, &e), ERR_OOM);
+    assert_non_null(strstr(e.text, "cudaMalloc"));
+    assert_non_null(strstr(e.text, "cudaErrorMemoryAllocation, 2"));
+    /* and the backend goes on */
+    assert_int_equal(o->memory_new(o, 64, &memory, &e), 0);
+    assert_int_equal(o->activate(o, memory, memory, 8, ACT_SILU, &e), 0);
+    o->memory_free(o, memory);
+    o->free(o);
+}
+
+static void a_head_that_is_too_wide_is_an_error(void **state)
+{
+    struct ops *o = cuda_with(PRECISION_F16);
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(o->attention(o, NULL, NULL, NULL, NULL, 1, 1, 1, 1, 513, 1, false, &e),
+                     ERR_ARG);
+    assert_non_null(strstr(e.text, "513"));
+    o->free(o);
+}
+
+static void f32_is_refused(void **state)
+{
+    struct ops *o = NULL;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(ops_cuda_new(0, PRECISION_F32, &o, &e), ERR_ARG);
+    assert_non_null(strstr(e.text, "f16 or bf16"));
+    assert_int_equal(ops_cuda_new(999, PRECISION_F16, &o, &e), ERR_ARG);
+    assert_non_null(strstr(e.text, "cuda:999"));
+}
+
+/* --- recordings --- */
+
+struct step {
+    struct ops *o;
+    struct act *x, *y;
+    int calls; /* of the ops themselves */
+};
+
+/* y = silu(x) + x, recorded; the key is `name`. */
+static void step(struct step *s, int name)
+{
+    struct err e = {0};
+    bool done;
+
+    if (s->o->record(s->o, &name, sizeof name, &done, &e) != 0)
+        fail_msg("%s", e.text);
+    if (done)
+        return;
+    s->calls++;
+    assert_int_equal(s->o->activate(s->o, s->y, s->x, 64, ACT_SILU, &e), 0);
+    assert_int_equal(s->o->add(s->o, s->y, s->y, s->x, 64, &e), 0);
+    if (s->o->record_end(s->o, false, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+static void what_is_recorded_runs_without_its_calls_on_the_numbers_of_then(void **state)
+{
+    struct step s = {.o = cuda_with(PRECISION_F16)};
+    float in[64], out[64];
+    void *x = NULL, *y = NULL, *other = NULL;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(s.o->memory_new(s.o, 128, &x, &e), 0);
+    assert_int_equal(s.o->memory_new(s.o, 128, &y, &e), 0);
+    s.x = x;
+    s.y = y;
+    for (int run = 0; run < 5; run++) {
+        for (int i = 0; i < 64; i++)
+            in[i] = (float)(run + i % 3);
+        assert_int_equal(s.o->put(s.o, s.x, in, 64, &e), 0);
+        step(&s, 1);
+        assert_int_equal(s.o->get(s.o, out, s.y, 64, &e), 0);
+        for (int i = 0; i < 64; i++)
+            assert_float_equal(out[i], in[i] + in[i] / (1 + expf(-in[i])), 0.02);
+        assert_int_equal(s.calls, run < 2 ? run + 1 : 2);
+    }
+    step(&s, 2);
+    assert_int_equal(s.calls, 3); /* another key */
+    step(&s, 1);
+    assert_int_equal(s.calls, 3);
+    assert_int_equal(s.o->memory_new(s.o, 64, &other, &e), 0);
+    step(&s, 1);
+    assert_int_equal(s.calls, 4); /* memory came: addresses may mean something else */
+    s.o->memory_free(s.o, other);
+    s.o->memory_free(s.o, x);
+    s.o->memory_free(s.o, y);
+    s.o->free(s.o);
+}
+
+static void a_recording_that_fails_leaves_a_backend_that_works(void **state)
+{
+    struct step s = {.o = cuda_with(PRECISION_F16)};
+    float in[64] = {1}, out[64];
+    void *x = NULL, *y = NULL;
+    struct err e;
+    bool done;
+    int name = 1;
+
+    (void)state;
+    assert_int_equal(s.o->memory_new(s.o, 128, &x, &e), 0);
+    assert_int_equal(s.o->memory_new(s.o, 128, &y, &e), 0);
+    s.x = x;
+    s.y = y;
+    assert_int_equal(s.o->put(s.o, s.x, in, 64, &e), 0);
+    step(&s, name);
+    assert_int_equal(s.o->record(s.o, &name, sizeof name, &done, &e), 0); /* now it captures */
+    assert_false(done);
+    assert_int_equal(s.o->activate(s.o, s.y, s.x, 64, ACT_SILU, &e), 0);
+    assert_int_equal(s.o->record_end(s.o, true, &e), 0);
+    for (int run = 0; run < 3; run++)
+        step(&s, name);
+    assert_int_equal(s.calls, 2);
+    assert_int_equal(s.o->get(s.o, out, s.y, 64, &e), 0);
+    assert_float_equal(out[0], 1.731f, 0.01);
+    s.o->memory_free(s.o, x);
+    s.o->memory_free(s.o, y);
+    s.o->free(s.o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_come_back_as_they_were_put),
+        cmocka_unit_test(memory_that_is_not_there_is_class_oom),
+        cmocka_unit_test(what_is_recorded_runs_without_its_calls_on_the_numbers_of_then),
+        cmocka_unit_test(a_recording_that_fails_leaves_a_backend_that_works),
+        cmocka_unit_test(weights_are_counted_and_given_back),
+        cmocka_unit_test(a_head_that_is_too_wide_is_an_error),
+        cmocka_unit_test(f32_is_refused),
+        cmocka_unit_test(every_op_equals_the_reference_within_its_tolerance),
+        cmocka_unit_test(bytes_do_not_depend_on_batch_mates),
+    };
+
+    return cuda_missing() ? 77 : cmocka_run_group_tests(tests, NULL, NULL);
+}
