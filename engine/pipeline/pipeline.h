@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "engine/ops/workspace.h"
+#include "engine/pipeline/batch.h"
 #include "engine/text/conditioning.h"
 
 /* An embedding that a render used; owned. */
@@ -32,12 +33,6 @@ struct pipeline {
     size_t n_used;
 };
 void pipeline_done(struct pipeline *p);
-
-/* Renders that go together; borrowed for the call. Each render_batches() with the first. */
-struct batch {
-    const struct render *const *renders; /* [n] */
-    size_t n;                            /* 1.. */
-};
 
 /*
  * The memory that the batch takes (workspace.h), with its LoRAs on the model and the backend made
