@@ -37,6 +37,21 @@ int vae_decode(const struct vae *v, float *y, const float *z, const struct exten
                struct err *e);
 
 /*
+ * The same picture of one sample (s->n is 1), decoded by all members of a gang, each of them a
+ * range of rows; all call with equal z. Sums of norms are rounded otherwise, and a convolution may
+ * choose another way for a part: equal within float32's rounding. y: of rank 0; the others' may be
+ * NULL.
+ */
+int vae_decode_rows(const struct vae *v, float *y, const float *z, const struct extent *s,
+                    struct gang *g, struct err *e);
+
+/* Whether it can be: the backend's maps may be split, and every member has a row of the latent. */
+bool vae_shares_rows(const struct vae *v, const struct extent *s, const struct gang *g);
+
+/* The rows of a latent of height h that a member decodes. */
+struct range vae_rows_of(int64_t h, int rank, int size);
+
+/*
  * y[n, h / factor, w / factor, 2 * latent_channels], means and then logarithms of variances as the
  * encoder gives them (diffusers clamps the latter to -30..20), not yet multiplied by the scaling
  * factor; from x[n, h, w, 3], -1..1. s: of x, multiples of the factor, else ERR_INPUT.

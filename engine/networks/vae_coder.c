@@ -165,29 +165,62 @@ out:
     return rc;
 }
 
-int vae_decode(const struct vae *v, float *y, const float *z, const struct extent *s, struct err *e)
+/* m->at: the first map of the decoder, behind the middle. */
+static int begin_decoding(const struct vae *v, struct maps *m, const float *z, struct err *e)
 {
-    const struct vae_config *c = &v->config;
+    const struct extent *s = &m->extent;
     const struct vae_half *h = &v->decoder;
-    int64_t n_in = extent_rows(s) * c->latent_channels;
+    int64_t n = extent_rows(s) * v->config.latent_channels;
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
     struct act *latent, *quant;
-    struct maps m;
     int rc = 0;
 
-    TRY(take_maps(v, h, &m, s, true, e));
-    TRY(scratch(o, n_in, &latent, e));
-    TRY(o->put(o, latent, z, n_in, e));
+    TRY(scratch(o, n, &latent, e));
+    TRY(o->put(o, latent, z, n, e));
     if (h->quant != NULL) {
-        TRY(scratch(o, n_in, &quant, e));
+        TRY(scratch(o, n, &quant, e));
         TRY(conv_layer_forward(o, quant, latent, h->quant, s->n, s->h, s->w, 1, none, NULL, NULL,
                                e));
         latent = quant;
     }
-    TRY(conv_layer_forward(o, m.at, latent, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL,
+    TRY(conv_layer_forward(o, m->at, latent, h->conv_in, s->n, s->h, s->w, 1, around, NULL, NULL,
                            e));
-    TRY(mid_block(v, &h->mid, &m, e));
+    TRY(mid_block(v, &h->mid, m, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int vae_decode_middle(const struct vae *v, struct act *y, const float *z, const struct extent *s,
+                      struct err *e)
+{
+    int64_t channels = v->config.channels[v->config.levels - 1];
+    struct maps m = {.room = extent_rows(s) * channels, .extent = *s};
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    int rc = 0;
+
+    TRY(scratch(o, m.room, &m.at, e));
+    TRY(scratch(o, m.room, &m.other, e));
+    TRY(begin_decoding(v, &m, z, e));
+    TRY(o->upsample(o, y, m.at, s->n, s->h, s->w, channels, s->h, s->w, e)); /* a copy */
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int vae_decode(const struct vae *v, float *y, const float *z, const struct extent *s, struct err *e)
+{
+    const struct vae_config *c = &v->config;
+    const struct vae_half *h = &v->decoder;
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    struct maps m;
+    int rc = 0;
+
+    TRY(take_maps(v, h, &m, s, true, e));
+    TRY(begin_decoding(v, &m, z, e));
     for (int i = 0; i < c->levels; i++)
         TRY(level(v, &h->levels[i], &m, up_sample, e));
     TRY(finish(v, h, m.other, &m, c->channels[0], e));

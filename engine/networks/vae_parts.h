@@ -36,4 +36,9 @@ struct vae {
     struct vae_half encoder, decoder;
 };
 
+/* y[n, h, w, channels of the lowest level]: the decoder up to its first level. In the backend's
+ * arena. */
+int vae_decode_middle(const struct vae *v, struct act *y, const float *z, const struct extent *s,
+                      struct err *e);
+
 #endif

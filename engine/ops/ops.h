@@ -33,6 +33,14 @@ struct norm;   /* scale and shift [channels] of a group norm or layer norm */
 
 struct act; /* activations; never defined: a pointer to one is an address in the backend's memory */
 
+/* A feature map of which some rows are here and the others with other members of a gang. */
+struct norm_whole {
+    int64_t p; /* pixels of the whole map */
+    /* sums[n] become the sums over all members. */
+    int (*add)(void *user, double *sums, int64_t n, struct err *e);
+    void *user;
+};
+
 enum activation { ACT_NONE, ACT_SILU, ACT_GELU, ACT_QUICK_GELU };
 /* silu(x) = x*sigmoid(x); gelu: exact, with erf; quick_gelu(x) = x*sigmoid(1.702 x) (CLIP). */
 
@@ -118,6 +126,15 @@ struct ops {
     int (*group_norm)(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                       int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                       struct err *e);
+
+    /*
+     * Optional, NULL where the backend's maps are not split: group_norm of the part [N, P, C] of a
+     * map, with the statistics of the whole.
+     */
+    int (*group_norm_part)(struct ops *o, struct act *y, const struct act *x,
+                           const struct norm *norm, int64_t n, int64_t p, int64_t c, int groups,
+                           float eps, enum activation act, const struct norm_whole *whole,
+                           struct err *e);
 
     /* y[M, C], over the last dimension. y may be x. */
     int (*layer_norm)(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,

@@ -339,15 +339,20 @@ int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, bool *ret_b
     int64_t n = 3 * (int64_t)p->width * p->height;
     size_t mark = arena_mark(o->host);
     int tile = p->common->vae_tile, rc = 0;
-    float *values, *x = p->x + (int64_t)i * p->size;
+    float *values = NULL, *x = p->x + (int64_t)i * p->size;
+    bool own = p->decoders == NULL || p->decoders->rank == 0;
 
     TRY(pass_cancelled(p, e));
     if (!o->planning)
         latent_for_vae(x, p->size, vae_config(v));
-    TRY(host_scratch(o, n, &values, e));
-    TRY(tile > 0 ? vae_decode_tiled(v, values, x, &p->extent, tile, e)
-                 : vae_decode(v, values, x, &p->extent, e));
-    if (o->planning)
+    if (own)
+        TRY(host_scratch(o, n, &values, e));
+    if (p->decoders != NULL)
+        TRY(vae_decode_rows(v, values, x, &p->extent, p->decoders, e));
+    else
+        TRY(tile > 0 ? vae_decode_tiled(v, values, x, &p->extent, tile, e)
+                     : vae_decode(v, values, x, &p->extent, e));
+    if (o->planning || !own)
         goto out;
     if (!all_finite(values, n))
         TRY(err_set(e, ERR_OUTPUT, "the VAE gave NaN or Inf"));

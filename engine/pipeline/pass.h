@@ -62,8 +62,9 @@ struct pass {
     struct extent extent;          /* of one latent */
     int64_t channels, size;        /* of one latent: channels, numbers */
     int steps_before, steps_total; /* for progress: of earlier passes, of all */
-    struct gang *guides; /* borrowed; computes the branches together; NULL: alone, or planning */
-    int part, parts;     /* which of their parts is computed here: 0 of 1 if alone */
+    struct gang *guides;   /* borrowed; computes the branches together; NULL: alone, or planning */
+    struct gang *decoders; /* borrowed; members that decode together; NULL: alone */
+    int part, parts;       /* which of their parts is computed here: 0 of 1 if alone */
     size_t n;
     struct sample *samples;     /* [n], owned */
     struct unet_text *branches; /* [n * TEXTS_BRANCHES_MAX] of the current call, owned */
@@ -100,6 +101,7 @@ int pass_steps(const struct pass *p);
 int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prompts, struct err *e);
 
 /*
+ * Of the members that decode together (p->decoders) rank 0 gets the pixels, the others pass NULL.
  * ret_pixels: RGB of the pass' size, decoded from the i-th latent, which is used up. ret_black:
  * every number is 0. ERR_OUTPUT: NaN or Inf.
  */

@@ -188,6 +188,22 @@ static void close_gang(struct run *run)
 
 /* ---- the run */
 
+/* The leader decodes, or all members do it together. */
+static bool decodes(const struct run *run)
+{
+    return leads(run->common) || run->last->decoders != NULL;
+}
+
+/* Where sums are taken in parts already, so that no byte is promised, all members decode. */
+static void share_decoding(struct run *run)
+{
+    const struct pass *last = run->last;
+
+    if (run->model->ops->shard.size > 1 && run->common->vae_tile == 0 &&
+        vae_shares_rows(run->model->vae, &last->extent, run->common->gang))
+        run->last->decoders = run->common->gang;
+}
+
 static int init_passes(struct run *run, struct err *e)
 {
     const struct render *r = run->common;
@@ -208,8 +224,10 @@ static int init_passes(struct run *run, struct err *e)
     run->first.steps_total = pass_steps(&run->first);
     run->last = &run->first;
     run->has_second = hires_size(r, &run->hires);
-    if (!run->has_second)
+    if (!run->has_second) {
+        share_decoding(run);
         goto out;
+    }
     o.width = run->hires.width;
     o.height = run->hires.height;
     o.strength = r->denoising_strength;
@@ -220,6 +238,7 @@ static int init_passes(struct run *run, struct err *e)
     run->second.steps_total = run->second.steps_before + pass_steps(&run->second);
     run->first.steps_total = run->second.steps_total;
     run->last = &run->second;
+    share_decoding(run);
 out:
     return rc;
 }
@@ -298,7 +317,7 @@ out:
     return rc;
 }
 
-/* image: of render i's size; NULL while planning. */
+/* image: of render i's size; NULL while planning, and of a member that only helps to decode. */
 static int make_picture(struct run *run, size_t i, struct image *image, struct err *e)
 {
     struct arena *a = run->model->ops->host;
@@ -307,6 +326,8 @@ static int make_picture(struct run *run, size_t i, struct image *image, struct e
     bool black = false;
     int rc = 0;
 
+    if (!leads(run->common))
+        return pass_decode(run->last, i, NULL, NULL, e);
     if (image != NULL)
         whole = (struct pixels){image->width, image->height, 3, image->pixels};
     else
@@ -332,7 +353,7 @@ static int plan_all(struct pipeline *p, const struct batch *b, struct workspace 
     workspace_plan(ret_plan, o);
     TRY(run_init(&run, p, b, e));
     TRY(make_latents(&run, e));
-    for (size_t i = 0; i < b->n && leads(b->renders[0]); i++)
+    for (size_t i = 0; i < b->n && decodes(&run); i++)
         TRY(make_picture(&run, i, NULL, e));
 out:
     run_done(&run);
@@ -396,8 +417,8 @@ int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
     TRY(part_ways(&run, e));
     if (ret_latents != NULL)
         give_latents(run.last, ret_latents);
-    for (size_t i = 0; i < n; i++)
-        TRY(make_picture(&run, i, &ret_images[i], e));
+    for (size_t i = 0; i < b->n && decodes(&run); i++)
+        TRY(make_picture(&run, i, leads(run.common) ? &ret_images[i] : NULL, e));
 out:
     arena_release(o->host, host_mark);
     arena_release(o->arena, mark);

@@ -60,9 +60,29 @@ static void run(const struct cpu *cpu, const struct group_norm *g, const struct 
     }
 }
 
-int bf16_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
-                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
-                    struct err *e)
+/* run() of a part of a map. */
+static int run_part(const struct cpu *cpu, const struct group_norm *g, const struct norm *norm,
+                    int groups, float eps, const struct norm_whole *whole, struct err *e)
+{
+    int64_t items = g->n * g->blocks;
+    int threads = cpu_threads(cpu, items, 16.0 * (double)(g->n * g->p * g->c)), rc = 0;
+
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < items; i++)
+        block_sums(g, i);
+    for (int64_t i = 0; i < g->n; i++)
+        TRY(norm_lines_part(g->sums + i * g->blocks * 2 * g->c, g->blocks, g->c, groups,
+                            (double)eps, norm, whole, g->lines + i * 2 * g->c, e));
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < items; i++)
+        block_apply(g, i);
+out:
+    return rc;
+}
+
+int bf16_group_norm_part(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                         int64_t n, int64_t p, int64_t c, int groups, float eps,
+                         enum activation act, const struct norm_whole *whole, struct err *e)
 {
     size_t mark = arena_mark(o->arena);
     struct group_norm g = {.y = bf16(y),
@@ -78,10 +98,21 @@ int bf16_group_norm(struct ops *o, struct act *y, const struct act *x, const str
     g.sums = arena_bytes(o->arena, (size_t)(n * g.blocks * 2 * c) * sizeof *g.sums);
     g.lines = arena_floats(o->arena, (size_t)(n * 2 * c));
     TRY(arena_check(o->arena, e));
-    if (!o->planning)
+    if (o->planning)
+        goto out;
+    if (whole == NULL)
         run((const struct cpu *)o, &g, norm, groups, eps);
+    else
+        TRY(run_part((const struct cpu *)o, &g, norm, groups, eps, whole, e));
 out:
     arena_release(o->arena, mark);
     return rc;
+}
+
+int bf16_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
+                    struct err *e)
+{
+    return bf16_group_norm_part(o, y, x, norm, n, p, c, groups, eps, act, NULL, e);
 }
 #endif

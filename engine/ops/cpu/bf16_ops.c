@@ -190,6 +190,7 @@ void bf16_ops(struct ops *o)
     o->linear = linear;
     o->conv2d = conv2d;
     o->group_norm = bf16_group_norm;
+    o->group_norm_part = bf16_group_norm_part;
     o->layer_norm = layer_norm;
     o->attention = bf16_attention;
     o->geglu = geglu;

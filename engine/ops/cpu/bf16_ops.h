@@ -31,7 +31,10 @@ int bf16_attention(struct ops *o, struct act *y, const struct act *q, const stru
                    const struct act *v, int64_t n, int64_t tq, int64_t tk, int heads, int head_dim,
                    float scale, bool causal, struct err *e);
 
-/* bf16_norm.c */
+/* bf16_norm.c; whole NULL: as group_norm */
+int bf16_group_norm_part(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                         int64_t n, int64_t p, int64_t c, int groups, float eps,
+                         enum activation act, const struct norm_whole *whole, struct err *e);
 int bf16_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                     int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                     struct err *e);

@@ -177,6 +177,7 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
                 .linear = cpu_linear,
                 .conv2d = cpu_conv2d,
                 .group_norm = cpu_group_norm,
+                .group_norm_part = cpu_group_norm_part,
                 .layer_norm = cpu_layer_norm,
                 .attention = cpu_attention,
                 .geglu = cpu_geglu,

@@ -43,6 +43,9 @@ int cpu_conv2d(struct ops *o, struct act *y, const struct act *x, const struct c
 int cpu_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                    struct err *e);
+int cpu_group_norm_part(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                        int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
+                        const struct norm_whole *whole, struct err *e);
 int cpu_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                    int64_t m, int64_t c, float eps, struct err *e);
 
@@ -52,6 +55,11 @@ int cpu_layer_norm(struct ops *o, struct act *y, const struct act *x, const stru
  */
 void norm_lines(double *sums, int64_t blocks, int64_t p, int64_t c, int groups, double eps,
                 const float *gamma, const float *beta, float *line);
+
+/* The same of a sample's part of a map: its sums become those of the whole first. */
+int norm_lines_part(double *sums, int64_t blocks, int64_t c, int groups, double eps,
+                    const struct norm *norm, const struct norm_whole *whole, float *line,
+                    struct err *e);
 
 /* attention.c */
 int cpu_attention(struct ops *o, struct act *y, const struct act *q, const struct act *k,

@@ -287,6 +287,7 @@ int ops_ref_new(struct ops **ret_o, struct err *e)
         .linear = ref_linear,
         .conv2d = ref_conv2d,
         .group_norm = ref_group_norm,
+        .group_norm_part = ref_group_norm_part,
         .layer_norm = ref_layer_norm,
         .attention = ref_attention,
         .geglu = ref_geglu,

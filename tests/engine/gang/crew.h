@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "engine/gang/gang.h"
 #include "engine/lora/lora.h"
+#include "engine/ops/cuda.h"
 #include "engine/pipeline/pipeline.h"
 #include "tests/engine/folders.h"
 
@@ -21,9 +22,11 @@
 
 /* What a crew renders, and what came of it. */
 struct crew {
-    struct engine_options engine; /* model, precision, threads, lora_folders */
+    /* model, backend, precision, threads, lora_folders; device: 0: one for all, else one each */
+    struct engine_options engine;
     struct render render;
-    int guidance, tensor;                             /* 1, 1: alone */
+    int guidance, tensor; /* 1, 1: alone */
+    bool by_host;         /* sums of a device go through the host, whatever it could do */
     void (*in_step)(void *user, int step, int steps); /* of member `marked`; NULL: none */
     int marked;
 
@@ -56,7 +59,12 @@ static inline int crew_picture(const struct crew *c, int rank, struct image *ret
     struct ops *ops = NULL;
     int rc = 0;
 
-    TRY(ops_cpu_new(o->threads, o->precision, &ops, why));
+    if (o->backend == BACKEND_CUDA)
+        TRY(ops_cuda_new(o->device > 0 ? rank : 0, o->precision, &ops, why));
+    else
+        TRY(ops_cpu_new(o->threads, o->precision, &ops, why));
+    if (c->by_host)
+        ops->gang_open = NULL;
     ops->shard = (struct shard){.rank = rank % c->tensor, .size = c->tensor};
     TRY(model_open(o->model, ops, 0, &m, why));
     TRY(model_lora_folders(m, o->lora_folders, 0, why));

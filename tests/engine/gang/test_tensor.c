@@ -79,6 +79,28 @@ static void guidance_and_layers_are_split_at_once(void **state)
     assert_as_one(GOLDEN_DIR "/models/sdxl", 2, 2);
 }
 
+/* Partial sums are rounded to bf16 once more each: of the order of bf16's own error to float32. */
+static void in_bf16_it_is_as_near_as_bf16_is(void **state)
+{
+    struct crew exact = crew_of(GOLDEN_DIR "/models/sd1", 1, 1),
+                one = crew_of(GOLDEN_DIR "/models/sd1", 1, 1),
+                two = crew_of(GOLDEN_DIR "/models/sd1", 2, 2);
+    double own, error;
+
+    (void)state;
+    one.engine.precision = two.engine.precision = PRECISION_BF16;
+    crew_render(&exact);
+    crew_render(&one);
+    crew_render(&two);
+    own = relative_l2(one.result->latent, exact.result->latent, LATENT);
+    error = relative_l2(two.result->latent, exact.result->latent, LATENT);
+    print_message("bf16 is off by %.1e, by 2 x 2 by %.1e\n", own, error);
+    assert_true(error < NET_TOLERANCE || error < 2 * own);
+    crew_done(&exact);
+    crew_done(&one);
+    crew_done(&two);
+}
+
 static void again_it_is_the_same_to_the_bit(void **state)
 {
     struct crew a = crew_of(GOLDEN_DIR "/models/sd1", 1, 2),
@@ -193,6 +215,7 @@ int main(void)
         cmocka_unit_test(eight_are_as_one),
         cmocka_unit_test(parts_that_do_not_divide_are_dealt),
         cmocka_unit_test(guidance_and_layers_are_split_at_once),
+        cmocka_unit_test(in_bf16_it_is_as_near_as_bf16_is),
         cmocka_unit_test(again_it_is_the_same_to_the_bit),
         cmocka_unit_test(loras_are_cut_like_their_layers),
         cmocka_unit_test(each_holds_its_part_only),
