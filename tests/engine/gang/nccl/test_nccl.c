@@ -1,0 +1,267 @@
+/* NCCL's gang (engine/gang/nccl.h) between processes, on the emulated device. */
+#include "engine/gang/nccl.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 60000 /* only a failing test waits this long */
+#define N           5003
+
+/* One member, in a process of its own. */
+struct member {
+    struct gang *host, *gang;
+    cudaStream_t stream;
+    void *device; /* of N floats */
+    int tell;     /* a pipe: a byte says that the first sum is done */
+};
+
+typedef int (*part_fn)(struct member *m);
+
+struct crew {
+    struct gang_offer *offer;
+    int size, stop, tell[2];
+    pid_t pids[GANG_SIZE_MAX];
+};
+
+static int sees(cudaError_t code)
+{
+    return code == cudaSuccess ? 0 : ERR_INTERNAL;
+}
+
+static int member_run(const struct gang_place *p, int tell, part_fn part)
+{
+    struct member m = {.tell = tell};
+    struct err e = {0};
+    int rc = 0;
+
+    TRY(gang_join(p, &m.host, &e));
+    TRY(sees(cudaStreamCreateWithFlags(&m.stream, cudaStreamNonBlocking)));
+    TRY(sees(cudaMalloc(&m.device, N * sizeof(float))));
+    TRY(nccl_open(m.host, 0, m.stream, &m.gang, &e));
+    TRY(part(&m));
+out:
+    if (rc != 0 && e.code != 0)
+        fprintf(stderr, "member %d: %s\n", p->rank, e.text);
+    if (m.gang != NULL)
+        m.gang->free(m.gang);
+    if (m.host != NULL)
+        m.host->free(m.host);
+    return -rc;
+}
+
+static void start(struct crew *c, int size, part_fn part)
+{
+    *c = (struct crew){.size = size, .stop = eventfd(0, EFD_CLOEXEC)};
+    assert_int_equal(pipe(c->tell), 0);
+    assert_int_equal(gang_offer_new(GANG_UNIX, &c->offer, NULL), 0);
+    for (int i = 0; i < size; i++) {
+        const struct gang_place p = {.rank = i,
+                                     .size = size,
+                                     .offer = i == 0 ? c->offer : NULL,
+                                     .meeting = gang_offer_text(c->offer),
+                                     .abort_fd = c->stop,
+                                     .patience_ms = PATIENCE_MS};
+
+        c->pids[i] = fork();
+        assert_true(c->pids[i] >= 0);
+        if (c->pids[i] > 0)
+            continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(member_run(&p, c->tell[1], part));
+    }
+}
+
+/* The exit code; negative: the signal that ended it. */
+static int finish(struct crew *c, int rank)
+{
+    int status = 0;
+
+    assert_int_equal(waitpid(c->pids[rank], &status, 0), c->pids[rank]);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void done(struct crew *c)
+{
+    gang_offer_free(c->offer);
+    close(c->stop);
+    close(c->tell[0]);
+    close(c->tell[1]);
+}
+
+static void all_do(int size, part_fn part)
+{
+    struct crew c;
+
+    start(&c, size, part);
+    for (int i = 0; i < size; i++)
+        assert_int_equal(finish(&c, i), 0);
+    done(&c);
+}
+
+static int barrier(struct gang *host)
+{
+    int64_t counts[GANG_SIZE_MAX];
+    float words[GANG_SIZE_MAX] = {0};
+
+    for (int i = 0; i < host->size; i++)
+        counts[i] = 1;
+    return host->all_gather(host, words, counts, NULL);
+}
+
+static int sums_floats(struct member *m)
+{
+    static const float large[4] = {1e8f, 1.25f, -1e8f, 3.5f};
+    float x[N], want;
+    int rc = 0;
+
+    for (int i = 0; i < N; i++)
+        x[i] = large[(m->gang->rank + i) % 4];
+    TRY(sees(cudaMemcpyAsync(m->device, x, sizeof x, cudaMemcpyHostToDevice, m->stream)));
+    TRY(m->gang->all_reduce(m->gang, m->device, N, GANG_F32, NULL));
+    TRY(sees(cudaMemcpyAsync(x, m->device, sizeof x, cudaMemcpyDeviceToHost, m->stream)));
+    TRY(sees(cudaStreamSynchronize(m->stream)));
+    for (int i = 0; i < N && rc == 0; i++) {
+        want = large[i % 4];
+        for (int k = 1; k < m->gang->size; k++)
+            want += large[(k + i) % 4];
+        rc = x[i] == want ? 0 : ERR_OUTPUT;
+    }
+    rc = rc != 0 ? rc : barrier(m->host);
+out:
+    return rc;
+}
+
+static void sums_go_from_device_to_device(void **state)
+{
+    (void)state;
+    all_do(2, sums_floats);
+    all_do(4, sums_floats);
+}
+
+/* 1 + 2 of two members is 3, in both formats that activations have. */
+static int sums_halves(struct member *m)
+{
+    const uint16_t one[2] = {0x3c00, 0x3f80}, two[2] = {0x4000, 0x4000},
+                   three[2] = {0x4200, 0x4040};
+    uint16_t x;
+    int rc = 0;
+
+    for (int i = 0; i < 2; i++) {
+        x = m->gang->rank == 0 ? one[i] : two[i];
+        TRY(sees(cudaMemcpyAsync(m->device, &x, 2, cudaMemcpyHostToDevice, m->stream)));
+        TRY(m->gang->all_reduce(m->gang, m->device, 1, i == 0 ? GANG_F16 : GANG_BF16, NULL));
+        TRY(sees(cudaMemcpyAsync(&x, m->device, 2, cudaMemcpyDeviceToHost, m->stream)));
+        TRY(sees(cudaStreamSynchronize(m->stream)));
+        TRY(x == three[i] ? 0 : ERR_OUTPUT);
+    }
+    rc = barrier(m->host);
+out:
+    return rc;
+}
+
+static void halves_of_both_kinds_are_added(void **state)
+{
+    (void)state;
+    all_do(2, sums_halves);
+}
+
+static int swaps(struct member *m)
+{
+    char x[200], *device = m->device;
+    const struct gang_transfer t = {1 - m->gang->rank, device, 100, device + 100, 100};
+    int rc = 0;
+
+    memset(x, 'a' + m->gang->rank, sizeof x);
+    TRY(sees(cudaMemcpyAsync(device, x, sizeof x, cudaMemcpyHostToDevice, m->stream)));
+    TRY(m->gang->exchange(m->gang, &t, 1, NULL));
+    TRY(sees(cudaMemcpyAsync(x, device, sizeof x, cudaMemcpyDeviceToHost, m->stream)));
+    TRY(sees(cudaStreamSynchronize(m->stream)));
+    TRY(x[99] == 'a' + m->gang->rank && x[100] == 'b' - m->gang->rank ? 0 : ERR_OUTPUT);
+    rc = barrier(m->host);
+out:
+    return rc;
+}
+
+static void neighbours_exchange(void **state)
+{
+    (void)state;
+    all_do(2, swaps);
+}
+
+static int sums_for_ever(struct member *m)
+{
+    int rc = 0;
+
+    TRY(sees(cudaMemsetAsync(m->device, 0, N * sizeof(float), m->stream)));
+    TRY(m->gang->all_reduce(m->gang, m->device, N, GANG_F32, NULL));
+    if (write(m->tell, "", 1) != 1)
+        return ERR_IO;
+    while (rc == 0)
+        rc = m->gang->all_reduce(m->gang, m->device, N, GANG_F32, NULL);
+out:
+    return rc;
+}
+
+static void begun(struct crew *c)
+{
+    char byte;
+
+    for (int i = 0; i < c->size; i++)
+        assert_int_equal(read(c->tell[0], &byte, 1), 1);
+}
+
+/* NCCL itself would wait for ever. */
+static void a_killed_member_hangs_nobody(void **state)
+{
+    (void)state;
+    for (int size = 2; size <= 4; size += 2) {
+        struct crew c;
+
+        start(&c, size, sums_for_ever);
+        begun(&c);
+        kill(c.pids[1], SIGKILL);
+        for (int i = 0; i < size; i++)
+            assert_int_equal(finish(&c, i), i == 1 ? -SIGKILL : -ERR_LOST);
+        done(&c);
+    }
+}
+
+static void told_to_stop_they_stop(void **state)
+{
+    const uint64_t one = 1;
+    struct crew c;
+
+    (void)state;
+    start(&c, 2, sums_for_ever);
+    begun(&c);
+    assert_int_equal(write(c.stop, &one, sizeof one), sizeof one);
+    for (int i = 0; i < 2; i++) {
+        int code = finish(&c, i);
+
+        assert_true(code == -ERR_CANCELLED || code == -ERR_LOST);
+    }
+    done(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_go_from_device_to_device),
+        cmocka_unit_test(halves_of_both_kinds_are_added),
+        cmocka_unit_test(neighbours_exchange),
+        cmocka_unit_test(a_killed_member_hangs_nobody),
+        cmocka_unit_test(told_to_stop_they_stop),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
