@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 static const struct {
     const char *name;
     size_t size;
@@ -74,9 +78,35 @@ static float from_half(uint16_t half)
     return from_bits(sign | bits);
 }
 
+#if defined(__x86_64__)
+/* Eight at a time; the processor's conversion is exact too. Returns how many it did. */
+__attribute__((target("avx,f16c"))) static size_t halves_f16c(const unsigned char *bytes,
+                                                              float *ret_values, size_t n)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(ret_values + i,
+                         _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(bytes + 2 * i))));
+    return i;
+}
+#endif
+
+static size_t halves_fast(const unsigned char *bytes, float *ret_values, size_t n)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c"))
+        return halves_f16c(bytes, ret_values, n);
+#endif
+    (void)bytes;
+    (void)ret_values;
+    (void)n;
+    return 0;
+}
+
 void tensor_to_f32(const struct tensor *t, float *ret_values)
 {
-    size_t n = (size_t)tensor_count(t);
+    size_t n = (size_t)tensor_count(t), i = 0;
     const unsigned char *bytes = t->data; /* a file promises no alignment: memcpy each number */
 
     if (t->dtype == DTYPE_F32) {
@@ -84,7 +114,9 @@ void tensor_to_f32(const struct tensor *t, float *ret_values)
             memcpy(ret_values, bytes, n * sizeof(float));
         return;
     }
-    for (size_t i = 0; i < n; i++) {
+    if (t->dtype == DTYPE_F16)
+        i = halves_fast(bytes, ret_values, n);
+    for (; i < n; i++) {
         uint16_t bits;
 
         memcpy(&bits, bytes + 2 * i, sizeof bits);

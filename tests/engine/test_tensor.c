@@ -10,12 +10,20 @@
 
 #include <math.h>
 
+/* Alone, and among as many as processors convert at once: the same float. */
 static float from_half(uint16_t bits)
 {
-    struct tensor t = {.data = &bits, .dtype = DTYPE_F16, .rank = 1, .shape = {1}};
-    float value;
+    uint16_t many[17];
+    struct tensor t = {.data = many, .dtype = DTYPE_F16, .rank = 1, .shape = {17}};
+    float value, values[17];
 
+    for (int i = 0; i < 17; i++)
+        many[i] = bits;
+    tensor_to_f32(&t, values);
+    t.shape[0] = 1;
     tensor_to_f32(&t, &value);
+    for (int i = 0; i < 17; i++)
+        assert_true(memcmp(&values[i], &value, sizeof value) == 0);
     return value;
 }
 
