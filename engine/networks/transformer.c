@@ -190,10 +190,14 @@ static int feed_rows(const struct transformer *t, struct ops *o, const struct tr
     struct act *wide, *gated;
     int rc = 0;
 
-    TRY(scratch(o, rows * 2 * inner, &wide, e));
     TRY(scratch(o, rows * inner, &gated, e));
-    TRY(linear_layer_forward(o, wide, normed, b->ff_in, rows, ACT_NONE, NULL, e));
-    TRY(o->geglu(o, gated, wide, rows, inner, e));
+    if (o->linear_geglu != NULL && b->ff_in->adapter == NULL) {
+        TRY(o->linear_geglu(o, gated, normed, b->ff_in->base, rows, e));
+    } else {
+        TRY(scratch(o, rows * 2 * inner, &wide, e));
+        TRY(linear_layer_forward(o, wide, normed, b->ff_in, rows, ACT_NONE, NULL, e));
+        TRY(o->geglu(o, gated, wide, rows, inner, e));
+    }
     TRY(linear_layer_partial(o, x, gated, b->ff_out, rows, x, e));
 out:
     arena_release(o->arena, mark);

@@ -153,6 +153,13 @@ struct ops {
     int (*geglu)(struct ops *o, struct act *y, const struct act *x, int64_t m, int64_t c,
                  struct err *e);
 
+    /*
+     * NULL, or both in one: y[M, C] = x' * gelu(x''), where x[M, in] W^T + b is x' | x'', so out is
+     * 2 C. What is between is not rounded, so bytes are not those of the two.
+     */
+    int (*linear_geglu)(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                        int64_t m, struct err *e);
+
     /* y[n] = act(x[n]). y may be x. */
     int (*activate)(struct ops *o, struct act *y, const struct act *x, int64_t n,
                     enum activation act, struct err *e);

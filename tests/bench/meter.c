@@ -172,6 +172,18 @@ static int geglu(struct ops *o, struct act *y, const struct act *x, int64_t m, i
     return rc;
 }
 
+static int linear_geglu(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                        int64_t m, struct err *e)
+{
+    const struct shape *s = shape_of(l);
+    double start = seconds(), weights = (double)(s->in * s->out);
+    int rc = state.own.linear_geglu(o, y, x, l, m, e);
+
+    note(o, METER_LINEAR, start, 2 * (double)m * weights, (double)(m * (s->in + s->out / 2)),
+         weights);
+    return rc;
+}
+
 static int activate(struct ops *o, struct act *y, const struct act *x, int64_t n,
                     enum activation act, struct err *e)
 {
@@ -241,6 +253,8 @@ void meter_wrap(struct ops *o)
     o->group_norm = group_norm;
     o->layer_norm = layer_norm;
     o->geglu = geglu;
+    if (o->linear_geglu != NULL)
+        o->linear_geglu = linear_geglu;
     o->activate = activate;
     o->add = add;
     o->concat = concat;

@@ -22,7 +22,7 @@
 
 #define TILE       16
 #define STEP       32
-#define TILES_MAX  2 /* tiles and panels of one call */
+#define TILES_MAX  3 /* tiles and panels of one call */
 #define PANELS_MAX 3
 #define PANEL_STEP (STEP * 16) /* numbers of a panel's step */
 
@@ -49,19 +49,41 @@ struct attend {
     float *sums; /* result: [QUERIES][panels * PANEL], not yet divided by the column of ones */
 };
 
+/*
+ * Sums that are complete, on their way to y: y[r, 0..cols-1] = act(sum[r]) + residual[r], or,
+ * gated, y[r, 0..PANEL-1] = sum[r, 0..] * gelu(sum[r, PANEL..]). They are finished while tiles are
+ * at work on the next ones.
+ */
+struct finishing {
+    struct run {
+        uint16_t *y;
+        const uint16_t *residual; /* like y; NULL: none */
+        const float *sum;
+        int n_rows;
+    } * runs;
+    int n_runs;
+    int per_step; /* rows that a step of multiply finishes */
+    size_t ld_y, ld;
+    int cols;
+    bool gated;
+    enum activation act;
+};
+
 /* The steps of a product: blocks of STEP channels, and in each all taps of a convolution. */
 struct walk {
-    size_t row;         /* numbers from one row of a tile to the next */
-    size_t block;       /* numbers from one block of channels to the next */
-    int blocks, taps;   /* steps = blocks * taps */
-    const size_t *tap;  /* [taps], numbers from a tile's begin to where a tap finds it */
-    const char *ahead;  /* fetched into the second cache on the way; NULL: nothing */
-    int ahead_per_step; /* cache lines of it */
+    size_t row;                  /* numbers from one row of a tile to the next */
+    size_t block;                /* numbers from one block of channels to the next */
+    int blocks, taps;            /* steps = blocks * taps */
+    const size_t *tap;           /* [taps], numbers from a tile's begin to where a tap finds it */
+    const char *ahead;           /* fetched into the second cache on the way; NULL: nothing */
+    int ahead_per_step;          /* cache lines of it */
+    struct finishing *finishing; /* some rows per step, if the kernels do that; NULL: nothing */
 };
 
 struct bf16_kernels {
     const char *device_class;
     int panels; /* that one call of multiply should get, 1..PANELS_MAX */
+    int tiles;  /* likewise where a tile is found in the first cache more than once */
 
     /* A thread's calls of multiply stand between these two. */
     void (*enter)(void);
@@ -118,9 +140,8 @@ void bf16_to_f32(float *y, const uint16_t *x, size_t n);
  * one. x NULL: all zeros. */
 void bf16_spread(uint16_t *y, size_t block, const uint16_t *x, size_t n);
 
-/* y[r, 0..cols-1] (rows ld_y apart) = act(sum[r]) + residual[r] (like y; NULL: none) */
-void bf16_finish(uint16_t *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,
-                 enum activation act, const uint16_t *residual);
+/* Ends up to n rows of what is to be finished. */
+void bf16_finish(struct finishing *f, int n);
 
 /* y[n] = x[n] * factor */
 void bf16_scale(uint16_t *y, const float *x, size_t n, float factor);

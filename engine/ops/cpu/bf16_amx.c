@@ -38,6 +38,12 @@ INLINE void fetch(const char **ahead, int lines)
         _mm_prefetch(*ahead, _MM_HINT_T1);
 }
 
+INLINE void finish(const struct walk *w)
+{
+    if (w->finishing != NULL && w->finishing->n_runs > 0)
+        bf16_finish(w->finishing, w->finishing->per_step);
+}
+
 /* Tiles 0 to 3 hold sums, 4 and 5 rows, 6 and 7 columns. A stride of 0 repeats one row. */
 #define BEGIN(tile, t, p)                                                                          \
     do {                                                                                           \
@@ -82,6 +88,7 @@ INLINE void product(float *const *sums, size_t ld, const struct walk *w,
             b0 += PANEL_STEP;
             b1 += PANEL_STEP;
             fetch(&ahead, w->ahead_per_step);
+            finish(w);
         }
     END(0, 0, 0);
     if (n_panels > 1)
@@ -92,11 +99,63 @@ INLINE void product(float *const *sums, size_t ld, const struct walk *w,
         END(3, 1, 1);
 }
 
+/*
+ * Three tiles and two panels: all of 0 to 5 hold sums, and a row's tile is loaded twice, which the
+ * first cache has.
+ */
+INLINE void product_of_three(float *const *sums, size_t ld, const struct walk *w,
+                             const uint16_t *const *tiles, const uint16_t *const *panels,
+                             const float *const *begin)
+{
+    const uint16_t *a0 = tiles[0], *a1 = tiles[1], *a2 = tiles[2], *b0 = panels[0], *b1 = panels[1];
+    const char *ahead = w->ahead;
+    size_t row = w->row * 2;
+
+    BEGIN(0, 0, 0);
+    BEGIN(1, 0, 1);
+    BEGIN(2, 1, 0);
+    BEGIN(3, 1, 1);
+    BEGIN(4, 2, 0);
+    BEGIN(5, 2, 1);
+    for (int block = 0; block < w->blocks; block++, a0 += w->block, a1 += w->block, a2 += w->block)
+        for (int tap = 0; tap < w->taps; tap++) {
+            size_t at = w->tap[tap];
+
+            _tile_loadd(7, b0, 64);
+            _tile_loadd(6, a0 + at, row);
+            _tile_dpbf16ps(0, 6, 7);
+            _tile_loadd(6, a1 + at, row);
+            _tile_dpbf16ps(2, 6, 7);
+            _tile_loadd(6, a2 + at, row);
+            _tile_dpbf16ps(4, 6, 7);
+            _tile_loadd(7, b1, 64);
+            _tile_dpbf16ps(5, 6, 7);
+            _tile_loadd(6, a1 + at, row);
+            _tile_dpbf16ps(3, 6, 7);
+            _tile_loadd(6, a0 + at, row);
+            _tile_dpbf16ps(1, 6, 7);
+            b0 += PANEL_STEP;
+            b1 += PANEL_STEP;
+            fetch(&ahead, w->ahead_per_step);
+            finish(w);
+        }
+    END(0, 0, 0);
+    END(1, 0, 1);
+    END(2, 1, 0);
+    END(3, 1, 1);
+    END(4, 2, 0);
+    END(5, 2, 1);
+}
+
 static void multiply(float *const *sums, size_t ld, const struct walk *w,
                      const uint16_t *const *tiles, int n_tiles, const uint16_t *const *panels,
                      int n_panels, const float *const *begin)
 {
     TILES_READ_MEMORY;
+    if (n_tiles > 2 && n_panels > 1) {
+        product_of_three(sums, ld, w, tiles, panels, begin);
+        return;
+    }
     if (n_tiles > 1 && n_panels > 1)
         product(sums, ld, w, tiles, panels, begin, 2, 2);
     else if (n_panels > 1)
@@ -105,6 +164,14 @@ static void multiply(float *const *sums, size_t ld, const struct walk *w,
         product(sums, ld, w, tiles, panels, begin, 2, 1);
     else
         product(sums, ld, w, tiles, panels, begin, 1, 1);
+    if (n_tiles > 2)
+        product(sums + 2, ld,
+                &(struct walk){.row = w->row,
+                               .block = w->block,
+                               .blocks = w->blocks,
+                               .taps = w->taps,
+                               .tap = w->tap},
+                tiles + 2, panels, begin ? begin + 2 : NULL, 1, 1);
 }
 
 /* Two tiles of queries, any tiles 0 to 3 as sums, against one panel of keys. */
@@ -205,6 +272,7 @@ static void attend(const struct attend *a)
 const struct bf16_kernels bf16_amx = {
     .device_class = "cpu-amx",
     .panels = 2,
+    .tiles = 3,
     .enter = enter,
     .leave = leave,
     .multiply = multiply,

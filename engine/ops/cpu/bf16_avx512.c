@@ -140,6 +140,7 @@ static void attend(const struct attend *a)
 const struct bf16_kernels bf16_avx512 = {
     .device_class = "cpu-avx512-bf16",
     .panels = 3,
+    .tiles = 2,
     .enter = nothing,
     .leave = nothing,
     .multiply = multiply,

@@ -11,6 +11,7 @@
 #if defined(__x86_64__)
 #include "engine/ops/cpu/bf16_ops.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <string.h>
 
@@ -40,13 +41,16 @@ struct spot {
     int rows;                     /* rows that may be outputs */
 };
 
-/* What a thread works with. */
+/* What a thread works with: sums are finished while the next ones are under way. */
 struct desk {
     uint16_t *stage;
     float *sums, *begin;
     struct spot *spots;
     size_t *taps;
     int n_spots;
+    int at; /* sums of the last call: the first or the second */
+    struct run runs[TILES_MAX * TILE];
+    struct finishing finishing;
 };
 
 struct job {
@@ -167,11 +171,12 @@ static int64_t output_at(const struct bf16_product *p, int64_t sample, int64_t l
     return ((sample * p->ho + line) * p->wo + column) * p->l->out;
 }
 
-/* A finished tile to y: run by run, since a tile may go over the ends of lines. */
-static void finish_tile(const struct job *j, const struct spot *s, const float *sums, size_t ld,
-                        int64_t panel, int cols)
+/* A tile that is complete: run by run, since it may go over the ends of lines. */
+static void add_runs(const struct job *j, const struct spot *s, const float *sums, int64_t panel,
+                     struct desk *d)
 {
     const struct bf16_product *p = j->p;
+    struct finishing *f = &d->finishing;
     int64_t line = s->line, column = s->column;
 
     for (int r = 0; r < s->rows && line < s->bottom;) {
@@ -179,8 +184,10 @@ static void finish_tile(const struct job *j, const struct spot *s, const float *
         int64_t at = output_at(p, s->sample, line, column) + panel * PANEL;
 
         if (n > 0)
-            bf16_finish(p->y + at, (size_t)p->l->out, sums + (size_t)r * ld, ld, n, cols, p->act,
-                        p->residual ? p->residual + at : NULL);
+            f->runs[f->n_runs++] = (struct run){.y = p->y + at,
+                                                .residual = p->residual ? p->residual + at : NULL,
+                                                .sum = sums + (size_t)r * f->ld,
+                                                .n_rows = n};
         /* From the first column of the unit that is no output to the next line's first. */
         r += (int)(s->left + j->cut.width - column);
         column = s->left;
@@ -188,13 +195,13 @@ static void finish_tile(const struct job *j, const struct spot *s, const float *
     }
 }
 
-/* One group of panels against up to two tiles. */
-static void multiply(const struct job *j, struct desk *d, const struct walk *w, int spot,
-                     int64_t panel, int n_panels, int64_t chunk, float *sums)
+/* One group of panels against some tiles; what was pending is finished meanwhile. */
+static void multiply(const struct job *j, struct desk *d, struct walk *w, int spot, int64_t panel,
+                     int n_panels, int64_t chunk, float *sums)
 {
     const struct linear *l = j->p->l;
     int64_t steps = divide_up(l->in, STEP) * l->kh * l->kw;
-    int n = (int)at_most(TILES_MAX, d->n_spots - spot);
+    int n = (int)at_most(j->cpu->bf16->tiles, d->n_spots - spot);
     int cols = (int)at_most(n_panels * PANEL, l->out - panel * PANEL);
     const uint16_t *tiles[TILES_MAX], *panels[PANELS_MAX];
     const float *begin[TILES_MAX];
@@ -210,9 +217,19 @@ static void multiply(const struct job *j, struct desk *d, const struct walk *w, 
         begin[t] = d->spots[spot + t].begin + panel * PANEL;
         to[t] = sums + (size_t)t * TILE * ld;
     }
+    w->finishing = &d->finishing;
     j->cpu->bf16->multiply(to, ld, w, tiles, n, panels, n_panels, chunk == 0 ? begin : NULL);
-    for (int t = 0; t < n && chunk + 1 == j->cut.chunks; t++)
-        finish_tile(j, &d->spots[spot + t], to[t], ld, panel, cols);
+    bf16_finish(&d->finishing, INT_MAX);
+    if (chunk + 1 < j->cut.chunks)
+        return;
+    d->finishing = (struct finishing){.runs = d->runs,
+                                      .per_step = (int)divide_up(n * TILE, w->blocks * w->taps),
+                                      .ld_y = (size_t)l->out,
+                                      .ld = ld,
+                                      .cols = cols,
+                                      .act = j->p->act};
+    for (int t = 0; t < n; t++)
+        add_runs(j, &d->spots[spot + t], to[t], panel, d);
 }
 
 /* All tiles of a block against the groups of one part, for one chunk of channels. */
@@ -221,11 +238,11 @@ static void run_chunk(const struct job *j, struct desk *d, int64_t first, int64_
 {
     const struct cut *c = &j->cut;
     const struct linear *l = j->p->l;
-    int each = j->cpu->bf16->panels, taps = (int)(l->kh * l->kw);
+    int each = j->cpu->bf16->panels, tiles = j->cpu->bf16->tiles, taps = (int)(l->kh * l->kw);
     int64_t all = divide_up(l->in, STEP);
     int64_t blocks = at_most(c->chunk, all - chunk * c->chunk);
-    int64_t pairs = divide_up(d->n_spots, TILES_MAX);
-    int64_t lines = divide_up(blocks * taps * each * 16, pairs); /* of a group, per pair of tiles */
+    int64_t calls = divide_up(d->n_spots, tiles), one = tiles * TILE * each * PANEL;
+    int64_t lines = divide_up(blocks * taps * each * 16, calls); /* of a group, per call */
     struct walk w = {.row = (size_t)j->p->stride * STEP,
                      .block = (size_t)c->plane * STEP,
                      .blocks = (int)blocks,
@@ -236,11 +253,8 @@ static void run_chunk(const struct job *j, struct desk *d, int64_t first, int64_
     for (int64_t g = 0; g < n_groups; g++) {
         int64_t panel = (first + g) * each;
         int n_panels = (int)at_most(each, l->panels - panel);
-        float *sums = d->sums + (c->chunks > 1 ? (size_t)g * (size_t)(pairs * TILES_MAX) * TILE *
-                                                     (size_t)each * PANEL
-                                               : 0);
 
-        for (int64_t i = 0; i < pairs; i++) {
+        for (int64_t i = 0; i < calls; i++) {
             int64_t line = i * blocks * taps * w.ahead_per_step; /* of the next group */
             int64_t next = panel + each + line / (blocks * taps * 16);
 
@@ -252,11 +266,11 @@ static void run_chunk(const struct job *j, struct desk *d, int64_t first, int64_
                           : NULL;
             if (w.ahead == NULL)
                 w.ahead = (const char *)l->bf16; /* harmless: is there already */
-            multiply(j, d, &w, (int)i * TILES_MAX, panel, n_panels, chunk,
-                     sums +
-                         (c->chunks > 1 ? (size_t)i * TILES_MAX * TILE * (size_t)each * PANEL : 0));
+            multiply(j, d, &w, (int)i * tiles, panel, n_panels, chunk,
+                     d->sums + (c->chunks > 1 ? (g * calls + i) * one : (d->at ^= 1) * one));
         }
     }
+    bf16_finish(&d->finishing, INT_MAX);
 }
 
 /* begin[sample of the block][column]: bias and the sample's own shift. */
@@ -339,9 +353,11 @@ int bf16_pixels(struct cpu *cpu, const struct bf16_product *p, struct err *e)
 
     cut_product(cpu, p, c);
     j.stage_size = (size_t)(c->units * c->chunk * c->plane * STEP);
-    j.sums_size = (size_t)TILES_MAX * TILE * PANELS_MAX * PANEL;
-    if (c->chunks > 1)
-        j.sums_size *= (size_t)(divide_up(c->tiles, TILES_MAX) * divide_up(c->groups, c->parts));
+    j.sums_size = (size_t)(cpu->bf16->tiles * TILE * cpu->bf16->panels * PANEL);
+    j.sums_size *=
+        c->chunks == 1
+            ? 2
+            : (size_t)(divide_up(c->tiles, cpu->bf16->tiles) * divide_up(c->groups, c->parts));
     j.begin_size = p->per_sample ? (size_t)(c->units * p->l->panels * PANEL) : 0;
     desks = arena_bytes(arena, (size_t)cpu->threads * sizeof *desks);
     for (int i = 0; i < cpu->threads; i++) {

@@ -9,12 +9,24 @@
 #if defined(__x86_64__)
 #include "engine/ops/cpu/bf16_ops.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <string.h>
 
 #define ROWS_MAX  512 /* of a block */
 #define ROWS_MIN  64
 #define AHEAD_MAX 8 /* cache lines per step */
+#define TILES     2 /* of a call: deep rows pass by once, so a third tile would gain nothing */
+#define SUMS_LD   (PANELS_MAX * PANEL)
+#define SUMS_SIZE (TILES * TILE * SUMS_LD)
+
+/* What a thread works with: sums are finished while the next ones are under way. */
+struct desk {
+    float *sums[2]; /* [TILES * TILE][SUMS_LD] */
+    int at;         /* of the two */
+    struct run run;
+    struct finishing finishing;
+};
 
 struct job {
     const struct cpu *cpu;
@@ -24,11 +36,9 @@ struct job {
     int64_t groups, parts; /* of panels; items of a block */
     bool rows_stay;        /* a pair of tiles meets all panels before the next pair */
     uint16_t *tail;        /* [TILE][in], the last rows, if there are less than TILE */
-    float *sums;           /* [threads][TILES_MAX * TILE][PANELS_MAX * PANEL] */
+    float *begin;          /* of gated columns: [groups][2][PANEL] */
+    struct desk *desks;    /* [threads] */
 };
-
-#define SUMS_LD   (PANELS_MAX * PANEL)
-#define SUMS_SIZE (TILES_MAX * TILE * SUMS_LD)
 
 static const size_t no_taps = 0;
 
@@ -37,7 +47,7 @@ static void cut(const struct cpu *cpu, struct job *j)
     const struct linear *l = j->p->l;
     int64_t weights = l->panels * j->steps * PANEL_STEP * 2, most;
 
-    j->groups = divide_up(l->panels, cpu->bf16->panels);
+    j->groups = j->p->gated ? l->panels / 2 : divide_up(l->panels, cpu->bf16->panels);
     j->rows_stay = weights <= (int64_t)cpu->stage_bytes;
     most = j->rows_stay ? ROWS_MIN : (int64_t)cpu->stage_bytes / (j->in * 2);
     j->rows = ROWS_MAX;
@@ -47,31 +57,63 @@ static void cut(const struct cpu *cpu, struct job *j)
     j->parts = at_most(j->groups, divide_up(2 * cpu->threads, j->blocks));
 }
 
-/* Group g against n tiles from row on. */
-static void multiply(const struct job *j, float *sums, struct walk *w, int64_t row, int64_t g)
+/* The panels of a group: neighbours, or one of values and one of their gates. Returns how many. */
+static int find_panels(const struct job *j, int64_t g, const uint16_t **ret_panels,
+                       const float **ret_begin)
+{
+    const struct linear *l = j->p->l;
+    int64_t first = j->p->gated ? g : g * j->cpu->bf16->panels;
+    int64_t apart = j->p->gated ? j->groups : 1;
+    int n = (int)(j->p->gated ? 2 : at_most(j->cpu->bf16->panels, l->panels - first));
+
+    for (int i = 0; i < n; i++)
+        ret_panels[i] = l->bf16 + (first + i * apart) * j->steps * PANEL_STEP;
+    *ret_begin = j->p->gated ? j->begin + g * 2 * PANEL : l->bias + first * PANEL;
+    return n;
+}
+
+/* Sums that are complete now: [rows, columns of group g], to be finished with the next call. */
+static void add_pending(const struct job *j, struct desk *d, int64_t row, int64_t g)
 {
     const struct bf16_product *p = j->p;
-    const struct linear *l = p->l;
-    int64_t panel = g * j->cpu->bf16->panels, at = row * l->out + panel * PANEL;
-    int64_t rows = at_most(j->m - row, TILES_MAX * TILE);
-    int n_panels = (int)at_most(j->cpu->bf16->panels, l->panels - panel), n = 0;
-    const uint16_t *tiles[TILES_MAX], *panels[PANELS_MAX];
-    const float *begin[TILES_MAX];
-    float *to[TILES_MAX];
+    int64_t width = p->gated ? PANEL : j->cpu->bf16->panels * PANEL;
+    int64_t out = p->gated ? p->l->out / 2 : p->l->out, at = row * out + g * width;
+    int rows = (int)at_most(j->m - row, TILES * TILE);
 
-    for (int i = 0; i < n_panels; i++)
-        panels[i] = l->bf16 + (panel + i) * j->steps * PANEL_STEP;
-    for (; n * TILE < rows; n++) {
+    d->run = (struct run){.y = p->y + at,
+                          .residual = p->residual ? p->residual + at : NULL,
+                          .sum = d->sums[d->at],
+                          .n_rows = rows};
+    d->finishing = (struct finishing){.runs = &d->run,
+                                      .n_runs = 1,
+                                      .per_step = (int)divide_up(rows, j->steps),
+                                      .ld_y = (size_t)out,
+                                      .ld = SUMS_LD,
+                                      .cols = (int)at_most(width, out - g * width),
+                                      .gated = p->gated,
+                                      .act = p->act};
+}
+
+/* Group g against the tiles from row on; what was pending is finished meanwhile. */
+static void multiply(const struct job *j, struct desk *d, struct walk *w, int64_t row, int64_t g)
+{
+    const uint16_t *tiles[TILES], *panels[PANELS_MAX];
+    const float *begin[TILES];
+    float *to[TILES];
+    int n_panels = find_panels(j, g, panels, &begin[0]), n = 0;
+
+    d->at ^= 1;
+    for (; n < TILES && row + n * TILE < j->m; n++) {
         int64_t first = row + n * TILE;
 
-        tiles[n] = first + TILE <= j->m ? p->x + first * j->in : j->tail;
-        begin[n] = l->bias + panel * PANEL;
-        to[n] = sums + n * TILE * SUMS_LD;
+        tiles[n] = first + TILE <= j->m ? j->p->x + first * j->in : j->tail;
+        begin[n] = begin[0];
+        to[n] = d->sums[d->at] + n * TILE * SUMS_LD;
     }
+    w->finishing = &d->finishing;
     j->cpu->bf16->multiply(to, SUMS_LD, w, tiles, n, panels, n_panels, begin);
-    bf16_finish(p->y + at, (size_t)l->out, sums, SUMS_LD, (int)rows,
-                (int)at_most(n_panels * PANEL, l->out - panel * PANEL), p->act,
-                p->residual ? p->residual + at : NULL);
+    bf16_finish(&d->finishing, INT_MAX);
+    add_pending(j, d, row, g);
 }
 
 /* Lets w fetch the i-th of n parts of `bytes` bytes. */
@@ -84,13 +126,13 @@ static void look_ahead(struct walk *w, const void *from, int64_t bytes, int64_t 
     w->ahead_per_step = (int)each;
 }
 
-static void run_item(const struct job *j, float *sums, int64_t block, int64_t part)
+static void run_item(const struct job *j, struct desk *d, int64_t block, int64_t part)
 {
     const struct bf16_product *p = j->p;
     int64_t first = block * j->rows, behind = at_most(j->m, first + j->rows);
     int64_t group = part * j->groups / j->parts, last = (part + 1) * j->groups / j->parts;
-    int64_t each = TILES_MAX * TILE, pairs = divide_up(behind - first, each);
-    int64_t group_bytes = j->cpu->bf16->panels * j->steps * PANEL_STEP * 2;
+    int64_t each = TILES * TILE, pairs = divide_up(behind - first, each);
+    int64_t group_bytes = (p->gated ? 1 : j->cpu->bf16->panels) * j->steps * PANEL_STEP * 2;
     struct walk w = {
         .row = (size_t)j->in, .block = STEP, .blocks = (int)j->steps, .taps = 1, .tap = &no_taps};
 
@@ -103,10 +145,11 @@ static void run_item(const struct job *j, float *sums, int64_t block, int64_t pa
             look_ahead(&w, p->x + at_most(row + each, j->m - 1) * j->in, each * j->in * 2,
                        g - group, last - group);
         else
-            look_ahead(&w, p->l->bf16 + at_most(g + 1, j->groups - 1) * (group_bytes / 2),
+            look_ahead(&w, p->l->bf16 + at_most(g + 1, j->groups - 1) * group_bytes / 2,
                        group_bytes, pair, pairs);
-        multiply(j, sums, &w, row, g);
+        multiply(j, d, &w, row, g);
     }
+    bf16_finish(&d->finishing, INT_MAX);
 }
 
 static void run(const struct job *j)
@@ -114,6 +157,9 @@ static void run(const struct job *j)
     int64_t items = j->blocks * j->parts;
     double work = (double)j->m * (double)(j->in * j->p->l->out);
 
+    for (int64_t i = 0; j->p->gated && i < 2 * j->groups * PANEL; i++)
+        j->begin[i] =
+            j->p->l->bias[i / PANEL % 2 * j->groups * PANEL + i / (2 * PANEL) * PANEL + i % PANEL];
     if (j->m % TILE != 0) {
         memset(j->tail, 0, (size_t)(TILE * j->in) * sizeof *j->tail);
         memcpy(j->tail, j->p->x + j->m / TILE * TILE * j->in,
@@ -121,12 +167,12 @@ static void run(const struct job *j)
     }
 #pragma omp parallel num_threads(cpu_threads(j->cpu, items, work))
     {
-        float *sums = j->sums + omp_get_thread_num() * SUMS_SIZE;
+        struct desk *d = &j->desks[omp_get_thread_num()];
 
         j->cpu->bf16->enter();
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < items; i++)
-            run_item(j, sums, i / j->parts, i % j->parts);
+            run_item(j, d, i / j->parts, i % j->parts);
         j->cpu->bf16->leave();
     }
 }
@@ -140,7 +186,14 @@ int bf16_rows(struct cpu *cpu, const struct bf16_product *p, struct err *e)
 
     cut(cpu, &j);
     j.tail = arena_bytes(arena, (size_t)(TILE * j.in) * sizeof *j.tail);
-    j.sums = arena_floats(arena, (size_t)cpu->threads * SUMS_SIZE);
+    j.begin = arena_floats(arena, p->gated ? (size_t)(2 * j.groups * PANEL) : 0);
+    j.desks = arena_bytes(arena, (size_t)cpu->threads * sizeof *j.desks);
+    for (int i = 0; i < cpu->threads; i++) {
+        struct desk d = {.sums = {arena_floats(arena, SUMS_SIZE), arena_floats(arena, SUMS_SIZE)}};
+
+        if (!cpu->ops.planning && !arena->failed)
+            j.desks[i] = d;
+    }
     TRY(arena_check(arena, e));
     if (!cpu->ops.planning)
         run(&j);

@@ -158,6 +158,36 @@ static int linear(struct ops *o, struct act *y, const struct act *x, const struc
                        e);
 }
 
+/* Where gates do not begin with a panel of their own, two operations. */
+static int linear_geglu(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
+                        int64_t m, struct err *e)
+{
+    size_t mark = arena_mark(o->arena);
+    struct act *wide;
+    int rc = 0;
+
+    if (l->in % STEP == 0 && l->out % (2 * PANEL) == 0 && m > 0)
+        return bf16_rows((struct cpu *)o,
+                         &(struct bf16_product){.l = l,
+                                                .y = bf16(y),
+                                                .x = bf16_in(x),
+                                                .gated = true,
+                                                .n = 1,
+                                                .h = 1,
+                                                .w = m,
+                                                .ho = 1,
+                                                .wo = m,
+                                                .stride = 1},
+                         e);
+    wide = arena_bytes(o->arena, (size_t)(m * l->out) * o->act_bytes);
+    TRY(arena_check(o->arena, e));
+    TRY(linear(o, wide, x, l, m, ACT_NONE, NULL, e));
+    TRY(geglu(o, y, wide, m, l->out / 2, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
 static int conv2d(struct ops *o, struct act *y, const struct act *x, const struct conv *c,
                   int64_t n, int64_t h, int64_t w, int stride, const int pad[4],
                   const struct act *per_sample, const struct act *residual, struct err *e)
@@ -194,6 +224,7 @@ void bf16_ops(struct ops *o)
     o->layer_norm = layer_norm;
     o->attention = bf16_attention;
     o->geglu = geglu;
+    o->linear_geglu = linear_geglu;
     o->activate = activate;
     o->add = add;
     o->concat = concat;

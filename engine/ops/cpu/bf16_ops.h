@@ -15,6 +15,8 @@ struct bf16_product {
     enum activation act;
     int64_t n, h, w, ho, wo;
     int stride, top, left;
+    bool gated; /* of a linear layer: y [m, out / 2] is columns 0.. times gelu of columns out / 2..
+                 */
 };
 
 /* bf16_ops.c: puts the bf16 members into the table of a backend that has kernels for them. */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define THREADS_MAX 1024
@@ -101,13 +102,22 @@ static int cpu_upsample(struct ops *o, struct act *y, const struct act *x, int64
     return 0;
 }
 
-/* On large pages: rows of a tile lie pages apart. */
+#define LARGE_PAGE ((size_t)2 << 20)
+
+/* On large pages, where the system has them: rows of a tile lie pages apart. */
 static int memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e)
 {
+    size_t unit = n_bytes < 2 * LARGE_PAGE ? 64 : LARGE_PAGE;
+    size_t size = n_bytes < SIZE_MAX - unit ? (n_bytes + unit - 1) / unit * unit : 0;
+
     (void)o;
-    *ret_memory = n_bytes < SIZE_MAX / 2 ? layer_memory(n_bytes > 0 ? n_bytes : 1) : NULL;
+    *ret_memory = size == 0 && n_bytes > 0 ? NULL : aligned_alloc(unit, size > 0 ? size : unit);
     if (*ret_memory == NULL)
         return err_set(e, ERR_OOM, "scratch memory of %zu bytes is not available", n_bytes);
+#if defined(MADV_HUGEPAGE)
+    if (unit == LARGE_PAGE)
+        (void)madvise(*ret_memory, size, MADV_HUGEPAGE); /* helps, or does not */
+#endif
     return 0;
 }
 
