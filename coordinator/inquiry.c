@@ -1,6 +1,6 @@
 #include "coordinator/inquiry.h"
 
-#include "coordinator/folder_files.h"
+#include "jobs/folder_files.h"
 
 #include <dirent.h>
 #include <errno.h>

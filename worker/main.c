@@ -11,6 +11,7 @@
 #include "worker/runner.h"
 #include "worker/session.h"
 #include "worker/spill.h"
+#include "worker/stock.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,6 +26,13 @@
 #define PATIENCE_MS 3000   /* for a cancelled render to end, before it is left behind */
 #define SPIN_COUNT  "1000" /* of a waiting render thread, before it sleeps */
 
+/* A lease that lists files. */
+struct gathered {
+    struct gathered *next;
+    struct attempt_ref ref;
+    struct given *given; /* owned; NULL: not all are here */
+};
+
 struct worker {
     struct options options;
     struct probe probe;
@@ -33,6 +41,8 @@ struct worker {
     struct gang_offer *offer; /* for the next gang that this worker leads; owned, NULL: none */
     struct library *library;
     struct runner *runner;
+    struct stock *stock;
+    struct gathered *gathered; /* of leases; owned list */
     struct session *session;
     struct link *link;
     int signals; /* signalfd */
@@ -114,6 +124,12 @@ static int open_worker(struct worker *w, struct err *e)
     TRY(link_connect(o->connect, w->identity, &w->link, e));
     TRY(library_open(o->directories, o->n_directories, &w->library, e));
     runner.library = w->library;
+    TRY(stock_open(&(struct stock_options){.library = w->library,
+                                           .dir = o->cache_folder,
+                                           .budget_bytes = o->cache_bytes,
+                                           .own_files = o->own_files},
+                   &w->stock, e));
+    runner.view = stock_view(w->stock);
     TRY(runner_open(&runner, &w->runner, e));
     TRY(session_new(&session, &w->session, e));
     renew_offer(w);
@@ -123,10 +139,50 @@ out:
     return rc;
 }
 
+/* Files of leases that are over; all: of every lease. */
+static void gathered_drop(struct worker *w, bool all)
+{
+    for (struct gathered **at = &w->gathered, *g; (g = *at);) {
+        if (!all && session_needs_files(w->session, &g->ref)) {
+            at = &g->next;
+            continue;
+        }
+        if (!all)
+            stock_release(w->stock, &g->ref);
+        *at = g->next;
+        given_free(g->given);
+        free(g);
+    }
+}
+
+static struct gathered *gathered_of(const struct worker *w, const struct attempt_ref *ref)
+{
+    struct gathered *g = w->gathered;
+
+    while (g && (g->ref.index != ref->index || g->ref.attempt != ref->attempt ||
+                 strcmp(g->ref.job, ref->job) != 0))
+        g = g->next;
+    return g;
+}
+
+static int gather(struct worker *w, const struct session_action *a, struct err *e)
+{
+    struct gathered *g = calloc(1, sizeof *g);
+
+    if (!g)
+        return err_set(e, ERR_OOM, "out of memory for a lease");
+    g->ref = a->ref;
+    g->next = w->gathered;
+    w->gathered = g;
+    return stock_gather(w->stock, &a->ref, a->task, a->assets, a->n_assets, e);
+}
+
 static void close_worker(struct worker *w)
 {
     session_free(w->session);
     runner_close(w->runner);
+    gathered_drop(w, true);
+    stock_close(w->stock);
     gang_offer_free(w->offer);
     library_close(w->library);
     link_close(w->link, LINGER_MS);
@@ -214,17 +270,19 @@ static int start(struct worker *w, const struct session_action *a, struct err *e
 {
     struct runner_gang g = {(int)a->gang.guidance, (int)a->gang.tensor, (int)a->gang.rank,
                             a->gang.meeting, NULL};
+    const struct gathered *files = gathered_of(w, &a->ref);
+    const struct given *given = files ? files->given : NULL;
 
     log_debug("start", "job=%.12s index=%llu attempt=%u rank=%u", a->ref.job,
               (unsigned long long)a->ref.index, a->ref.attempt, a->gang.rank);
     w->rendering = true;
     if (a->gang.guidance == 0)
-        return runner_start(w->runner, a->task, NULL, e);
+        return runner_start(w->runner, a->task, given, NULL, e);
     if (g.rank == 0 && w->offer && strcmp(gang_offer_text(w->offer), g.meeting) == 0) {
         g.offer = w->offer;
         renew_offer(w);
     }
-    return runner_start(w->runner, a->task, &g, e);
+    return runner_start(w->runner, a->task, given, &g, e);
 }
 
 static int perform(struct worker *w, const struct session_action *a, struct err *e)
@@ -244,6 +302,8 @@ static int perform(struct worker *w, const struct session_action *a, struct err 
         return 0;
     case SESSION_RECONNECT:
         return reconnect(w, &a->why, e);
+    case SESSION_GATHER:
+        return gather(w, a, e);
     case SESSION_START:
         return start(w, a, e);
     case SESSION_CANCEL:
@@ -276,8 +336,11 @@ static int perform_all(struct worker *w, struct err *e)
         w->unsent = w->lost && w->unsent;
         w->lost = false;
     } while (!w->over);
+    gathered_drop(w, false);
     if (session_is_open(w->session) != w->was_open) {
         w->was_open = !w->was_open;
+        if (w->was_open)
+            stock_connected(w->stock);
         w->reconnects = 0;
         log_info(w->was_open ? "connected" : "disconnected", "connect=%s held=%zu",
                  w->options.connect, session_held(w->session));
@@ -298,6 +361,10 @@ static int on_frames(struct worker *w, struct err *e)
             continue;
         }
         rc = session_message(w->session, &m, clock_monotonic_ms(), e);
+        if (rc == 0 && m.type == MSG_CHUNK)
+            rc = stock_chunk(w->stock, &m.chunk, e);
+        else if (rc == 0 && m.type == MSG_GONE)
+            rc = stock_gone(w->stock, &m.gone, e);
         msg_done(&m);
         if (rc == 0)
             rc = perform_all(w, e);
@@ -324,6 +391,46 @@ static int on_reports(struct worker *w, struct err *e)
             TRY(session_helped(w->session, now_ms, e));
         else
             TRY(session_failed(w->session, &r.error, now_ms, e));
+        TRY(perform_all(w, e));
+    }
+out:
+    return rc;
+}
+
+static int on_stock_event(struct worker *w, struct stock_event *s, struct err *e)
+{
+    const struct msg want = {.type = MSG_WANT, .want = s->want};
+    struct gathered *g = s->what == STOCK_WANT ? NULL : gathered_of(w, &s->ref);
+    int64_t now_ms = clock_monotonic_ms();
+
+    switch (s->what) {
+    case STOCK_WANT:
+        if (session_is_open(w->session))
+            send_message(w, &want);
+        return 0;
+    case STOCK_READY:
+        if (!g) {
+            given_free(s->given);
+            return 0;
+        }
+        given_free(g->given);
+        g->given = s->given;
+        return session_gathered(w->session, &s->ref, now_ms, e);
+    case STOCK_FAILED:
+        return session_ungathered(w->session, &s->ref, &s->why, now_ms, e);
+    case STOCK_FETCHING:
+        return session_fetching(w->session, &s->ref, s->fetched, s->total, e);
+    }
+    return 0;
+}
+
+static int on_stock(struct worker *w, struct err *e)
+{
+    struct stock_event event;
+    int rc = 0;
+
+    while (!w->over && stock_next(w->stock, &event)) {
+        TRY(on_stock_event(w, &event, e));
         TRY(perform_all(w, e));
     }
 out:
@@ -366,8 +473,9 @@ out:
 
 static int loop(struct worker *w, struct err *e)
 {
-    struct pollfd fds[2] = {{.fd = runner_fd(w->runner), .events = POLLIN},
-                            {.fd = w->signals, .events = POLLIN}};
+    struct pollfd fds[3] = {{.fd = runner_fd(w->runner), .events = POLLIN},
+                            {.fd = w->signals, .events = POLLIN},
+                            {.fd = stock_fd(w->stock), .events = POLLIN}};
     int64_t now_ms;
     int rc = 0;
 
@@ -379,11 +487,13 @@ static int loop(struct worker *w, struct err *e)
             TRY(on_time(w, now_ms, e));
         if (w->over)
             break;
-        if ((rc = link_wait(w->link, fds, 2, session_wait_ms(w->session, now_ms), e)) < 0)
+        if ((rc = link_wait(w->link, fds, 3, session_wait_ms(w->session, now_ms), e)) < 0)
             goto out;
         TRY(on_frames(w, e));
         if (fds[0].revents && !w->over)
             TRY(on_reports(w, e));
+        if (fds[2].revents && !w->over)
+            TRY(on_stock(w, e));
         if (fds[1].revents && !w->over)
             TRY(on_signal(w, e));
     }

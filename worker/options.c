@@ -37,6 +37,12 @@ const char *const options_help =
     "                          (default: 256M)\n"
     "      --spill SIZE        disk for those beyond, 0: none (default: 1G)\n"
     "      --spill-dir DIR     where (default: TMPDIR, else /tmp)\n"
+    "      --cache-dir DIR     for files fetched from the coordinator; workers may share one\n"
+    "                          (default: litho in XDG_CACHE_HOME, else ~/.cache/litho)\n"
+    "      --cache-size SIZE   of its files at most; what is unused for longest is removed\n"
+    "                          (default: 50G)\n"
+    "      --no-shared-files   fetch every file that the coordinator has, also those that the\n"
+    "                          directories of --models have with the same bytes\n"
     "      --log-level LEVEL   debug, info, warn or error (default: info)\n"
     "      --plan              print the memory that a task would take at its peak, and end.\n"
     "                          TASKS: a file with the JSON of one task a line, - for standard\n"
@@ -68,7 +74,10 @@ enum {
     OPTION_TIME_LIMIT,
     OPTION_KEEP,
     OPTION_SPILL,
-    OPTION_SPILL_DIR
+    OPTION_SPILL_DIR,
+    OPTION_CACHE_DIR,
+    OPTION_CACHE_SIZE,
+    OPTION_NO_SHARED_FILES
 };
 
 static const struct option long_options[] = {
@@ -91,6 +100,9 @@ static const struct option long_options[] = {
     {"keep", required_argument, NULL, OPTION_KEEP},
     {"spill", required_argument, NULL, OPTION_SPILL},
     {"spill-dir", required_argument, NULL, OPTION_SPILL_DIR},
+    {"cache-dir", required_argument, NULL, OPTION_CACHE_DIR},
+    {"cache-size", required_argument, NULL, OPTION_CACHE_SIZE},
+    {"no-shared-files", no_argument, NULL, OPTION_NO_SHARED_FILES},
     {0},
 };
 
@@ -186,6 +198,45 @@ out:
     return rc;
 }
 
+/* Absolute: links lead there. */
+static int set_cache(struct options *o, const char *folder, struct err *e)
+{
+    char here[4096] = "";
+    struct buf path = {0};
+    int rc = 0;
+
+    if (*folder != '/' && !getcwd(here, sizeof here))
+        TRY(err_errno(e, "the working folder"));
+    buf_printf(&path, "%s%s%s", here, *here ? "/" : "", folder);
+    TRY(buf_check(&path, e));
+    free(o->cache_folder);
+    o->cache_folder = buf_detach(&path);
+    if (!o->cache_folder)
+        TRY(err_set(e, ERR_OOM, "out of memory for options"));
+out:
+    buf_done(&path);
+    return rc;
+}
+
+static int default_cache(struct options *o, struct err *e)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct buf path = {0};
+    int rc;
+
+    if (base && *base == '/')
+        buf_printf(&path, "%s/litho", base);
+    else if (home && *home == '/')
+        buf_printf(&path, "%s/.cache/litho", home);
+    else
+        buf_printf(&path, "/tmp/litho-cache-%ld", (long)getuid());
+    TRY(buf_check(&path, e));
+    TRY(set_cache(o, buf_text(&path), e));
+out:
+    buf_done(&path);
+    return rc;
+}
+
 static int set(struct options *o, int option, char **argv, struct err *e)
 {
     long value = 0;
@@ -214,6 +265,13 @@ static int set(struct options *o, int option, char **argv, struct err *e)
         return size_parse(optarg, &o->spill_bytes, e);
     case OPTION_SPILL_DIR:
         o->spill_folder = optarg;
+        return 0;
+    case OPTION_CACHE_DIR:
+        return set_cache(o, optarg, e);
+    case OPTION_CACHE_SIZE:
+        return size_parse(optarg, &o->cache_bytes, e);
+    case OPTION_NO_SHARED_FILES:
+        o->own_files = false;
         return 0;
     case OPTION_MEMORY:
         return size_parse(optarg, &o->memory_bytes, e);
@@ -255,7 +313,11 @@ int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
     struct options *o = ret_o;
     int option, rc = 0;
 
-    *o = (struct options){.credits = 2, .spill_bytes = UINT64_C(1) << 30, .log_level = LOG_INFO};
+    *o = (struct options){.credits = 2,
+                          .spill_bytes = UINT64_C(1) << 30,
+                          .cache_bytes = UINT64_C(50) << 30,
+                          .own_files = true,
+                          .log_level = LOG_INFO};
     optind = 0; /* glibc: scan from the start, also when called again */
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":c:n:m:d:t:h", long_options, NULL)) != -1)
@@ -278,6 +340,8 @@ int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
         TRY(err_set(e, ERR_ARG, "which coordinator? give --connect ENDPOINT or set LITHO_CONNECT"));
     if (!o->name)
         TRY(default_name(o, e));
+    if (!o->cache_folder)
+        TRY(default_cache(o, e));
 out:
     return rc;
 }
@@ -285,6 +349,7 @@ out:
 void options_done(struct options *o)
 {
     free(o->name);
+    free(o->cache_folder);
     free(o->directories);
     free(o->sets);
     *o = (struct options){0};

@@ -24,9 +24,12 @@ struct options {
     int device; /* of BACKEND_CUDA */
     uint32_t credits;
     enum log_level log_level;
-    uint32_t time_limit_s;    /* leaves then; 0: never */
-    uint64_t keep_bytes;      /* of results in memory */
-    uint64_t spill_bytes;     /* of results on disk; 0: none */
+    uint32_t time_limit_s; /* leaves then; 0: never */
+    uint64_t keep_bytes;   /* of results in memory */
+    uint64_t spill_bytes;  /* of results on disk; 0: none */
+    char *cache_folder;    /* owned */
+    uint64_t cache_bytes;
+    bool own_files;           /* of the library serve where they are those of the coordinator */
     const char *spill_folder; /* NULL: TMPDIR, else /tmp; borrowed */
     bool help, version;       /* asked for: nothing else is checked */
     /* --plan: what tasks would take, instead of work */

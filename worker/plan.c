@@ -121,7 +121,7 @@ static int measure(struct planner *p, const struct task *t, uint64_t *ret_weight
     double seconds;
     int rc;
 
-    TRY(places_find(p->library, t, &places, e));
+    TRY(places_find(p->library, t, NULL, &places, e));
     TRY(resident_get(p->resident, &places.wanted, &g, &seconds, e));
     TRY(scene_plan(t, &scene, e));
     TRY(engine_plan(g, (const struct render *[]){&scene.render}, 1, ret_total, e));

@@ -12,7 +12,7 @@
 #define RESIDENT_MAX 8 /* models */
 
 struct model {
-    char *model, *config, *vae; /* owned; the last two may be NULL */
+    char *model, *config, *vae, *identity; /* owned; the last three may be NULL */
     enum precision precision;
     int shard, shards;
     struct engine *engine; /* owned */
@@ -44,6 +44,7 @@ static void model_done(struct model *m)
     free(m->model);
     free(m->config);
     free(m->vae);
+    free(m->identity);
 }
 
 static void evict(struct resident *r, size_t i)
@@ -164,6 +165,7 @@ static int open_model(struct resident *r, const struct resident_model *wanted, s
     TRY(keep(wanted->model, &m.model, e));
     TRY(keep(wanted->config, &m.config, e));
     TRY(keep(wanted->vae, &m.vae, e));
+    TRY(keep(wanted->identity, &m.identity, e));
     TRY(engine_open(&o, &m.engine, e));
     r->models[r->n++] = m;
     m = (struct model){0};
@@ -183,7 +185,7 @@ static bool is_wanted(const struct model *m, const struct resident_model *wanted
 
     return m->precision == wanted->precision && m->shards == shards && m->shard == wanted->shard &&
            same(m->model, wanted->model) && same(m->config, wanted->config) &&
-           same(m->vae, wanted->vae);
+           same(m->vae, wanted->vae) && same(m->identity, wanted->identity);
 }
 
 int resident_get(struct resident *r, const struct resident_model *model, struct engine **ret_engine,

@@ -22,6 +22,7 @@ struct resident_options {
 struct resident_model {
     const char *model;
     const char *config, *vae; /* may be NULL */
+    const char *identity;     /* of their bytes, if known; NULL: what the paths hold */
     enum precision precision;
     int shard, shards; /* as engine_options has them */
 };

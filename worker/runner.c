@@ -13,8 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#define RUNNER_FOLDERS_MAX 130 /* of LoRAs: two of each directory of the library, and the view's   \
+                                */
+
 struct runner {
     const struct library *library;
+    struct view *view; /* may be NULL */
+    const char *lora_folders[RUNNER_FOLDERS_MAX], *embedding_folders[RUNNER_FOLDERS_MAX];
     struct resident *resident; /* the compute thread's */
     pthread_t thread;
     bool has_thread;
@@ -25,10 +30,11 @@ struct runner {
     /* Both threads'; hold the mutex. */
     struct {
         pthread_mutex_t mutex;
-        pthread_cond_t work;     /* signalled when `task` or `quit` changes */
-        char *task;              /* to do, or being done; owned */
-        struct runner_gang gang; /* of the task; guidance 0: alone. Meeting and offer are owned */
-        bool busy;               /* from runner_start until the outcome was taken */
+        pthread_cond_t work;       /* signalled when `task` or `quit` changes */
+        char *task;                /* to do, or being done; owned */
+        const struct given *given; /* its files; borrowed */
+        struct runner_gang gang;   /* of the task; guidance 0: alone. Meeting and offer are owned */
+        bool busy;                 /* from runner_start until the outcome was taken */
         bool quit;
         bool has_progress, has_outcome;
         uint32_t step, steps;
@@ -115,14 +121,20 @@ out:
 /* A task's pixels, in full. gang: NULL: alone. ret_picture stays empty where another member of the
  * gang has it. */
 static int render(struct runner *r, struct engine *g, struct gang *gang, const struct task *t,
-                  const struct places *places, struct picture *ret_picture, struct err *e)
+                  const struct given *given, const struct places *places,
+                  struct picture *ret_picture, struct err *e)
 {
+    struct task here = *t; /* its pictures under the paths that they have here */
     struct scene scene = {0};
     struct image image = {0};
     int rc;
 
     on_step(r, 0, t->steps);
-    TRY(scene_open(t, &scene, e));
+    if (given && given->init)
+        here.init_image = given->init;
+    if (given && given->mask)
+        here.mask = given->mask;
+    TRY(scene_open(&here, &scene, e));
     scene.render.progress = on_step;
     scene.render.user = r;
     scene.render.cancel = &r->cancel;
@@ -152,8 +164,8 @@ static int meet(const struct runner *r, const struct runner_gang *part, struct g
     return gang_join(&place, ret_gang, e);
 }
 
-static int run_task(struct runner *r, const char *text, const struct runner_gang *part,
-                    struct picture *ret_picture, struct err *e)
+static int run_task(struct runner *r, const char *text, const struct given *given,
+                    const struct runner_gang *part, struct picture *ret_picture, struct err *e)
 {
     struct places places = {0};
     struct timespec start;
@@ -164,7 +176,9 @@ static int run_task(struct runner *r, const char *text, const struct runner_gang
     int rc;
 
     TRY(task_from_json(text, strlen(text), &t, e));
-    TRY(places_find(r->library, &t, &places, e));
+    TRY(places_find(r->library, &t, given, &places, e));
+    if (r->view)
+        TRY(view_names(r->view, given, e));
     if (part->guidance) {
         TRY(meet(r, part, &gang, e));
         places.wanted.shards = part->tensor;
@@ -172,7 +186,7 @@ static int run_task(struct runner *r, const char *text, const struct runner_gang
     }
     TRY(resident_get(r->resident, &places.wanted, &g, &load_seconds, e));
     clock_gettime(CLOCK_MONOTONIC, &start);
-    TRY(render(r, g, gang, &t, &places, ret_picture, e));
+    TRY(render(r, g, gang, &t, given, &places, ret_picture, e));
     ret_picture->load_seconds = load_seconds;
     ret_picture->render_seconds = seconds_since(&start);
 out:
@@ -184,7 +198,8 @@ out:
 }
 
 /* Waits for a task. NULL: quit. Borrowed until its outcome is put. */
-static const char *next_task(struct runner *r, struct runner_gang *ret_gang)
+static const char *next_task(struct runner *r, const struct given **ret_given,
+                             struct runner_gang *ret_gang)
 {
     const char *task;
 
@@ -192,6 +207,7 @@ static const char *next_task(struct runner *r, struct runner_gang *ret_gang)
     while (!r->shared.quit && !r->shared.task)
         pthread_cond_wait(&r->shared.work, &r->shared.mutex);
     task = r->shared.quit ? NULL : r->shared.task;
+    *ret_given = r->shared.given;
     *ret_gang = r->shared.gang;
     pthread_mutex_unlock(&r->shared.mutex);
     return task;
@@ -219,13 +235,14 @@ static void put_outcome(struct runner *r, const struct report *outcome)
 static void *compute(void *user)
 {
     struct runner *r = user;
+    const struct given *given;
     struct runner_gang gang;
     const char *task;
 
-    while ((task = next_task(r, &gang))) {
+    while ((task = next_task(r, &given, &gang))) {
         struct report outcome = {.kind = REPORT_FINISHED};
 
-        if (run_task(r, task, &gang, &outcome.picture, &outcome.error) != 0)
+        if (run_task(r, task, given, &gang, &outcome.picture, &outcome.error) != 0)
             outcome.kind = REPORT_FAILED;
         else if (gang.guidance && gang.rank > 0)
             outcome.kind = REPORT_HELPED;
@@ -234,21 +251,37 @@ static void *compute(void *user)
     return NULL;
 }
 
+/* The view's folder first, then the library's. */
+static void folders(const char *first, const char *const *rest, const char **ret_folders)
+{
+    size_t n = 0;
+
+    if (first)
+        ret_folders[n++] = first;
+    for (; *rest && n < RUNNER_FOLDERS_MAX - 1; rest++)
+        ret_folders[n++] = *rest;
+    ret_folders[n] = NULL;
+}
+
 int runner_open(const struct runner_options *o, struct runner **ret_runner, struct err *e)
 {
-    const struct resident_options models = {.backend = o->backend,
-                                            .device = o->device,
-                                            .threads = o->threads,
-                                            .memory_bytes = o->memory_bytes,
-                                            .lora_folders = library_lora_folders(o->library),
-                                            .embedding_folders =
-                                                library_embedding_folders(o->library)};
+    struct resident_options models = {.backend = o->backend,
+                                      .device = o->device,
+                                      .threads = o->threads,
+                                      .memory_bytes = o->memory_bytes};
     struct runner *r = calloc(1, sizeof *r);
     int rc = 0;
 
     if (!r)
         return err_set(e, ERR_OOM, "out of memory for the compute thread");
     r->library = o->library;
+    r->view = o->view;
+    folders(o->view ? view_loras(o->view) : NULL, library_lora_folders(o->library),
+            r->lora_folders);
+    folders(o->view ? view_embeddings(o->view) : NULL, library_embedding_folders(o->library),
+            r->embedding_folders);
+    models.lora_folders = r->lora_folders;
+    models.embedding_folders = r->embedding_folders;
     pthread_mutex_init(&r->shared.mutex, NULL);
     pthread_cond_init(&r->shared.work, NULL);
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -291,7 +324,8 @@ void runner_close(struct runner *r)
     free(r);
 }
 
-int runner_start(struct runner *r, const char *task, const struct runner_gang *gang, struct err *e)
+int runner_start(struct runner *r, const char *task, const struct given *given,
+                 const struct runner_gang *gang, struct err *e)
 {
     struct runner_gang part = gang ? *gang : (struct runner_gang){0};
     char *copy = strdup(task);
@@ -312,6 +346,7 @@ int runner_start(struct runner *r, const char *task, const struct runner_gang *g
         (void)!read(r->cancel_fd, &seen, sizeof seen);
         r->shared.busy = true;
         r->shared.task = copy;
+        r->shared.given = given;
         r->shared.gang = part;
         copy = NULL;
         part = (struct runner_gang){0};

@@ -14,7 +14,9 @@
 
 #include "engine/gang/gang.h"
 #include "jobs/library.h"
+#include "worker/given.h"
 #include "worker/picture.h"
+#include "worker/view.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +25,8 @@ struct runner;
 
 struct runner_options {
     const struct library *library; /* borrowed for the runner's life */
+    struct view *view;             /* where given LoRAs and embeddings appear; NULL: none are given;
+                                      borrowed likewise */
     enum backend backend;
     int device;            /* of BACKEND_CUDA */
     int threads;           /* of a render; 1.. */
@@ -43,10 +47,11 @@ struct runner_gang {
 };
 
 /*
- * task: canonical JSON, copied. gang: NULL: alone. ERR_CONFLICT while another runs; other errors
- * are reported.
+ * task: canonical JSON, copied. given: its files, NULL: the library's; borrowed until the report
+ * that it is over. gang: NULL: alone. ERR_CONFLICT while another runs; other errors are reported.
  */
-int runner_start(struct runner *r, const char *task, const struct runner_gang *gang, struct err *e);
+int runner_start(struct runner *r, const char *task, const struct given *given,
+                 const struct runner_gang *gang, struct err *e);
 
 /* The running render ends soon with ERR_CANCELLED; its report is still due. */
 void runner_cancel(struct runner *r);

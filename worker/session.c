@@ -23,14 +23,17 @@ struct held {
     enum held_state state;
     char *task; /* owned */
     struct session_gang gang;
-    char *meeting;          /* owned, NULL alone; gang.meeting is it */
-    struct picture picture; /* HELD_RENDERED */
-    struct err error;       /* HELD_FAILED */
-    int64_t sent_ms;        /* when its result last left */
-    bool offered;           /* on this connection */
-    bool spilled;           /* the picture's bytes are on disk */
-    bool unspillable;       /* the disk refused them */
-    size_t png_size;        /* of a spilled one */
+    char *meeting;              /* owned, NULL alone; gang.meeting is it */
+    struct picture picture;     /* HELD_RENDERED */
+    struct err error;           /* HELD_FAILED */
+    int64_t sent_ms;            /* when its result last left */
+    struct lease_asset *assets; /* [n_assets]; owned with their strings */
+    size_t n_assets;
+    bool gathering;   /* they are not here yet */
+    bool offered;     /* on this connection */
+    bool spilled;     /* the picture's bytes are on disk */
+    bool unspillable; /* the disk refused them */
+    size_t png_size;  /* of a spilled one */
 };
 
 enum session_state {
@@ -76,6 +79,11 @@ int session_new(const struct session_options *o, struct session **ret_session, s
 
 static void held_free(struct held *h)
 {
+    for (size_t i = 0; i < h->n_assets; i++) {
+        free((char *)h->assets[i].role);
+        free((char *)h->assets[i].name);
+    }
+    free(h->assets);
     free(h->task);
     free(h->meeting);
     picture_done(&h->picture);
@@ -375,6 +383,11 @@ static int forget(struct session *s, struct held *h, struct err *e)
     return rc;
 }
 
+static bool may_start(const struct held *h)
+{
+    return h->state == HELD_WAITING && !h->gathering;
+}
+
 static int start_next(struct session *s, struct err *e)
 {
     struct session_action *a = NULL;
@@ -383,7 +396,7 @@ static int start_next(struct session *s, struct err *e)
     if (running(s) || s->leaving)
         return 0;
     for (size_t i = 0; i < s->n_held; i++) {
-        if (s->held[i]->state != HELD_WAITING)
+        if (!may_start(s->held[i]))
             continue;
         if ((rc = add_action(s, SESSION_START, &a, e)) != 0)
             return rc;
@@ -474,6 +487,35 @@ static int on_error(struct session *s, const struct msg_error *m, int64_t now_ms
     return 0;
 }
 
+/* The files that the lease lists are looked for, and their list kept. */
+static int gather(struct session *s, struct held *h, const struct msg_lease *m, struct err *e)
+{
+    struct session_action *a = NULL;
+    int rc = 0;
+
+    if (m->n_assets == 0)
+        return 0;
+    h->assets = calloc(m->n_assets, sizeof *h->assets);
+    if (!h->assets)
+        TRY(err_set(e, ERR_OOM, "out of memory for a lease"));
+    for (size_t i = 0; i < m->n_assets; i++) {
+        h->assets[i] = m->assets[i];
+        h->assets[i].role = strdup(m->assets[i].role);
+        h->assets[i].name = strdup(m->assets[i].name);
+        h->n_assets++;
+        if (!h->assets[i].role || !h->assets[i].name)
+            TRY(err_set(e, ERR_OOM, "out of memory for a lease"));
+    }
+    h->gathering = true;
+    TRY(add_action(s, SESSION_GATHER, &a, e));
+    a->ref = h->ref;
+    a->task = h->task;
+    a->assets = h->assets;
+    a->n_assets = h->n_assets;
+out:
+    return rc;
+}
+
 static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
 {
     struct held **grown, *h;
@@ -505,7 +547,7 @@ static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
                                     m->gang_rank, h->meeting};
     h->ref = m->ref;
     s->held[s->n_held++] = h;
-    return 0;
+    return gather(s, h, m, e);
 }
 
 /* Nobody waits for this attempt any more: of an ack, its result is safe; of a revoke, not wanted.
@@ -686,6 +728,54 @@ int session_unsent(struct session *s, int64_t now_ms, struct err *e)
     if (s->state != STATE_OPEN)
         return 0;
     return reconnect(s, now_ms, ERR_IO, "a message could not be sent", e);
+}
+
+int session_gathered(struct session *s, const struct attempt_ref *ref, int64_t now_ms,
+                     struct err *e)
+{
+    struct held *h;
+
+    begin(s);
+    h = find(s, ref);
+    if (h)
+        h->gathering = false;
+    return settle(s, now_ms, e);
+}
+
+int session_ungathered(struct session *s, const struct attempt_ref *ref, const struct err *why,
+                       int64_t now_ms, struct err *e)
+{
+    struct held *h;
+
+    begin(s);
+    h = find(s, ref);
+    if (h && h->state == HELD_WAITING) {
+        h->state = HELD_FAILED;
+        h->error = *why;
+        s->owes_ready = true;
+    }
+    return settle(s, now_ms, e);
+}
+
+int session_fetching(struct session *s, const struct attempt_ref *ref, uint64_t fetched,
+                     uint64_t total, struct err *e)
+{
+    const struct held *h;
+    struct msg m = {.type = MSG_FETCHING,
+                    .fetching = {.ref = *ref, .fetched = fetched, .total = total}};
+
+    begin(s);
+    h = find(s, ref);
+    if (!h || h->state != HELD_WAITING || s->state != STATE_OPEN)
+        return 0;
+    return send(s, &m, e);
+}
+
+bool session_needs_files(const struct session *s, const struct attempt_ref *ref)
+{
+    const struct held *h = find(s, ref);
+
+    return h && !settled(h);
 }
 
 int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t now_ms,

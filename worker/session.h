@@ -60,6 +60,7 @@ enum session_what {
     SESSION_SPILL,     /* write msg.result.png to disk as ref, then session_spilled() */
     SESSION_UNSPILL,   /* remove it from there */
     SESSION_RECONNECT, /* drop the connection with all that waits in it, open a new one; why */
+    SESSION_GATHER,    /* find or fetch the assets of ref, a lease that waits; task */
     SESSION_START,     /* render task for ref; only while nothing runs */
     SESSION_CANCEL,    /* end the running render soon; its report is still due */
     SESSION_END        /* leave the loop; why.code is 0 after session_stop */
@@ -69,6 +70,8 @@ struct session_action {
     enum session_what what;
     struct msg msg;
     struct attempt_ref ref;
+    const struct lease_asset *assets; /* of SESSION_GATHER; borrowed as task is */
+    size_t n_assets;
     const char *task; /* canonical JSON as it came, not yet checked */
     struct session_gang gang;
     bool spilled;
@@ -90,6 +93,21 @@ int session_message(struct session *s, const struct msg *m, int64_t now_ms, stru
 
 /* A message could not be handed to the connection. */
 int session_unsent(struct session *s, int64_t now_ms, struct err *e);
+
+/*
+ * What SESSION_GATHER comes to: a lease is started once its files are gathered. Of leases that are
+ * gone meanwhile nothing happens.
+ */
+int session_gathered(struct session *s, const struct attempt_ref *ref, int64_t now_ms,
+                     struct err *e);
+int session_ungathered(struct session *s, const struct attempt_ref *ref, const struct err *why,
+                       int64_t now_ms, struct err *e);
+/* Bytes of its files that are here, and in all. */
+int session_fetching(struct session *s, const struct attempt_ref *ref, uint64_t fetched,
+                     uint64_t total, struct err *e);
+
+/* Whether the lease is still to be rendered, or is. */
+bool session_needs_files(const struct session *s, const struct attempt_ref *ref);
 
 /* Of the running render: after step `step` of `steps`; 0: the model is ready. */
 int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t now_ms,

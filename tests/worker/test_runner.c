@@ -46,7 +46,7 @@ static struct runner *open_runner(uint64_t memory_bytes)
 
 static void start(struct runner *r, const char *task)
 {
-    assert_int_equal(runner_start(r, task, NULL, NULL), 0);
+    assert_int_equal(runner_start(r, task, NULL, NULL, NULL), 0);
 }
 
 static struct report next_report(struct runner *r)
@@ -159,7 +159,7 @@ static void cancel_ends_a_render_between_steps(void **state)
     (void)state;
     start(r, TASK("sticker-128", "900"));
     assert_int_equal(next_report(r).kind, REPORT_PROGRESS);
-    assert_int_equal(runner_start(r, TASK("sticker-128", "1"), NULL, NULL), ERR_CONFLICT);
+    assert_int_equal(runner_start(r, TASK("sticker-128", "1"), NULL, NULL, NULL), ERR_CONFLICT);
     runner_cancel(r);
     report = outcome(r, NULL);
     assert_int_equal(report.kind, REPORT_FAILED);

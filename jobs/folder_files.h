@@ -4,8 +4,8 @@
  *
  *     TRY(folder_files("/models/sd15", FOLDER_MODEL, add, user, e));   // "unet/config.json", ...
  */
-#ifndef COORDINATOR_FOLDER_FILES_H
-#define COORDINATOR_FOLDER_FILES_H
+#ifndef JOBS_FOLDER_FILES_H
+#define JOBS_FOLDER_FILES_H
 
 #include "proto/err.h"
 

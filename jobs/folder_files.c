@@ -1,4 +1,4 @@
-#include "coordinator/folder_files.h"
+#include "jobs/folder_files.h"
 
 #include "proto/buf.h"
 
