@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+"""Files that come over the wire: a worker with an empty disk and no sight of the models renders the bytes that a worker
+beside them renders; what it has it does not fetch again; what is torn or changed is noticed."""
+import os
+import shutil
+import subprocess
+
+from programs import BIN, MODEL, SIGKILL, SOURCE, Case, Program, environment, main, pictures, wait_until
+from test_features import FOX, MASK, noise, write_tensors
+
+JOB = """\
+litho: 1
+job: far
+model: sticker-128
+defaults: {size: 64x64, steps: 2, sampler: euler, seed: 5, cfg_scale: 3}
+prompt: a ${thing} on a teal background, smudge
+negative_prompt: blurry
+axes:
+  thing: [fox, pizza]
+output: {path: "{job}/{thing}.png"}
+"""
+
+
+def can_hide():
+    """Whether a process may have a view of the file system of its own."""
+    return subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL).returncode == 0
+
+
+class Hidden(Program):
+    """A worker that sees nothing but emptiness at a folder."""
+
+    def __init__(self, case, folder, *args, **changes):
+        self.log = os.path.join(case.folder, "hidden-%d.log" % len(case.programs))
+        script = 'mount -t tmpfs none "$0" && exec "$@"'
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", script, folder, os.path.join(BIN, "litho-worker"), *args],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=case.folder, env=environment(**changes))
+        case.programs.append(self)
+
+
+class Assets(Case):
+    def setUp(self):
+        super().setUp()
+        self.library = self.path("library")
+        shutil.copytree(MODEL, os.path.join(self.library, "sticker-128"),
+                        ignore=shutil.ignore_patterns("training", "*.md", "*.png"))
+        self.home = self.path("home")
+        os.makedirs(self.home)
+        self.cache = self.path("home", "cache")
+
+    def start(self, n=1):
+        self.boss = self.coordinator("state%d" % n, "out%d" % n, "ipc://" + self.path("socket%d" % n),
+                                     "--models", self.library)
+        return self.boss.endpoint
+
+    def far_worker(self, endpoint, name="far", *more):
+        options = ["--connect", endpoint, "--name", name, "--threads", "1", "--cache-dir", self.cache,
+                   "--models", self.path("nothing"), *more]
+        changes = {"HOME": self.home, "LITHO_MODELS": self.path("nothing")}
+        if can_hide():
+            return Hidden(self, self.library, *options, **changes)
+        return Program(self, "litho-worker", *options, "--no-shared-files", **changes)
+
+    def near_worker(self, endpoint, name="near"):
+        return Program(self, "litho-worker", "--connect", endpoint, "--name", name, "--threads", "1",
+                       "--models", self.library, "--cache-dir", self.path("near-cache"))
+
+    def render(self, endpoint, text=JOB, name="job.yaml", *options, expect=0):
+        return self.litho("submit", self.write(name, text), "--connect", endpoint, "--wait", *options, expect=expect)
+
+    def fetched(self):
+        """Files in the far worker's cache."""
+        folder = os.path.join(self.cache, "files")
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+    def test_a_worker_with_an_empty_disk_renders_the_same_bytes(self):
+        os.makedirs(os.path.join(self.library, "loras"))
+        os.makedirs(os.path.join(self.library, "embeddings"))
+        os.makedirs(os.path.join(self.library, "pictures"))
+        write_tensors(os.path.join(self.library, "embeddings", "smudge.safetensors"), {"emb_params": ([1, 192], noise(2, 192, 0.3))})
+        for name, path in (("fox.png", FOX), ("mask.png", MASK)):
+            shutil.copy(path, os.path.join(self.library, "pictures", name))
+        job = JOB + "init_image: library/pictures/fox.png\nmask: library/pictures/mask.png\ndenoising_strength: 0.8\n"
+        endpoint = self.start(1)
+        self.near_worker(endpoint)
+        self.render(endpoint, job)
+        expected = pictures(self.path("out1"))
+        self.assertEqual(len(expected), 3)  # and the sheet
+        self.assertFalse(os.path.exists(self.path("near-cache")))  # it had them all
+        self.boss.stop()
+
+        endpoint = self.start(2)
+        worker = self.far_worker(endpoint)
+        self.render(endpoint, job)
+        self.assertEqual(pictures(self.path("out2")), expected)
+        self.assertGreaterEqual(len(self.fetched()), 8)
+        self.assertEqual(os.listdir(os.path.join(self.cache, "parts")), [])
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(os.listdir(os.path.join(self.cache, "views")), [])
+
+    def test_what_is_here_is_not_fetched_again_but_what_is_torn(self):
+        endpoint = self.start()
+        worker = self.far_worker(endpoint)
+        self.render(endpoint)
+        expected = pictures(self.path("out1"))
+        files = {name: os.stat(os.path.join(self.cache, "files", name)).st_ino for name in self.fetched()}
+        worker.kill()
+        largest = max(files, key=lambda name: os.path.getsize(os.path.join(self.cache, "files", name)))
+        with open(os.path.join(self.cache, "files", largest), "r+b") as file:
+            file.seek(5000)
+            file.write(b"torn")
+        shutil.rmtree(self.path("out1", "far"))
+        self.far_worker(endpoint, "again")
+        self.render(endpoint)
+        self.assertEqual(pictures(self.path("out1")), expected)
+        again = {name: os.stat(os.path.join(self.cache, "files", name)).st_ino for name in self.fetched()}
+        self.assertEqual(set(again), set(files))
+        self.assertEqual([name for name in files if files[name] != again[name]], [largest])
+
+    def test_a_fetch_survives_the_death_of_both(self):
+        endpoint = self.start()
+        worker = self.far_worker(endpoint)
+        self.litho("submit", self.write("job.yaml", JOB), "--connect", endpoint)
+        wait_until(lambda: self.fetched(), "a first file came")
+        self.boss.signal(SIGKILL)
+        self.boss.wait()
+        worker.signal(SIGKILL)
+        worker.wait()
+        endpoint = self.start()
+        self.far_worker(endpoint, "next")
+        self.render(endpoint)
+        self.assertEqual(len(pictures(self.path("out1"))), 3)  # and the sheet
+
+    def test_a_hash_names_a_model_and_a_missing_one_fails_by_name(self):
+        single = os.path.join(self.library, "pictures", "fox.png")
+        os.makedirs(os.path.dirname(single))
+        shutil.copy(FOX, single)
+        endpoint = self.start()
+        self.far_worker(endpoint)
+        done = self.render(endpoint, JOB.replace("model: sticker-128", "model: sha256:" + 64 * "0"), expect=1)
+        self.assertIn("asset_missing", done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    main()
