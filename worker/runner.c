@@ -13,8 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RUNNER_FOLDERS_MAX 130 /* of LoRAs: two of each directory of the library, and the view's   \
-                                */
+#define RUNNER_FOLDERS_MAX                                                                         \
+    130 /* of LoRAs: two of each directory of the library, and the view's                          \
+         */
 
 struct runner {
     const struct library *library;
