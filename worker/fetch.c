@@ -34,7 +34,7 @@ static struct fetch_slot *due(struct fetch *f, int64_t now_ms)
 
         if (s->used && !s->data && (!s->sent || now_ms - s->sent_ms >= FETCH_REPEAT_MS))
             return s;
-        if (!s->used)
+        if (!s->used && !slot)
             slot = s;
     }
     if (!slot || !more_to_ask(f))
