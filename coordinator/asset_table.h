@@ -2,6 +2,8 @@
 #ifndef COORDINATOR_ASSET_TABLE_H
 #define COORDINATOR_ASSET_TABLE_H
 
+#include "jobs/asset.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,5 +27,13 @@ struct assets {
     /* for monitoring */
     uint64_t wants, refused, sent_bytes, hashed_bytes;
 };
+
+/* A file that pictures of a job were made from. */
+struct job_asset {
+    enum asset_role role;
+    char *name; /* owned */
+    char sha256[HASH_HEX_SIZE];
+};
+void job_assets_free(struct job_asset *assets, size_t n);
 
 #endif

@@ -19,6 +19,13 @@ static void entry_free(struct asset_entry *a)
     free(a);
 }
 
+void job_assets_free(struct job_asset *assets, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(assets[i].name);
+    free(assets);
+}
+
 void assets_done(struct assets *a)
 {
     for (size_t i = 0; i < ASSETS_BUCKETS; i++) {
@@ -190,6 +197,7 @@ static int add_row(void *user, const struct asset_answer *a, struct err *e)
 {
     struct asset_set *set = user;
     struct lease_asset *grown;
+    const char **names;
 
     if (set->n == MSG_ASSETS_MAX)
         return 0; /* the rest is the worker's to find */
@@ -197,6 +205,11 @@ static int add_row(void *user, const struct asset_answer *a, struct err *e)
     if (!grown)
         return err_set(e, ERR_OOM, "no memory for a lease's files");
     set->rows = grown;
+    names = realloc(set->names, (set->n + 1) * sizeof *names);
+    if (!names)
+        return err_set(e, ERR_OOM, "no memory for a lease's files");
+    set->names = names;
+    names[set->n] = a->name;
     grown[set->n] = (struct lease_asset){
         .role = asset_role_name(a->role), .name = a->label, .folder = a->folder, .bytes = a->bytes};
     memcpy(grown[set->n].sha256, a->sha256, HASH_HEX_SIZE);
@@ -232,7 +245,46 @@ out:
 void asset_set_done(struct asset_set *set)
 {
     free(set->rows);
+    free(set->names);
     *set = (struct asset_set){0};
+}
+
+static uint64_t mark_of(const char *role, const char *name, const char *sha256)
+{
+    const char *const texts[] = {role, name, sha256};
+    uint64_t x = UINT64_C(0xcbf29ce484222325);
+
+    for (int i = 0; i < 3; i++)
+        for (const char *p = texts[i]; *p; p++)
+            x = (x ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+    return x | 1;
+}
+
+int assets_note(struct job_entry *j, const struct asset_set *set, struct outbox *o, struct err *e)
+{
+    struct out *out;
+    int rc = 0;
+
+    for (size_t i = 0; i < set->n && j->n_noted < COORD_NOTED_MAX; i++) {
+        uint64_t mark = mark_of(set->rows[i].role, set->names[i], set->rows[i].sha256);
+        bool known = false;
+
+        for (size_t k = 0; k < j->n_noted && k < COORD_NOTED_KEPT; k++)
+            known |= j->noted[k] == mark;
+        if (known)
+            continue;
+        j->noted[j->n_noted++ % COORD_NOTED_KEPT] = mark;
+        TRY(outbox_add(o, OUT_STORE, &out, e));
+        out->row.op = STORE_ASSET;
+        out->row.job = j->number;
+        out->row.code = set->rows[i].role;
+        memcpy(out->row.task_hash, set->rows[i].sha256, sizeof out->row.task_hash);
+        out->row.text = strdup(set->names[i]);
+        if (!out->row.text)
+            TRY(err_set(e, ERR_OOM, "no memory for a job's files"));
+    }
+out:
+    return rc;
 }
 
 static int add_expected(void *user, const struct asset_answer *a, struct err *e)
@@ -267,6 +319,72 @@ void assets_doubt(struct coord *c)
             x->answered_ms = -ASSETS_FRESH_MS;
 }
 
+/* The rows all have an answer that is fresh; ret_changed: one of them is another file now. */
+static int rechecked(struct coord *c, const struct job_entry *j, int64_t now_ms, bool *ret_known,
+                     bool *ret_changed, struct outbox *o, struct err *e)
+{
+    bool names;
+    int rc = 0;
+
+    *ret_known = true;
+    *ret_changed = false;
+    for (size_t i = 0; i < j->n_recheck; i++) {
+        const struct job_asset *r = &j->recheck[i];
+        struct asset_entry *x;
+        bool known;
+
+        TRY(require(c, r->role, r->name, now_ms, &x, &known, o, e));
+        *ret_known &= known;
+        *ret_changed |=
+            known && x->answer.failure.code == 0 && strcmp(x->answer.sha256, r->sha256) != 0;
+    }
+    TRY(require(c, ASSET_NAMES, "", now_ms, NULL, &names, o, e));
+    *ret_known &= names;
+out:
+    return rc;
+}
+
+static void recheck_done(struct job_entry *j)
+{
+    job_assets_free(j->recheck, j->n_recheck);
+    j->recheck = NULL;
+    j->n_recheck = 0;
+    j->rechecking = false;
+}
+
+static int recheck_go(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                      struct err *e)
+{
+    struct out *out;
+    bool known, changed;
+    int rc;
+
+    TRY(rechecked(c, j, now_ms, &known, &changed, o, e));
+    if (!known)
+        goto out;
+    recheck_done(j);
+    TRY(outbox_add(o, OUT_REOPEN, &out, e));
+    out->job = j->number;
+    out->reopen = changed ? REOPEN_CHANGED : REOPEN_MISSING;
+out:
+    return rc;
+}
+
+int on_job_assets(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+                  struct err *e)
+{
+    struct job_entry *j = coord_job(c, event->job);
+
+    if (!j)
+        return 0;
+    recheck_done(j);
+    j->recheck = event->assets;
+    j->n_recheck = event->n_assets;
+    j->rechecking = true;
+    assets_doubt(c);
+    return recheck_go(c, j, now_ms, o, e);
+}
+
 int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
              struct err *e)
 {
@@ -287,6 +405,9 @@ int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct 
     x->answered = true;
     x->answered_ms = now_ms;
     TRY(sched_awaited(c, now_ms, o, e));
+    for (size_t i = 0; i < c->n_jobs; i++)
+        if (c->jobs[i]->rechecking)
+            TRY(recheck_go(c, c->jobs[i], now_ms, o, e));
 out:
     return rc;
 }

@@ -24,6 +24,7 @@ int assets_ready(struct coord *c, const struct task *t, int64_t now_ms, bool *re
 /* What is known of a task's files. */
 struct asset_set {
     struct lease_asset *rows; /* strings borrow from the entries; owned */
+    const char **names;       /* the same as the task names them; owned array */
     size_t n;
     char task_hash[HASH_HEX_SIZE];
 };
@@ -38,6 +39,17 @@ void asset_set_done(struct asset_set *set);
  */
 int asset_expected(const struct coord *c, const struct task *t, struct listing *ret_files,
                    struct err *e);
+
+/* The lease's files are the job's from now on: a row for each that is new. */
+int assets_note(struct job_entry *j, const struct asset_set *set, struct outbox *o, struct err *e);
+
+/*
+ * A job that is over is to be opened again: are its pictures' files as they were? The store's rows
+ * (EVENT_ASSETS) are asked for again; once all are answered the job is reopened (OUT_REOPEN), and
+ * told whether one of them changed.
+ */
+int on_job_assets(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
+                  struct err *e);
 
 /* What is known is asked for again before it is used. */
 void assets_doubt(struct coord *c);

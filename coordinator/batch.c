@@ -1,6 +1,7 @@
 #include "coordinator/batch.h"
 
 #include "coordinator/answers.h"
+#include "coordinator/assets.h"
 #include "coordinator/index.h"
 #include "proto/clock.h"
 
@@ -113,13 +114,34 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
 struct restoring {
     struct batch *b;
     int64_t now_ms;
+    struct job *job; /* of REOPEN_CHANGED; owned */
 };
 
-static bool restoring_missing(void *user, const char *path)
+/* The task with its files as they are now has another hash than the picture's. */
+static bool has_changed(const struct restoring *r, const struct record *record)
 {
-    struct restoring *r = user;
+    struct asset_set set = {0};
+    struct task task = {0};
+    struct buf text = {0};
+    bool changed = false;
 
-    return !output_has(r->b->output, path);
+    if (!r->job || !record->task_hash[0] || record->index >= job_span(r->job) ||
+        job_task(r->job, record->index, &task, NULL) != 0)
+        return false;
+    task_to_json(&task, &text);
+    if (!text.failed && asset_set_of(r->b->coord, &task, buf_text(&text), &set, NULL) == 0)
+        changed = strcmp(set.task_hash, record->task_hash) != 0;
+    asset_set_done(&set);
+    task_done(&task);
+    buf_done(&text);
+    return changed;
+}
+
+static bool is_due_again(void *user, const struct record *record)
+{
+    const struct restoring *r = user;
+
+    return !output_has(r->b->output, record->path) || has_changed(r, record);
 }
 
 static int restored(void *user, struct restored *restored, struct err *e)
@@ -160,11 +182,42 @@ static int do_reopen(struct batch *b, uint64_t job, enum reopen what, int64_t no
 
     if (has_rows(b, job))
         return defer(b, job, what, e);
+    if (what == REOPEN_CHANGED && (rc = store_job(b->store, job, &r.job, e)) != 0)
+        return rc;
     rc = store_reopen(b->store, job, what == REOPEN_ALL,
-                      what == REOPEN_MISSING ? restoring_missing : NULL, restored, &r,
-                      &event.failure);
+                      what == REOPEN_MISSING || what == REOPEN_CHANGED ? is_due_again : NULL,
+                      restored, &r, &event.failure);
+    job_free(r.job);
     if (rc == 0)
         return index_torn(b, job, e);
+    return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+}
+
+static int take_asset(void *user, const char *role, const char *name, const char *sha256,
+                      struct err *e)
+{
+    struct event *event = user;
+    struct job_asset *grown = realloc(event->assets, (event->n_assets + 1) * sizeof *event->assets);
+
+    if (!grown)
+        return err_set(e, ERR_OOM, "no memory for a job's files");
+    event->assets = grown;
+    grown += event->n_assets;
+    *grown = (struct job_asset){.role = asset_role_from_name(role), .name = strdup(name)};
+    snprintf(grown->sha256, sizeof grown->sha256, "%s", sha256);
+    event->n_assets += grown->name != NULL;
+    return grown->name ? 0 : err_set(e, ERR_OOM, "no memory for a job's files");
+}
+
+static int do_assets(struct batch *b, uint64_t job, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_ASSETS, .job = job};
+    int rc = store_assets(b->store, job, take_asset, &event, e);
+
+    if (rc != 0 || !coord_job(b->coord, job)) {
+        job_assets_free(event.assets, event.n_assets);
+        return rc;
+    }
     return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
 }
 
@@ -199,6 +252,8 @@ static int effects(struct batch *b, int64_t now_ms, struct err *e)
             TRY(do_probe(b, &out, now_ms, e));
         } else if (out.type == OUT_REOPEN) {
             TRY(do_reopen(b, out.job, out.reopen, now_ms, e));
+        } else if (out.type == OUT_ASSETS) {
+            TRY(do_assets(b, out.job, now_ms, e));
         } else if (out.type == OUT_ASSET) {
             TRY(b->asset(b->user, out.role, out.path, e));
         } else if (out.type == OUT_CHUNK) {

@@ -53,8 +53,8 @@ int on_retry(struct coord *c, const struct peer *peer, const struct msg_retry *m
     j->request = m->request;
     j->asked = MSG_RETRY;
     /* Pictures of a running job are being written: only failures are looked at. */
-    return job_reopen(j, m->failed || j->phase == JOB_RUNNING ? REOPEN_FAILED : REOPEN_MISSING, o,
-                      e);
+    return job_reopen(c, j, m->failed || j->phase == JOB_RUNNING ? REOPEN_FAILED : REOPEN_MISSING,
+                      o, e);
 }
 
 int on_remove(struct coord *c, const struct peer *peer, uint64_t request, struct job_entry *j,

@@ -38,6 +38,7 @@ static void job_entry_free(struct job_entry *j)
     bits_done(&j->settled);
     job_free(j->job);
     free(j->name);
+    job_assets_free(j->recheck, j->n_recheck);
     free(j->folder);
     free(j->sheet);
     free(j->wait_reason);

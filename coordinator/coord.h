@@ -22,6 +22,8 @@
 #include "proto/link.h"
 #include "proto/msg.h"
 
+#define COORD_NOTED_MAX      1000 /* files of a job that are compared when it is submitted again */
+#define COORD_NOTED_KEPT     16
 #define COORD_FAILURES_SHOWN 20 /* first failures of a job, kept for status */
 #define COORD_RUNS_MAX       20 /* attempts of one task that workers may hold at a time */
 #define COORD_LOSSES_MAX     POLICY_LOSSES_MAX
@@ -82,6 +84,11 @@ struct job_entry {
     bool force;                        /* pictures in place are rendered again */
     uint32_t priority;                 /* 1..100, larger first */
     char *token;                       /* of the submission, NULL none; owned */
+    uint64_t noted[COORD_NOTED_KEPT];  /* its files that the store knows: the latest, hashed */
+    size_t n_noted;
+    struct job_asset *recheck; /* [n_recheck]: its files as they were; owned */
+    size_t n_recheck;
+    bool rechecking;                   /* it is reopened once they are known as they are */
     char hashing[400];                 /* which file of its tasks is being hashed; "" none */
     char *stop_reason;                 /* why it ended before its tasks did, NULL; owned */
     enum gang_wish gang;               /* as the bundle says */

@@ -176,6 +176,7 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
     int rc;
 
     TRY(sched_assets(c, t, task, &assets, e));
+    TRY(assets_note(t->job, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);

@@ -40,6 +40,7 @@ enum out_type {
     OUT_WRITE,  /* a picture; answered by EVENT_WRITTEN */
     OUT_STORE,  /* a row of the batch's transaction */
     OUT_REOPEN, /* load a settled job again from the store; answered by EVENT_RESTORED */
+    OUT_ASSETS, /* a job's files from the store; answered by EVENT_ASSETS */
     OUT_SHEET,  /* draw the contact sheet, after the commit; answered by EVENT_DRAWN, later */
     OUT_ASSET,  /* find and hash a file or folder; answered by EVENT_ASSET, later */
     OUT_CHUNK,  /* send a worker a part of a file, or that it is gone */
@@ -52,6 +53,8 @@ enum store_op {
     STORE_STATE,   /* phase, counts, times and sheet of a job */
     STORE_ATTEMPT, /* attempt numbers of a task in flight */
     STORE_RECORD,  /* a settled task; its attempt row goes */
+    STORE_ASSET,   /* a file that pictures of the job are made from: code (its role), text (name),
+                      task_hash (the file's) */
     STORE_HISTORY, /* an attempt that gave no picture */
     STORE_FORGET,  /* a record whose picture another job replaced */
     STORE_REMOVE,  /* the job and all its rows, some of them later */
@@ -89,6 +92,7 @@ struct store_row {
 /* Which tasks of a job are done again. */
 enum reopen {
     REOPEN_MISSING, /* failures, and pictures whose file is gone */
+    REOPEN_CHANGED, /* the same, and pictures whose task has another hash now */
     REOPEN_FAILED,  /* failures alone: no file is looked for */
     REOPEN_ALL
 };

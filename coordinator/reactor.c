@@ -352,6 +352,8 @@ int reactor_on(struct coord *c, const struct event *event, int64_t now_ms, struc
         return on_restored(c, event, now_ms, o, e);
     case EVENT_ASSET:
         return on_asset(c, event, now_ms, o, e);
+    case EVENT_ASSETS:
+        return on_job_assets(c, event, now_ms, o, e);
     case EVENT_DRAWN:
         return on_drawn(c, event, now_ms, o, e);
     }

@@ -28,6 +28,7 @@ enum event_type {
     EVENT_WRITTEN,     /* delivery, failure */
     EVENT_RESTORED,    /* job, restored or failure */
     EVENT_ASSET,       /* asset */
+    EVENT_ASSETS,      /* job, assets: the store's; taken over */
     EVENT_DRAWN,       /* job, text (path of the sheet, "" if there is none) or failure */
 };
 
@@ -71,8 +72,10 @@ struct event {
     const char *text;          /* borrowed */
     struct delivery *delivery; /* ownership passes to the reactor */
     enum probe_answer probe;
-    struct record *found;       /* taken over (its strings), for PROBE_OURS */
-    struct restored *restored;  /* its job and bits are taken over */
+    struct record *found;      /* taken over (its strings), for PROBE_OURS */
+    struct restored *restored; /* its job and bits are taken over */
+    struct job_asset *assets;
+    size_t n_assets;
     struct asset_answer *asset; /* contents are taken over */
 };
 

@@ -31,12 +31,14 @@ static int answer_asked(struct coord *c, struct job_entry *j, int64_t now_ms, st
     return submitted(j, o, e);
 }
 
-int job_reopen(struct job_entry *j, enum reopen what, struct outbox *o, struct err *e)
+int job_reopen(const struct coord *c, struct job_entry *j, enum reopen what, struct outbox *o,
+               struct err *e)
 {
+    bool files = what == REOPEN_MISSING && c->limits.assets; /* did they change? */
     struct out *out;
     int rc;
 
-    TRY(outbox_add(o, OUT_REOPEN, &out, e));
+    TRY(outbox_add(o, files ? OUT_ASSETS : OUT_REOPEN, &out, e));
     out->job = j->number;
     out->reopen = what;
 out:
@@ -44,8 +46,8 @@ out:
 }
 
 /* A job that is here already: one that runs is left alone, one that is over is looked at again. */
-static int resubmit(struct job_entry *j, const struct peer *peer, const struct msg_submit *m,
-                    struct outbox *o, struct err *e)
+static int resubmit(const struct coord *c, struct job_entry *j, const struct peer *peer,
+                    const struct msg_submit *m, struct outbox *o, struct err *e)
 {
     bool runs = j->phase == JOB_RUNNING || j->phase == JOB_FINISHING;
     struct err why;
@@ -69,7 +71,7 @@ static int resubmit(struct job_entry *j, const struct peer *peer, const struct m
     }
     if (runs)
         return submitted(j, o, e);
-    TRY(job_reopen(j, m->force ? REOPEN_ALL : REOPEN_MISSING, o, e));
+    TRY(job_reopen(c, j, m->force ? REOPEN_ALL : REOPEN_MISSING, o, e));
 out:
     return rc;
 }
@@ -114,7 +116,7 @@ static int on_submit(struct coord *c, const struct peer *peer, const struct msg_
     if (!j)
         j = coord_job_by_hash(c, job_hash(job));
     if (j) {
-        TRY(resubmit(j, peer, m, o, e));
+        TRY(resubmit(c, j, peer, m, o, e));
         goto out;
     }
     TRY(coord_job_add(c, c->next_number, job, &j, e));

@@ -22,7 +22,8 @@ int on_list(struct coord *c, const struct peer *peer, const struct msg_list *m, 
             struct outbox *o, struct err *e);
 
 /* Has the job read back from the store; answered by EVENT_RESTORED. */
-int job_reopen(struct job_entry *j, enum reopen what, struct outbox *o, struct err *e);
+int job_reopen(const struct coord *c, struct job_entry *j, enum reopen what, struct outbox *o,
+               struct err *e);
 
 /* request: the one that fails, 0: none of them, the session is refused. */
 int send_error(struct outbox *o, const struct peer *peer, uint64_t request, const struct err *why,

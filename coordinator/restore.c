@@ -226,7 +226,7 @@ out:
 }
 
 struct missing {
-    bool (*missing)(void *user, const char *path);
+    bool (*again)(void *user, const struct record *r);
     void *user;
     uint64_t *indices; /* to be done again; owned */
     size_t n, room;
@@ -236,7 +236,7 @@ static int note_missing(void *user, const struct record *record, struct err *e)
 {
     struct missing *m = user;
 
-    if (!record->failed && (!m->missing || !m->missing(m->user, record->path)))
+    if (!record->failed && (!m->again || !m->again(m->user, record)))
         return 0;
     if (m->n == m->room) {
         size_t room = m->room ? m->room * 2 : 64;
@@ -286,10 +286,10 @@ out:
 }
 
 int store_reopen(struct store *s, uint64_t job, bool all,
-                 bool (*missing)(void *user, const char *path),
+                 bool (*again)(void *user, const struct record *r),
                  int (*f)(void *user, struct restored *r, struct err *e), void *user, struct err *e)
 {
-    struct missing m = {.missing = missing, .user = user};
+    struct missing m = {.again = again, .user = user};
     struct job_row row = {0};
     bool found;
     int rc;

@@ -465,6 +465,7 @@ int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const c
     memcpy(r->task_hash, assets.task_hash, sizeof r->task_hash);
     task_to(c, t, TASK_RUNNING);
     TRY(task_persist(o, t, w, e));
+    TRY(assets_note(t->job, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);

@@ -274,6 +274,46 @@ out:
     return rc;
 }
 
+static int apply_asset(struct store *s, const struct store_row *row, struct err *e)
+{
+    struct sql q;
+    int rc;
+
+    TRY(sql_prepare(
+        s->db, &s->statements,
+        "INSERT OR IGNORE INTO job_assets (job, role, name, sha256) VALUES (?, ?, ?, ?)", &q, e));
+    sql_bind_int(&q, (int64_t)row->job);
+    sql_bind_text(&q, row->code);
+    sql_bind_text(&q, row->text);
+    sql_bind_text(&q, row->task_hash);
+    TRY(sql_finish(&q, e));
+out:
+    return rc;
+}
+
+int store_assets(struct store *s, uint64_t job,
+                 int (*f)(void *user, const char *role, const char *name, const char *sha256,
+                          struct err *e),
+                 void *user, struct err *e)
+{
+    struct sql q = {0};
+    bool row;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT role, name, sha256 FROM job_assets WHERE job = ?", &q, e));
+    sql_bind_int(&q, (int64_t)job);
+    for (;;) {
+        TRY(sql_step(&q, &row, e));
+        if (!row)
+            break;
+        TRY(f(user, sql_get_text(&q, 0), sql_get_text(&q, 1), sql_get_text(&q, 2), e));
+    }
+out:
+    sql_reset(&q);
+    return rc;
+}
+
 static int apply_history(struct store *s, const struct store_row *row, struct err *e)
 {
     struct sql q;
@@ -436,6 +476,8 @@ int store_apply(struct store *s, const struct store_row *row, struct err *e)
         return apply_attempt(s, row, e);
     case STORE_RECORD:
         return apply_record(s, row, e);
+    case STORE_ASSET:
+        return apply_asset(s, row, e);
     case STORE_HISTORY:
         return apply_history(s, row, e);
     case STORE_FORGET:

@@ -53,12 +53,12 @@ int store_restore(struct store *s, int (*f)(void *user, struct restored *r, stru
                   void *user, struct err *e);
 
 /*
- * Reads one job as if it were not over: failures and pictures for which `missing` says true (NULL:
+ * Reads one job as if it were not over: failures and pictures for which `again` says true (NULL:
  * none) are deleted, or with `all` everything, so that they are done again. Runs in a transaction
  * of its own: no row of the job may wait for a commit. Then calls f.
  */
 int store_reopen(struct store *s, uint64_t job, bool all,
-                 bool (*missing)(void *user, const char *path),
+                 bool (*again)(void *user, const struct record *r),
                  int (*f)(void *user, struct restored *r, struct err *e), void *user,
                  struct err *e);
 
@@ -71,6 +71,13 @@ int store_records(struct store *s, uint64_t job, uint64_t from,
 /* One record, owned by the caller. ERR_MISSING: the task is not settled. */
 int store_record(struct store *s, uint64_t job, uint64_t index, struct record *ret_record,
                  struct err *e);
+
+/* Calls f for each file that pictures of the job are known to be made from. Stops at its first
+ * error. */
+int store_assets(struct store *s, uint64_t job,
+                 int (*f)(void *user, const char *role, const char *name, const char *sha256,
+                          struct err *e),
+                 void *user, struct err *e);
 
 /* Pictures recorded for a job. */
 int store_count_done(struct store *s, uint64_t job, uint64_t *ret_n, struct err *e);

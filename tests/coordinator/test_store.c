@@ -155,17 +155,17 @@ static void a_job_that_is_over_is_not_loaded(void **state)
     job_free(job);
 }
 
-static bool none_missing(void *user, const char *path)
+static bool none_missing(void *user, const struct record *record)
 {
     (void)user;
-    (void)path;
+    (void)record;
     return false;
 }
 
-static bool all_missing(void *user, const char *path)
+static bool all_missing(void *user, const struct record *record)
 {
     (void)user;
-    (void)path;
+    (void)record;
     return true;
 }
 

@@ -132,6 +132,25 @@ class Assets(Case):
         self.render(endpoint)
         self.assertEqual(len(pictures(self.path("out1"))), 3)  # and the sheet
 
+    def test_a_model_that_changes_under_its_name_is_rendered_again(self):
+        endpoint = self.start()
+        self.near_worker(endpoint)
+        self.far_worker(endpoint)
+        self.render(endpoint)
+        before = pictures(self.path("out1"))
+        self.render(endpoint)
+        self.assertEqual(pictures(self.path("out1")), before)  # nothing changed, nothing is rendered
+        path = os.path.join(self.library, "sticker-128", "scheduler", "scheduler_config.json")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace("0.012", "0.011"))
+        self.render(endpoint)
+        after = pictures(self.path("out1"))
+        self.assertEqual(set(after), set(before))
+        for name in before:
+            self.assertNotEqual(after[name], before[name])
+
     def test_a_hash_names_a_model_and_a_missing_one_fails_by_name(self):
         single = os.path.join(self.library, "pictures", "fox.png")
         os.makedirs(os.path.dirname(single))
