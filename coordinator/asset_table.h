@@ -26,6 +26,7 @@ struct assets {
     } served[ASSETS_SERVED_MAX];
     /* for monitoring */
     uint64_t wants, refused, sent_bytes, hashed_bytes;
+    uint64_t cache_hits, cache_misses, cache_evictions, cache_damaged; /* of all workers */
 };
 
 /* A file that pictures of a job were made from. */

@@ -179,6 +179,7 @@ struct worker {
     uint32_t credits; /* leases it would take now */
     char *host;       /* workers of equal hosts can meet as a gang; "": none; owned */
     char *meeting;    /* for the next gang that it leads; NULL or "": none; owned */
+    uint64_t cache_hits, cache_misses, cache_evictions, cache_damaged; /* as it said last */
     uint32_t probing; /* tasks meant for it whose paths are being looked at */
     bool reserved;    /* for a gang whose task's path is being looked at */
     bool lost;        /* kept only to be shown */

@@ -9,6 +9,7 @@ static const double batch_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 struct gauges {
     struct metrics *metrics;
     int tasks, jobs, workers, queue, in_flight, images, failed_tasks, bytes, attempts, refused;
+    int asset_bytes, hashed_bytes, wants, cache;
     int stuck, rate, render, batch, commit;
     uint64_t rate_images; /* images when the rate was last taken */
     double n_images;
@@ -37,6 +38,15 @@ static void families(struct gauges *g)
                                  "Attempts by what became of them.", "outcome");
     g->refused = metrics_family(m, METRIC_COUNTER, "litho_messages_refused_total",
                                 "Messages that broke the protocol.", NULL);
+    g->asset_bytes = metrics_family(m, METRIC_COUNTER, "litho_asset_bytes_total",
+                                    "Bytes of files sent to workers.", NULL);
+    g->hashed_bytes = metrics_family(m, METRIC_COUNTER, "litho_asset_hashed_bytes_total",
+                                     "Bytes of files read to be hashed.", NULL);
+    g->wants =
+        metrics_family(m, METRIC_COUNTER, "litho_asset_wants_total",
+                       "Parts of files that workers wanted, by what became of them.", "outcome");
+    g->cache = metrics_family(m, METRIC_COUNTER, "litho_worker_cache_total",
+                              "What the workers' caches of files did.", "event");
     g->stuck = metrics_family(m, METRIC_GAUGE, "litho_stuck_bytes",
                               "Pictures held in memory because the disk refuses them.", NULL);
     g->rate = metrics_family(m, METRIC_GAUGE, "litho_images_per_second",
@@ -156,6 +166,18 @@ static void set_attempts(struct gauges *g, const struct coord *c)
     metrics_set(g->metrics, g->refused, "", (double)c->count.refused);
 }
 
+static void set_assets(struct gauges *g, const struct assets *a)
+{
+    metrics_set(g->metrics, g->asset_bytes, "", (double)a->sent_bytes);
+    metrics_set(g->metrics, g->hashed_bytes, "", (double)a->hashed_bytes);
+    metrics_set(g->metrics, g->wants, "taken", (double)(a->wants - a->refused));
+    metrics_set(g->metrics, g->wants, "refused", (double)a->refused);
+    metrics_set(g->metrics, g->cache, "hit", (double)a->cache_hits);
+    metrics_set(g->metrics, g->cache, "miss", (double)a->cache_misses);
+    metrics_set(g->metrics, g->cache, "evicted", (double)a->cache_evictions);
+    metrics_set(g->metrics, g->cache, "damaged", (double)a->cache_damaged);
+}
+
 static void set_rate(struct gauges *g, int64_t now_ms)
 {
     int64_t past_ms = now_ms - g->rate_ms;
@@ -178,6 +200,7 @@ int gauges_publish(struct gauges *g, const struct coord *c, int64_t now_ms, stru
     set_jobs(g, c);
     set_workers(g, c);
     set_attempts(g, c);
+    set_assets(g, &c->assets);
     set_rate(g, now_ms);
     metrics_text(g->metrics, &text);
     rc = buf_check(&text, e);

@@ -146,6 +146,13 @@ out:
     return rc;
 }
 
+/* What a worker counted since it told last, into the count of all. */
+static void cache_add(uint64_t *all, uint64_t *last, uint64_t now)
+{
+    *all += now > *last ? now - *last : 0;
+    *last = now;
+}
+
 int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64_t now_ms,
              struct outbox *o, struct err *e)
 {
@@ -166,6 +173,10 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
     }
     w->stated = true;
     w->reserved = false;
+    cache_add(&c->assets.cache_hits, &w->cache_hits, m->cache_hits);
+    cache_add(&c->assets.cache_misses, &w->cache_misses, m->cache_misses);
+    cache_add(&c->assets.cache_evictions, &w->cache_evictions, m->cache_evictions);
+    cache_add(&c->assets.cache_damaged, &w->cache_damaged, m->cache_damaged);
     TRY(text_replace(&w->meeting, m->meeting, e));
 out:
     return rc;

@@ -146,7 +146,9 @@ struct msg_ready {
     uint32_t credits;         /* leases it would take now beyond those held */
     struct attempt_ref *held; /* leases and unacknowledged results it has */
     size_t n_held;            /* <= MSG_PAGE_MAX */
-    const char *meeting;      /* where a gang led by this worker would meet; "": nowhere */
+    /* of files, since the worker started */
+    uint64_t cache_hits, cache_misses, cache_evictions, cache_damaged;
+    const char *meeting; /* where a gang led by this worker would meet; "": nowhere */
 };
 
 struct msg_lease {

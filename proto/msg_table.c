@@ -133,6 +133,10 @@ static const struct field ready_at[] = {
     UINT32(credits, 0, MSG_PAGE_MAX),
     LIST(held, MSG_PAGE_MAX, held),
     OPTIONAL_STRING(meeting, MSG_STRING_MAX),
+    OPTIONAL_UINT64(cache_hits),
+    OPTIONAL_UINT64(cache_misses),
+    OPTIONAL_UINT64(cache_evictions),
+    OPTIONAL_UINT64(cache_damaged),
 };
 TABLE(ready);
 #undef ROW

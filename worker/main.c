@@ -321,6 +321,7 @@ static int perform(struct worker *w, const struct session_action *a, struct err 
 static int perform_all(struct worker *w, struct err *e)
 {
     const struct session_action *a;
+    struct cache_counts counts;
     int rc = 0;
 
     do {
@@ -337,6 +338,8 @@ static int perform_all(struct worker *w, struct err *e)
         w->lost = false;
     } while (!w->over);
     gathered_drop(w, false);
+    counts = stock_counts(w->stock);
+    session_cache(w->session, &counts);
     if (session_is_open(w->session) != w->was_open) {
         w->was_open = !w->was_open;
         if (w->was_open)

@@ -1,6 +1,7 @@
 #include "worker/session.h"
 
 #include "proto/version.h"
+#include "worker/cache.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ struct session {
     uint64_t kept_bytes, spilled_bytes;
 
     char meeting[MSG_NAME_MAX + 1]; /* said in ready */
+    struct cache_counts cache;      /* the same */
     struct session_action *actions; /* owned */
     size_t n_actions, taken, actions_max;
     struct attempt_ref *refs; /* of the ready in actions; owned */
@@ -237,6 +239,10 @@ static int send_ready(struct session *s, int64_t now_ms, struct err *e)
     m.ready.held = refs;
     m.ready.n_held = n;
     m.ready.meeting = s->meeting;
+    m.ready.cache_hits = s->cache.hits;
+    m.ready.cache_misses = s->cache.misses;
+    m.ready.cache_evictions = s->cache.evictions;
+    m.ready.cache_damaged = s->cache.damaged;
     s->owes_ready = false;
     s->ready_ms = now_ms;
     return send(s, &m, e);
@@ -832,6 +838,11 @@ int session_helped(struct session *s, int64_t now_ms, struct err *e)
     begin(s);
     report(s, HELD_HELPED);
     return settle(s, now_ms, e);
+}
+
+void session_cache(struct session *s, const struct cache_counts *counts)
+{
+    s->cache = *counts;
 }
 
 void session_meeting(struct session *s, const char *meeting)

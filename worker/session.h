@@ -120,6 +120,10 @@ int session_helped(struct session *s, int64_t now_ms, struct err *e);
  * Copied; at most MSG_NAME_MAX bytes. */
 void session_meeting(struct session *s, const char *meeting);
 
+/* What the cache of files did since the start, said with the next `ready`. No event. */
+struct cache_counts;
+void session_cache(struct session *s, const struct cache_counts *counts);
+
 /* The running render's end. Takes ownership of p's contents, also on failure. */
 int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e);
 int session_failed(struct session *s, const struct err *why, int64_t now_ms, struct err *e);

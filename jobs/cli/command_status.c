@@ -61,10 +61,16 @@ static void print_job(const struct terminal *t, const struct msg_job *m)
     if (s->sheet[0] != '\0')
         fprintf(t->file, "  sheet   %s\n", s->sheet);
     for (size_t i = 0; i < m->n_running; i++)
-        fprintf(t->file, "  task %llu, attempt %u on %s: step %u of %u, %.1f s\n",
-                (unsigned long long)m->running[i].ref.index, m->running[i].ref.attempt,
-                m->running[i].worker, m->running[i].step, m->running[i].steps,
-                (double)m->running[i].since_ms / 1000);
+        if (m->running[i].fetch_bytes > 0)
+            fprintf(t->file, "  task %llu, attempt %u on %s: fetching, %.1f of %.1f MB, %.1f s\n",
+                    (unsigned long long)m->running[i].ref.index, m->running[i].ref.attempt,
+                    m->running[i].worker, (double)m->running[i].fetched / 1e6,
+                    (double)m->running[i].fetch_bytes / 1e6, (double)m->running[i].since_ms / 1000);
+        else
+            fprintf(t->file, "  task %llu, attempt %u on %s: step %u of %u, %.1f s\n",
+                    (unsigned long long)m->running[i].ref.index, m->running[i].ref.attempt,
+                    m->running[i].worker, m->running[i].step, m->running[i].steps,
+                    (double)m->running[i].since_ms / 1000);
     view_failures(t, m);
 }
 

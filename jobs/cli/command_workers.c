@@ -10,10 +10,17 @@ static void add_row(struct grid *g, const struct worker_row *w)
 
     amount_count(w->done, &done);
     amount_count(w->failed, &failed);
-    for (size_t i = 0; i < w->n_running; i++)
-        buf_printf(&task, "%s%.8s/%llu step %u/%u", i > 0 ? ", " : "", w->running[i].ref.job,
-                   (unsigned long long)w->running[i].ref.index, w->running[i].step,
-                   w->running[i].steps);
+    for (size_t i = 0; i < w->n_running; i++) {
+        const struct running_task *r = &w->running[i];
+
+        buf_printf(&task, "%s%.8s/%llu ", i > 0 ? ", " : "", r->ref.job,
+                   (unsigned long long)r->ref.index);
+        if (r->fetch_bytes > 0)
+            buf_printf(&task, "fetching %.0f/%.0f MB", (double)r->fetched / 1e6,
+                       (double)r->fetch_bytes / 1e6);
+        else
+            buf_printf(&task, "step %u/%u", r->step, r->steps);
+    }
     for (size_t i = 0; i < w->n_blocks; i++)
         buf_printf(&task, "%sblocked for %s: %s", task.size > 0 ? ", " : "", w->blocks[i].model,
                    w->blocks[i].code);

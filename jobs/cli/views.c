@@ -24,6 +24,11 @@ static json_t *running_json(const struct running_task *tasks, size_t n, bool wit
             "{s:I, s:I, s:I, s:I, s:I}", "index", (json_int_t)tasks[i].ref.index, "attempt",
             (json_int_t)tasks[i].ref.attempt, "step", (json_int_t)tasks[i].step, "steps",
             (json_int_t)tasks[i].steps, "since_ms", (json_int_t)tasks[i].since_ms);
+        if (tasks[i].fetch_bytes > 0) {
+            json_object_set_new(item, "fetched", json_integer((json_int_t)tasks[i].fetched));
+            json_object_set_new(item, "fetch_bytes",
+                                json_integer((json_int_t)tasks[i].fetch_bytes));
+        }
         if (with_job)
             json_object_set_new(item, "job", json_string(tasks[i].ref.job));
         else
@@ -108,10 +113,13 @@ static const char *phase_of(const struct msg_job *m)
     if (s->pending + s->running == 0)
         return NULL;
     if (m->n_running == 0)
-        return "waiting for workers";
+        return s->reason[0] ? s->reason : "waiting for workers";
     for (size_t i = 0; i < m->n_running; i++)
         if (m->running[i].step > 0)
             return NULL;
+    for (size_t i = 0; i < m->n_running; i++)
+        if (m->running[i].fetch_bytes > 0)
+            return "fetching files";
     return s->rate > 0 ? NULL : "loading the model";
 }
 
