@@ -8,10 +8,14 @@
  * task in flight, no lease anywhere, and nothing acknowledged that was not durable. The same must
  * find a coordinator that acknowledges before its commit.
  *
+ * Every task needs a model that no worker has: it is asked for, hashed and sent in parts over the
+ * same network, and what a dead worker had of it its successor goes on with.
+ *
  * LITHO_SIM_SEEDS: how many seeds; LITHO_SIM_FIRST: the first of them.
  */
 #include "coordinator/reactor.h"
 #include "tests/coordinator/fixture.h"
+#include "worker/fetch.h"
 #include "worker/session.h"
 
 #define SEEDS   60
@@ -19,7 +23,11 @@
 #define WORKERS 3
 #define STEP_MS 100
 #define END_MS  4000000 /* of simulated time: far more than any seed needs */
-#define QUIET_S 120     /* of calm after the end, for what is still held to be settled */
+#define MODEL                                                                                      \
+    "what a model is made of, in more than a hundred bytes: so it comes in many parts, some "      \
+    "late, some twice"
+#define PART    16  /* bytes of it in one chunk */
+#define QUIET_S 120 /* of calm after the end, for what is still held to be settled */
 
 struct frame {
     bool up; /* to the coordinator */
@@ -40,6 +48,11 @@ struct sim_worker {
     int offers;
     int64_t done_ms, stepped_ms;
     uint32_t step;
+    struct fetch fetch;
+    char model[sizeof MODEL]; /* on its disk: survives it */
+    size_t have;
+    struct attempt_ref gathering[SESSION_LEASES_MAX];
+    size_t n_gathering;
 };
 
 /* What survives a kill. */
@@ -63,12 +76,15 @@ struct sim {
     struct frame *frames;
     size_t n_frames, room;
     struct job *job;
-    bool gangs;              /* the job is rendered by pairs */
-    bool calm;               /* no faults any more */
-    bool acks_too_soon;      /* the planted bug: messages leave before the commit */
-    bool broken;             /* an acknowledged picture was lost, or a row came twice */
-    bool acked[TASKS];       /* a picture of it was acknowledged as accepted */
-    uint64_t results[TASKS]; /* attempts that sent a picture, as bits */
+    bool gangs; /* the job is rendered by pairs */
+    char model_sha256[HASH_HEX_SIZE];
+    bool asked[ASSET_ROLES + 1]; /* of the depot, and not answered */
+    char *asked_name;            /* the model's; owned */
+    bool calm;                   /* no faults any more */
+    bool acks_too_soon;          /* the planted bug: messages leave before the commit */
+    bool broken;                 /* an acknowledged picture was lost, or a row came twice */
+    bool acked[TASKS];           /* a picture of it was acknowledged as accepted */
+    uint64_t results[TASKS];     /* attempts that sent a picture, as bits */
     int deaths, restarts, lost, refused, seconds, pairs;
 };
 
@@ -190,6 +206,55 @@ static void do_probe(struct sim *s, const struct out *out)
     record_done(&found);
 }
 
+/* --- files --- */
+
+static void depot_ask(struct sim *s, const struct out *out)
+{
+    s->asked[out->role] = true;
+    if (out->role == ASSET_MODEL) {
+        free(s->asked_name);
+        s->asked_name = strdup(out->path);
+    }
+}
+
+/* An answer comes some time later; one that a kill overtakes is asked for again. */
+static void depot_answers(struct sim *s)
+{
+    for (int role = 0; role <= ASSET_ROLES; role++) {
+        struct asset_answer a = {.role = (enum asset_role)role};
+        struct event event = {.type = EVENT_ASSET, .asset = &a};
+
+        if (!s->asked[role] || chance(s, 3))
+            continue;
+        s->asked[role] = false;
+        a.name = strdup(role == ASSET_MODEL ? s->asked_name : "");
+        if (role == ASSET_MODEL) {
+            a.label = strdup("m.safetensors");
+            a.bytes = sizeof MODEL - 1;
+            memcpy(a.sha256, s->model_sha256, sizeof a.sha256);
+            MUST(listing_add(&a.files, a.label, a.sha256, a.bytes, e));
+        }
+        on(s, &event);
+        asset_answer_done(&a);
+    }
+}
+
+static void depot_sends(struct sim *s, const struct out *out)
+{
+    struct msg m = {.type = MSG_CHUNK,
+                    .chunk = {.offset = out->want.offset, .total = sizeof MODEL - 1}};
+    struct buf frame = {0};
+
+    assert_string_equal(out->want.sha256, s->model_sha256);
+    assert_true(out->want.offset + out->want.bytes < sizeof MODEL);
+    memcpy(m.chunk.sha256, s->model_sha256, HASH_HEX_SIZE);
+    m.chunk.data = MODEL + out->want.offset;
+    m.chunk.data_size = out->want.bytes;
+    MUST(msg_encode(&m, &frame, e));
+    transmit(s, false, out->peer.id[1] - '0', frame.data, frame.size);
+    buf_done(&frame);
+}
+
 static void effects(struct sim *s, size_t *done)
 {
     for (; *done < s->outbox.n; ++*done) {
@@ -199,6 +264,10 @@ static void effects(struct sim *s, size_t *done)
             on(s, &(struct event){.type = EVENT_OPENED, .job = out.job, .text = "folder"});
         } else if (out.type == OUT_PROBE) {
             do_probe(s, &out);
+        } else if (out.type == OUT_ASSET) {
+            depot_ask(s, &out);
+        } else if (out.type == OUT_CHUNK) {
+            depot_sends(s, &out);
         } else if (out.type == OUT_WRITE) {
             s->outbox.items[*done].delivery = NULL;
             do_write(s, out.delivery);
@@ -236,7 +305,7 @@ static void coordinator_start(struct sim *s)
     size_t size;
     const char *bundle = job_bundle(s->job, &size);
 
-    MUST(coord_init(&s->coord, &(struct coord_limits){0}, "/out", e));
+    MUST(coord_init(&s->coord, &(struct coord_limits){.assets = true}, "/out", e));
     if (!s->disk.job)
         return;
     memcpy(r.hash, job_hash(s->job), sizeof r.hash);
@@ -267,6 +336,7 @@ static void coordinator_kill(struct sim *s)
     outbox_clear(&s->outbox);
     coord_done(&s->coord);
     s->restarts++;
+    memset(s->asked, 0, sizeof s->asked);
     coordinator_start(s);
 }
 
@@ -375,7 +445,14 @@ static void perform(struct sim *s, int worker)
         case SESSION_RECONNECT:
             w->connection++;
             break;
+        case SESSION_GATHER:
+            assert_int_equal(a->n_assets, 1);
+            assert_string_equal(a->assets[0].sha256, s->model_sha256);
+            w->gathering[w->n_gathering++ % SESSION_LEASES_MAX] = a->ref;
+            break;
         case SESSION_START:
+            if (w->have < sizeof MODEL - 1)
+                fail_msg("worker %d renders without the model", worker);
             w->rendering = true;
             w->cancelled = false;
             w->met = false;
@@ -442,12 +519,54 @@ static bool gang_holds(struct sim *s, int worker)
     return w->met;
 }
 
+/* What a worker's stock does: wants what is not here, and says when all is. */
+static void worker_fetches(struct sim *s, int worker)
+{
+    struct sim_worker *w = &s->workers[worker];
+    struct msg m = {.type = MSG_WANT};
+
+    if (w->n_gathering && w->have < sizeof MODEL - 1 && !w->fetch.sha256[0])
+        fetch_begin(&w->fetch, s->model_sha256, w->have, sizeof MODEL - 1, sizeof MODEL - 1, PART);
+    while (fetch_want(&w->fetch, s->now_ms, &m.want)) {
+        struct buf frame = {0};
+
+        MUST(msg_encode(&m, &frame, e));
+        transmit(s, true, worker, frame.data, frame.size);
+        buf_done(&frame);
+    }
+    if (w->have < sizeof MODEL - 1)
+        return;
+    assert_memory_equal(w->model, MODEL, sizeof MODEL - 1);
+    while (w->n_gathering) {
+        MUST(session_gathered(w->session, &w->gathering[--w->n_gathering], s->now_ms, e));
+        perform(s, worker);
+    }
+}
+
+static void worker_chunk(struct sim *s, int worker, const struct msg_chunk *chunk)
+{
+    struct sim_worker *w = &s->workers[worker];
+    void *data;
+    size_t size;
+
+    MUST(fetch_chunk(&w->fetch, chunk, e));
+    while (fetch_take(&w->fetch, &data, &size)) {
+        memcpy(w->model + w->have, data, size);
+        w->have += size;
+        free(data);
+    }
+    if (fetch_over(&w->fetch))
+        fetch_end(&w->fetch);
+    (void)s;
+}
+
 static void worker_works(struct sim *s, int worker)
 {
     struct sim_worker *w = &s->workers[worker];
 
     MUST(session_tick(w->session, s->now_ms, e));
     perform(s, worker);
+    worker_fetches(s, worker);
     if (!gang_holds(s, worker))
         return;
     if (w->rendering && (w->cancelled || s->now_ms >= w->done_ms)) {
@@ -478,6 +597,10 @@ static void worker_dies(struct sim *s, int worker)
     session_free(w->session);
     w->session = NULL;
     w->rendering = false;
+    fetch_end(&w->fetch);
+    w->n_gathering = 0;
+    if (chance(s, 4)) /* and its disk with it */
+        w->have = 0;
     w->process++;
     w->connection++;
     w->born_ms = s->now_ms + draw(s, 8000);
@@ -499,6 +622,8 @@ static void deliver(struct sim *s, const struct frame *f)
     } else if (w->session) {
         MUST(session_message(w->session, &m, s->now_ms, e));
         perform(s, f->worker);
+        if (m.type == MSG_CHUNK)
+            worker_chunk(s, f->worker, &m.chunk);
     }
     msg_done(&m);
 }
@@ -534,6 +659,7 @@ static void turn(struct sim *s)
             w->connection++; /* cut, and nobody is told */
     }
     network(s);
+    depot_answers(s);
     if (s->now_ms % 200 == 0)
         on(s, &(struct event){.type = EVENT_TICK});
     batch(s);
@@ -556,6 +682,7 @@ static void audit(struct sim *s, int seed)
             fail_msg("seed %d: task %d has a record and no file", seed, i);
     }
     assert_int_equal(s->coord.n_tasks, 0);
+    assert_int_equal(s->coord.assets.waiting, 0);
     assert_null(s->coord.stuck);
     for (size_t i = 0; i < s->coord.n_workers; i++)
         assert_int_equal(s->coord.workers[i]->n_tasks, 0);
@@ -588,6 +715,7 @@ static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
     s->random = (uint64_t)seed * UINT64_C(0x9e3779b97f4a7c15);
     s->acks_too_soon = acks_too_soon;
     s->job = gangs ? pairs_job() : seeds_job("sim", TASKS);
+    MUST(hash_bytes(MODEL, sizeof MODEL - 1, s->model_sha256, e));
     coordinator_start(s);
     submit(s);
     while (!s->disk.job) { /* killed before the commit: the client asks again */
@@ -612,8 +740,11 @@ static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
     t->pairs += s->pairs;
     for (int i = 0; i < TASKS; i++)
         t->failed += s->disk.failed[i];
-    for (int i = 0; i < WORKERS; i++)
+    for (int i = 0; i < WORKERS; i++) {
         session_free(s->workers[i].session);
+        fetch_end(&s->workers[i].fetch);
+    }
+    free(s->asked_name);
     for (size_t i = 0; i < s->n_frames; i++)
         buf_done(&s->frames[i].bytes);
     free(s->frames);
