@@ -1,0 +1,263 @@
+#include "coordinator/assets.h"
+#include "tests/coordinator/table.h"
+
+#define A "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define B "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define C "2123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static int setup_assets(void **state)
+{
+    int rc = setup(state);
+
+    ((struct table *)*state)->c.limits.assets = true;
+    return rc;
+}
+
+static size_t asked(const struct table *t, enum asset_role role)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->o.n; i++)
+        n += t->o.items[i].type == OUT_ASSET && t->o.items[i].role == role;
+    return n;
+}
+
+/* The depot has a model of one file (sha256), or does not have it (NULL). */
+static void answer_model(struct table *t, const char *sha256)
+{
+    struct asset_answer names = {.role = ASSET_NAMES, .name = strdup("")},
+                        a = {.role = ASSET_MODEL};
+    struct task task = {0};
+
+    on(t, &(struct event){.type = EVENT_ASSET, .asset = &names});
+    MUST(job_task(t->c.jobs[0]->job, 0, &task, e));
+    a.name = strdup(task.model);
+    task_done(&task);
+    if (sha256) {
+        a.label = strdup("m.safetensors");
+        a.bytes = 10;
+        memcpy(a.sha256, sha256, HASH_HEX_SIZE);
+        MUST(listing_add(&a.files, a.label, sha256, 10, e));
+    } else {
+        err_set(&a.failure, ERR_MISSING, "it is not here");
+    }
+    on(t, &(struct event){.type = EVENT_ASSET, .asset = &a});
+    settle(t);
+}
+
+static void want(struct table *t, const char *from, const char *sha256)
+{
+    struct msg m = {.type = MSG_WANT, .want = {.bytes = 10}};
+
+    memcpy(m.want.sha256, sha256, HASH_HEX_SIZE);
+    say(t, from, &m);
+}
+
+static size_t told(const struct table *t, enum msg_type type)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->o.n; i++)
+        n += t->o.items[i].type == OUT_SEND && t->o.items[i].message == type;
+    return n;
+}
+
+/* One worker with room for two leases of a job of four tasks. */
+static void start(struct table *t)
+{
+    hello(t, "w1", "worker");
+    ready(t, "w1", 2);
+    submit_job(t, seeds_job("far", 4));
+}
+
+static void a_lease_waits_for_its_files_and_lists_them(void **state)
+{
+    struct table *t = *state;
+    struct msg m;
+    size_t i = 0;
+
+    start(t);
+    assert_int_equal(told(t, MSG_LEASE), 0);
+    assert_int_equal(asked(t, ASSET_MODEL), 1); /* once, for both tasks */
+    assert_int_equal(t->c.workers[0]->credits, 0);
+    assert_int_equal(t->c.assets.waiting, 2);
+    answer_model(t, A);
+    assert_int_equal(told(t, MSG_LEASE), 2);
+    assert_int_equal(t->c.assets.waiting, 0);
+    while (t->o.items[i].type != OUT_SEND || t->o.items[i].message != MSG_LEASE)
+        i++;
+    MUST(msg_decode(t->o.items[i].frame.data, t->o.items[i].frame.size, &m, e));
+    assert_int_equal(m.lease.n_assets, 1);
+    assert_string_equal(m.lease.assets[0].role, "model");
+    assert_string_equal(m.lease.assets[0].name, "m.safetensors");
+    assert_string_equal(m.lease.assets[0].sha256, A);
+    msg_done(&m);
+}
+
+static void what_the_coordinator_does_not_have_is_left_to_the_worker(void **state)
+{
+    struct table *t = *state;
+
+    start(t);
+    answer_model(t, NULL);
+    assert_int_equal(told(t, MSG_LEASE), 2);
+}
+
+static void only_files_that_a_job_names_are_sent(void **state)
+{
+    struct table *t = *state;
+
+    start(t);
+    want(t, "w1", A); /* nobody knows what it is yet */
+    assert_int_equal(count_of(t, OUT_CHUNK) + told(t, MSG_GONE), 0);
+    answer_model(t, A);
+    fresh(t);
+    want(t, "w1", A);
+    assert_int_equal(count_of(t, OUT_CHUNK), 1);
+    want(t, "w1", B);
+    assert_int_equal(count_of(t, OUT_CHUNK), 1);
+    assert_int_equal(told(t, MSG_GONE), 1);
+    hello(t, "c", "client");
+    want(t, "c", A); /* only workers */
+    assert_int_equal(count_of(t, OUT_CHUNK), 1);
+}
+
+static void a_worker_that_goes_while_files_are_hashed_leaves_no_trace(void **state)
+{
+    struct table *t = *state;
+    const struct msg bye = {.type = MSG_BYE};
+
+    start(t);
+    say(t, "w1", &bye);
+    answer_model(t, A);
+    assert_int_equal(t->c.assets.waiting, 0);
+    assert_int_equal(told(t, MSG_LEASE), 0);
+    hello(t, "w2", "worker");
+    ready(t, "w2", 2);
+    assert_int_equal(told(t, MSG_LEASE), 2);
+}
+
+static void room_stated_while_files_are_hashed_is_not_given_twice(void **state)
+{
+    struct table *t = *state;
+
+    start(t);
+    ready(t, "w1", 2);
+    assert_int_equal(t->c.workers[0]->credits, 0);
+    assert_int_equal(t->c.assets.waiting, 2);
+    answer_model(t, A);
+    assert_int_equal(told(t, MSG_LEASE), 2);
+}
+
+static void a_cancelled_jobs_tasks_wait_no_more(void **state)
+{
+    struct table *t = *state;
+    struct msg cancel = {.type = MSG_CANCEL, .cancel = {.request = 9, .job = "far"}};
+
+    start(t);
+    hello(t, "c", "client");
+    say(t, "c", &cancel);
+    assert_int_equal(t->c.assets.waiting, 0);
+    assert_int_equal(t->c.workers[0]->credits, 2);
+    answer_model(t, A);
+}
+
+static void an_answer_is_believed_for_some_seconds(void **state)
+{
+    struct table *t = *state;
+
+    start(t);
+    answer_model(t, A);
+    fresh(t);
+    ready(t, "w1", 2); /* both leases cross with it */
+    t->now_ms += ASSETS_FRESH_MS + 1000;
+    ready(t, "w1", 2); /* now they are lost: given again, after another look */
+    assert_int_equal(asked(t, ASSET_MODEL), 1);
+    assert_int_equal(told(t, MSG_LEASE), 0);
+    answer_model(t, B);
+    assert_int_equal(told(t, MSG_LEASE), 2);
+}
+
+static void so_many_workers_are_served_at_a_time(void **state)
+{
+    struct table *t = *state;
+    char name[16];
+
+    start(t);
+    answer_model(t, A);
+    fresh(t);
+    for (int i = 0; i < ASSETS_SERVED_MAX + 3; i++) {
+        snprintf(name, sizeof name, "x%d", i);
+        hello(t, name, "worker");
+        want(t, name, A);
+    }
+    assert_int_equal(count_of(t, OUT_CHUNK), ASSETS_SERVED_MAX);
+    t->now_ms += ASSETS_SERVED_MS;
+    want(t, name, A); /* the others have asked for nothing since */
+    assert_int_equal(count_of(t, OUT_CHUNK), ASSETS_SERVED_MAX + 1);
+}
+
+static void fetching_counts_as_progress_and_is_shown(void **state)
+{
+    struct table *t = *state;
+    struct msg m = {.type = MSG_FETCHING, .fetching = {.fetched = 5, .total = 10}};
+    struct task_entry *task;
+
+    start(t);
+    answer_model(t, A);
+    task = t->c.workers[0]->tasks[0];
+    memcpy(m.fetching.ref.job, task->job->hash, HASH_HEX_SIZE);
+    m.fetching.ref.index = task->index;
+    m.fetching.ref.attempt = 1;
+    t->now_ms += 1000;
+    say(t, "w1", &m);
+    assert_int_equal(task->runs[0].fetched, 5);
+    assert_int_equal(task->runs[0].fetch_bytes, 10);
+    assert_int_equal(t->c.workers[0]->active_ms, t->now_ms);
+    fresh(t);
+    m.fetching.ref.attempt = 7; /* nobody gave that out */
+    say(t, "w1", &m);
+    assert_int_equal(told(t, MSG_REVOKE), 1);
+}
+
+static void a_job_whose_files_changed_is_compared_when_it_is_opened_again(void **state)
+{
+    struct table *t = *state;
+    struct job_asset *rows = calloc(1, sizeof *rows);
+    struct task task = {0};
+    size_t i = 0;
+
+    start(t);
+    answer_model(t, A);
+    MUST(job_task(t->c.jobs[0]->job, 0, &task, e));
+    rows[0] = (struct job_asset){.role = ASSET_MODEL, .name = strdup(task.model)};
+    task_done(&task);
+    memcpy(rows[0].sha256, A, HASH_HEX_SIZE);
+    fresh(t);
+    on(t, &(struct event){.type = EVENT_ASSETS, .job = 1, .assets = rows, .n_assets = 1});
+    assert_int_equal(count_of(t, OUT_REOPEN), 0); /* it is looked at first */
+    assert_int_equal(asked(t, ASSET_MODEL), 1);
+    answer_model(t, C);
+    while (t->o.items[i].type != OUT_REOPEN)
+        i++;
+    assert_int_equal(t->o.items[i].reopen, REOPEN_CHANGED);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_assets, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_lease_waits_for_its_files_and_lists_them),
+        TEST(what_the_coordinator_does_not_have_is_left_to_the_worker),
+        TEST(only_files_that_a_job_names_are_sent),
+        TEST(a_worker_that_goes_while_files_are_hashed_leaves_no_trace),
+        TEST(room_stated_while_files_are_hashed_is_not_given_twice),
+        TEST(a_cancelled_jobs_tasks_wait_no_more),
+        TEST(an_answer_is_believed_for_some_seconds),
+        TEST(so_many_workers_are_served_at_a_time),
+        TEST(fetching_counts_as_progress_and_is_shown),
+        TEST(a_job_whose_files_changed_is_compared_when_it_is_opened_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
