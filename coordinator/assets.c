@@ -398,6 +398,12 @@ int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct 
         (!x->answered || strcmp(x->answer.failure.text, a->failure.text) != 0))
         TRY(outbox_log(o, LOG_WARN, e, "asset_unusable", "role=%s name=%.200s why=%.600s",
                        asset_role_name(a->role), a->name, a->failure.text));
+    if (a->failure.code == 0 && a->role != ASSET_NAMES &&
+        (!x->answered || strcmp(x->answer.sha256, a->sha256) != 0))
+        TRY(outbox_log(o, LOG_INFO, e, "asset",
+                       "role=%s name=%.200s sha256=%s bytes=%llu files=%zu",
+                       asset_role_name(a->role), a->name, a->sha256, (unsigned long long)a->bytes,
+                       a->files.n));
     asset_answer_done(&x->answer);
     x->answer = *a;
     *a = (struct asset_answer){0};

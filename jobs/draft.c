@@ -1,5 +1,6 @@
 #include "jobs/draft.h"
 
+#include "jobs/asset.h"
 #include "jobs/numbers.h"
 #include "jobs/suggest.h"
 
@@ -229,7 +230,7 @@ static int plain_path(struct draft *dr, enum param param, const char *text, stru
     const char *path;
     struct stat status;
 
-    if (!*text || (!file && !strchr(text, '/'))) {
+    if (!*text || (!file && !strchr(text, '/')) || asset_hash_of(text)) {
         buf_puts(ret_text, text);
         return 0;
     }

@@ -1,6 +1,7 @@
 /* Values of parameters from and to text and JSON. */
 #include "jobs/param_info.h"
 
+#include "jobs/asset.h"
 #include "jobs/utf8.h"
 
 #include <ctype.h>
@@ -164,8 +165,8 @@ static int check_asset(const struct param_info *info, const char *text, struct e
 
 static int check_file(const struct param_info *info, const char *text, struct err *e)
 {
-    if (!is_plain_text(text) || (*text && *text != '/'))
-        return refuse(info, text, "the absolute path of a file", e);
+    if (!is_plain_text(text) || (*text && *text != '/' && !asset_hash_of(text)))
+        return refuse(info, text, "the absolute path of a file, or sha256: and 64 hex digits", e);
     return 0;
 }
 

@@ -128,6 +128,18 @@ out:
     return rc;
 }
 
+/* "sha256:" and 64 digits are one name, though there is a colon in it. Where it ends, or at. */
+static size_t hash_end(const struct prompt_text *t, size_t at, size_t end)
+{
+    static const char prefix[] = "sha256:";
+    size_t first = at + sizeof prefix - 1;
+
+    if (end - at < sizeof prefix - 1 + 64 || memcmp(t->text + at, prefix, sizeof prefix - 1) != 0 ||
+        strspn(t->text + first, "0123456789abcdef") != 64)
+        return at;
+    return first + 64;
+}
+
 static int add_lora(struct split *s, const struct prompt_text *t, size_t begin, size_t args,
                     size_t end, struct prompt_fault *f)
 {
@@ -136,7 +148,8 @@ static int add_lora(struct split *s, const struct prompt_text *t, size_t begin, 
     int rc = 0;
 
     for (size_t at = args, next; at <= end; at = next + 1) {
-        const char *colon = memchr(t->text + at, ':', end - at);
+        size_t from = r.positional == 0 ? hash_end(t, at, end) : at;
+        const char *colon = memchr(t->text + from, ':', end - from);
 
         next = colon != NULL ? (size_t)(colon - t->text) : end;
         TRY(read_argument(s, &r, t, at, next, f));

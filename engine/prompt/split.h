@@ -27,7 +27,7 @@ struct split_part {
 
 /*
  * <lora:NAME:TE:UNET>, <lyco:...> the same: TE is 1 and UNET is TE where they are left out; te=X
- * and unet=X may stand anywhere and win.
+ * and unet=X may stand anywhere and win. NAME may be "sha256:" and 64 hex digits.
  */
 struct split_lora {
     char *name;      /* UTF-8, not empty; owned */

@@ -2,10 +2,11 @@
 """Files that come over the wire: a worker with an empty disk and no sight of the models renders the bytes that a worker
 beside them renders; what it has it does not fetch again; what is torn or changed is noticed."""
 import os
+import re
 import shutil
 import subprocess
 
-from programs import BIN, MODEL, SIGKILL, SOURCE, Case, Program, environment, main, pictures, wait_until
+from programs import BIN, MODEL, SIGKILL, Case, Program, environment, main, pictures, png_chunks, sha256, wait_until
 from test_features import FOX, MASK, noise, write_tensors
 
 JOB = """\
@@ -19,6 +20,11 @@ axes:
   thing: [fox, pizza]
 output: {path: "{job}/{thing}.png"}
 """
+
+
+def pixels(path):
+    with open(path, "rb") as file:
+        return [body for kind, body in png_chunks(file.read()) if kind in (b"IHDR", b"IDAT")]
 
 
 def can_hide():
@@ -157,7 +163,17 @@ class Assets(Case):
         shutil.copy(FOX, single)
         endpoint = self.start()
         self.far_worker(endpoint)
-        done = self.render(endpoint, JOB.replace("model: sticker-128", "model: sha256:" + 64 * "0"), expect=1)
+        by_path = JOB + "init_image: library/pictures/fox.png\ndenoising_strength: 0.8\n"
+        self.render(endpoint, by_path)
+        expected = sha256(self.path("out1", "far", "fox.png"))
+        listing = re.search(r"role=model name=sticker-128 sha256=([0-9a-f]{64})", self.boss.text()).group(1)
+        picture = sha256(single)
+        by_hash = (by_path.replace("job: far", "job: hashed").replace("library/pictures/fox.png", "sha256:" + picture)
+                   .replace("model: sticker-128", "model: sha256:" + listing))
+        self.render(endpoint, by_hash)
+        self.assertEqual(pixels(self.path("out1", "hashed", "fox.png")), pixels(self.path("out1", "far", "fox.png")))
+        self.assertNotEqual(sha256(self.path("out1", "hashed", "fox.png")), expected)  # the record names them so
+        done = self.render(endpoint, JOB.replace("job: far", "job: none").replace("model: sticker-128", "model: sha256:" + 64 * "0"), expect=1)
         self.assertIn("asset_missing", done.stdout + done.stderr)
 
 
