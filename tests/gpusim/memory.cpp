@@ -1,16 +1,20 @@
 /*
- * Device memory: its own range of addresses, which the host may not touch (its pages open only
- * while the device works), each allocation between guard pages, NaN in every byte until written. An
+ * Device memory: its own range of addresses, which the host may not touch. An allocation opens when
+ * the device first touches it, and closes when the device has done what it was waited for: what is
+ * not used costs nothing. Each lies between guard pages, NaN in every byte until written; an
  * address is never given twice before the range is used up.
  */
 #include "state.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 extern "C" {
 void __asan_poison_memory_region(const volatile void *p, size_t size) __attribute__((weak));
@@ -25,8 +29,10 @@ static const size_t page = 4096, range_size = (size_t)256 << 30;
 static char *range;       /* the addresses of the device */
 static size_t range_used; /* bytes from its start, guards included */
 static std::map<uintptr_t, size_t> device, pinned;
+static std::set<uintptr_t> filled;     /* allocations that have their NaNs */
+static std::vector<uintptr_t> touched; /* since the device began to work */
 static size_t device_bytes;
-static bool is_open;
+static bool at_work; /* the device */
 static struct sigaction before;
 
 static size_t round_up(size_t n)
@@ -58,13 +64,32 @@ static std::map<uintptr_t, size_t>::const_iterator around(const std::map<uintptr
 
 /* ---- the host's own accesses ---- */
 
+/* The device touches an allocation that is closed; false: there is none, or that was not it. */
+static bool open_for_device(const void *p)
+{
+    auto i = around(device, p);
+    if (!at_work || i == device.end() ||
+        std::find(touched.begin(), touched.end(), i->first) != touched.end())
+        return false;
+    size_t pages = round_up(i->second);
+    if ((uintptr_t)p >= i->first + pages ||
+        mprotect((void *)i->first, pages, PROT_READ | PROT_WRITE) != 0)
+        return false;
+    touched.push_back(i->first);
+    if (filled.insert(i->first).second)
+        std::memset((void *)i->first, 0xff, i->second);
+    return true;
+}
+
 static void on_fault(int signal_number, siginfo_t *info, void *)
 {
     char text[200];
     int n = 0;
+    if (in_range(info->si_addr) && open_for_device(info->si_addr))
+        return;
     if (in_range(info->si_addr))
         n = snprintf(text, sizeof text,
-                     is_open ? "gpusim: device code reached outside of device allocations: %p\n"
+                     at_work ? "gpusim: device code reached outside of device allocations: %p\n"
                              : "gpusim: the host touched device memory at %p\n",
                      info->si_addr);
     if (n > 0 && write(STDERR_FILENO, text, (size_t)n) < 0)
@@ -98,23 +123,21 @@ static void watch()
     sigaction(SIGSEGV, &a, nullptr);
 }
 
-static void protect(int protection)
-{
-    for (const auto &[at, size] : device)
-        mprotect((void *)at, round_up(size), protection);
-    is_open = protection != PROT_NONE;
-}
-
 void memory_open()
 {
-    if (!is_open)
-        protect(PROT_READ | PROT_WRITE);
+    watch();
+    at_work = true;
 }
 
 void memory_close()
 {
-    if (is_open)
-        protect(PROT_NONE);
+    for (uintptr_t at : touched) {
+        auto i = device.find(at);
+        if (i != device.end())
+            mprotect((void *)at, round_up(i->second), PROT_NONE);
+    }
+    touched.clear();
+    at_work = false;
 }
 
 /* ---- allocations ---- */
@@ -126,13 +149,9 @@ static cudaError_t allocate(void **ret, size_t size)
         return fail(cudaErrorMemoryAllocation, "cudaMalloc: no room for %zu bytes", size);
     watch();
     char *p = range + range_used;
-    if (mprotect(p, pages, PROT_READ | PROT_WRITE) != 0)
-        return fail(cudaErrorMemoryAllocation, "cudaMalloc: no room for %zu bytes", size);
-    std::memset(p, 0xff, pages);
-    if (!is_open)
-        mprotect(p, pages, PROT_NONE);
     if (__asan_poison_memory_region) {
         __asan_poison_memory_region(p - page, page);
+        __asan_unpoison_memory_region(p, size);
         __asan_poison_memory_region(p + size, pages - size + page);
     }
     range_used += pages + page;
@@ -150,6 +169,7 @@ static void release(uintptr_t at, size_t size)
     if (__asan_poison_memory_region)
         __asan_poison_memory_region(p, size);
     device_bytes -= size;
+    filled.erase(at);
 }
 
 void memory_reset()
