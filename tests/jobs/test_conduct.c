@@ -31,6 +31,26 @@ static void every_key_is_read(void **state)
     job_free(job);
 }
 
+static void gangs_have_a_shape(void **state)
+{
+    struct job *job = bundle_job((struct spec){.conduct = "{'gang':{'guidance':2,'tensor':4}}"});
+    const struct conduct *c = job_conduct(job);
+    char text[CONDUCT_GANG_TEXT];
+
+    (void)state;
+    assert_int_equal(c->gang, GANG_SHAPE);
+    assert_int_equal(c->shape.guidance, 2);
+    assert_int_equal(c->shape.tensor, 4);
+    conduct_gang_text(c, text);
+    assert_string_equal(text, "guidance 2, tensor 4");
+    job_free(job);
+    bundle_refused((struct spec){.conduct = "{'gang':'none'}"}, "gang is");
+    bundle_refused((struct spec){.conduct = "{'gang':{'guidance':1,'tensor':1}}"}, "one member");
+    bundle_refused((struct spec){.conduct = "{'gang':{'guidance':3,'tensor':1}}"}, "cannot be");
+    bundle_refused((struct spec){.conduct = "{'gang':{'guidance':2,'tensor':3}}"}, "1, 2, 4 or 8");
+    bundle_refused((struct spec){.conduct = "{'gang':{'guidance':2}}"}, "guidance and tensor");
+}
+
 static void what_is_out_of_bounds_is_refused(void **state)
 {
     (void)state;
@@ -85,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_the_key_all_is_default),
         cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(gangs_have_a_shape),
         cmocka_unit_test(what_is_out_of_bounds_is_refused),
         cmocka_unit_test(shares_and_numbers_of_failures),
         cmocka_unit_test(durations),

@@ -361,6 +361,46 @@ static void how_the_job_is_treated_is_read(void **state)
     outcome_done(&out);
 }
 
+static void gang_is(const char *written, const char *kept)
+{
+    struct outcome out;
+    char text[200];
+
+    snprintf(text, sizeof text, "litho: 1\nmodel: m\nprompt: x\nseed: 1\ngang: %s\n", written);
+    out = accepted(text, "");
+    if (kept != NULL)
+        part_is(&out, "conduct", kept);
+    else
+        assert_null(json_object_get(out.json, "conduct"));
+    outcome_done(&out);
+}
+
+static void gang_refused(const char *written, const char *mistake)
+{
+    char text[200], expected[300];
+
+    snprintf(text, sizeof text, "litho: 1\nmodel: m\nprompt: x\nseed: 1\ngang: %s\n", written);
+    snprintf(expected, sizeof expected, "job.yaml:5:%s\n", mistake);
+    refused(text, expected);
+}
+
+static void gangs_are_read_by_number_or_by_their_parts(void **state)
+{
+    (void)state;
+    gang_is("none", NULL);
+    gang_is("auto", "{\"gang\":\"auto\"}");
+    gang_is("2", "{\"gang\":{\"guidance\":2,\"tensor\":1}}");
+    gang_is("4", "{\"gang\":{\"guidance\":2,\"tensor\":2}}");
+    gang_is("{tensor: 8}", "{\"gang\":{\"guidance\":1,\"tensor\":8}}");
+    gang_is("{guidance: 2, tensor: 4}", "{\"gang\":{\"guidance\":2,\"tensor\":4}}");
+    gang_refused("3", "7: gang: '3' is not none, auto, 2, 4, 8 or 16");
+    gang_refused("[2]", "7: gang: a list is no shape");
+    gang_refused("{guidance: 3}", "7: gang: guidance has 1 or 2 parts, not 3");
+    gang_refused("{tensor: 3}", "7: gang: tensor has 1, 2, 4 or 8 parts, not 3");
+    gang_refused("{tensor: 1}", "7: gang: one member is none; write 'none'");
+    gang_refused("{tensor: two}", "16: gang: tensor is a whole number from 1 to 8");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +426,7 @@ int main(void)
         cmocka_unit_test(a_manifest_without_a_job_is_named_after_its_file),
         cmocka_unit_test(a_hundred_million_tasks_are_read_at_once),
         cmocka_unit_test(how_the_job_is_treated_is_read),
+        cmocka_unit_test(gangs_are_read_by_number_or_by_their_parts),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
