@@ -5,7 +5,7 @@
 #define NORM_EPS       1e-5f /* layer norms; torch's default, which diffusers leaves */
 #define GROUP_NORM_EPS 1e-6f /* Transformer2DModel sets its own, whatever norm_eps says */
 #define FF_UNIT        32    /* channels that bf16 kernels add up at a time */
-#define FF_ROWS        512   /* the feed-forward is twelve times as wide as the map: in pieces */
+#define FF_ROWS        512   /* where the backend names no number of rows for a piece */
 
 /* Heads are dealt: q, k and v are cut by their outputs, the way back by its inputs. */
 static void attention_load(struct attention *a, struct loader *ld, const struct transformer *t,
@@ -204,17 +204,20 @@ out:
     return rc;
 }
 
-/* Rows do not depend on each other, so pieces give the bytes of the whole. */
+/*
+ * In pieces, since it is twelve times as wide as the map. Rows do not depend on each other, so
+ * pieces give the bytes of the whole.
+ */
 static int feed_forward(const struct transformer *t, struct ops *o,
                         const struct transformer_block *b, struct act *x, const struct act *normed,
                         int64_t rows, struct err *e)
 {
-    int64_t channels = t->config.channels;
+    int64_t channels = t->config.channels, piece = o->piece_rows > 0 ? o->piece_rows : FF_ROWS;
     int rc = 0;
 
-    for (int64_t at = 0; at < rows && t->inner.n > 0; at += FF_ROWS)
+    for (int64_t at = 0; at < rows && t->inner.n > 0; at += piece)
         TRY(feed_rows(t, o, b, act_at(o, x, at * channels), act_at(o, normed, at * channels),
-                      rows - at < FF_ROWS ? rows - at : FF_ROWS, e));
+                      rows - at < piece ? rows - at : piece, e));
     if (t->inner.n == 0)
         TRY(shard_zero(o, x, rows * channels, e));
     TRY(shard_sum(o, x, rows * channels, e));

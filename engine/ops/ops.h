@@ -58,6 +58,7 @@ struct ops {
     enum precision precision; /* of products: PRECISION_F32, PRECISION_BF16 or PRECISION_F16 */
     bool planning;
     bool device;           /* activations lie in another memory than the host's */
+    int64_t piece_rows;    /* of what may be computed in pieces: rows worth a call; 0: 512 */
     size_t act_bytes;      /* of one number of an activation */
     uint64_t weight_bytes; /* that all layers now alive take, with padding */
 

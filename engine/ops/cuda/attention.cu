@@ -163,8 +163,7 @@ static __device__ inline int64_t keys_seen(const kernel_attention &a, int64_t ro
 
 template <class T, int DIM, int KEYS> struct narrow_room {
     T q[WARPS * TILE][DIM + 8], k[KEYS][DIM + 8], v[KEYS][DIM + 8];
-    float scores[WARPS][TILE][KEYS + 4];
-    T weights[WARPS][TILE][KEYS + 8];
+    float scores[WARPS][TILE][KEYS + 4]; /* then their weights, T [TILE][KEYS + 8] of each warp */
     float by[WARPS][TILE];
 };
 
@@ -177,6 +176,7 @@ __global__ void __launch_bounds__(THREADS) attend_narrow(struct kernel_attention
     struct place p = place_of<WARPS * TILE>(a);
     const T *k = static_cast<const T *>(a.k) + p.keys, *v = static_cast<const T *>(a.v) + p.keys;
     const int64_t mine = p.first + warp * TILE;
+    T *weights = reinterpret_cast<T *>(&shared->scores[warp][0][0]);
     struct running r = {-INFINITY, 0};
     sums out[DIM / TILE], rows;
 
@@ -208,7 +208,7 @@ __global__ void __launch_bounds__(THREADS) attend_narrow(struct kernel_attention
         }
         __syncwarp();
         shared->by[warp][row] =
-            row_softmax<T, KEYS, 2>(shared->weights[warp][row], shared->scores[warp][row], nullptr,
+            row_softmax<T, KEYS, 2>(weights + row * (KEYS + 8), shared->scores[warp][row], nullptr,
                                     a.scale * LOG2_E, keys_seen(a, mine + row, key), &r);
         __syncwarp();
         for (int i = 0; i < DIM / TILE; i++)
@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(THREADS) attend_narrow(struct kernel_attention
             left<T> w;
             right<T> t;
 
-            wmma::load_matrix_sync(w, &shared->weights[warp][0][j], KEYS + 8);
+            wmma::load_matrix_sync(w, weights + j, KEYS + 8);
             for (int i = 0; i < DIM / TILE; i++) {
                 wmma::load_matrix_sync(t, &shared->v[j][i * TILE], DIM + 8);
                 wmma::mma_sync(out[i], w, t, out[i]);

@@ -98,6 +98,7 @@ static const struct ops table = {
     .name = "cuda",
     .act_bytes = 2,
     .device = true,
+    .piece_rows = 8192, /* fills a card; 170 MB of scratch in SDXL's widest level */
     .free = cuda_free,
     .memory_new = cuda_memory_new,
     .memory_free = cuda_memory_free,
