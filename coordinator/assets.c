@@ -499,9 +499,11 @@ int on_want(struct coord *c, struct worker *w, const struct msg_want *m, int64_t
         return refuse(c, w, m, o, e);
     if (!is_named(&c->assets, m->sha256)) {
         TRY(ask_for_held(c, w, now_ms, &ready, o, e));
-        if (ready)
+        /* Until it has said what it holds, and that is known, it may yet be right: it wants again.
+         */
+        if (ready && w->stated)
             TRY(refuse(c, w, m, o, e));
-        goto out; /* else it is wanted again */
+        goto out;
     }
     if (!serves(&c->assets, w->session, now_ms))
         goto out;

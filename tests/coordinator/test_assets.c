@@ -108,8 +108,12 @@ static void only_files_that_a_job_names_are_sent(void **state)
     struct table *t = *state;
 
     start(t);
-    want(t, "w1", A); /* nobody knows what it is yet */
+    answer_model(t, A);
+    assets_done(&t->c.assets); /* as after a restart */
+    fresh(t);
+    want(t, "w1", A); /* it is asked for again, by what the worker holds */
     assert_int_equal(count_of(t, OUT_CHUNK) + told(t, MSG_GONE), 0);
+    assert_int_equal(asked(t, ASSET_MODEL), 1);
     answer_model(t, A);
     fresh(t);
     want(t, "w1", A);

@@ -8,8 +8,8 @@
  * task in flight, no lease anywhere, and nothing acknowledged that was not durable. The same must
  * find a coordinator that acknowledges before its commit.
  *
- * Every task needs a model that no worker has: it is asked for, hashed and sent in parts over the
- * same network, and what a dead worker had of it its successor goes on with.
+ * Every task (but those of gangs) needs a model that no worker has: it is asked for, hashed and
+ * sent in parts over the same network, and what a dead worker had of it its successor goes on with.
  *
  * LITHO_SIM_SEEDS: how many seeds; LITHO_SIM_FIRST: the first of them.
  */
@@ -78,6 +78,7 @@ struct sim {
     struct job *job;
     bool gangs; /* the job is rendered by pairs */
     char model_sha256[HASH_HEX_SIZE];
+    bool files;                  /* no worker has the model */
     bool asked[ASSET_ROLES + 1]; /* of the depot, and not answered */
     char *asked_name;            /* the model's; owned */
     bool calm;                   /* no faults any more */
@@ -305,7 +306,7 @@ static void coordinator_start(struct sim *s)
     size_t size;
     const char *bundle = job_bundle(s->job, &size);
 
-    MUST(coord_init(&s->coord, &(struct coord_limits){.assets = true}, "/out", e));
+    MUST(coord_init(&s->coord, &(struct coord_limits){.assets = s->files}, "/out", e));
     if (!s->disk.job)
         return;
     memcpy(r.hash, job_hash(s->job), sizeof r.hash);
@@ -451,7 +452,7 @@ static void perform(struct sim *s, int worker)
             w->gathering[w->n_gathering++ % SESSION_LEASES_MAX] = a->ref;
             break;
         case SESSION_START:
-            if (w->have < sizeof MODEL - 1)
+            if (s->files && w->have < sizeof MODEL - 1)
                 fail_msg("worker %d renders without the model", worker);
             w->rendering = true;
             w->cancelled = false;
@@ -599,7 +600,7 @@ static void worker_dies(struct sim *s, int worker)
     w->rendering = false;
     fetch_end(&w->fetch);
     w->n_gathering = 0;
-    if (chance(s, 4)) /* and its disk with it */
+    if (s->files && chance(s, 4)) /* and its disk with it */
         w->have = 0;
     w->process++;
     w->connection++;
@@ -715,6 +716,7 @@ static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
     s->random = (uint64_t)seed * UINT64_C(0x9e3779b97f4a7c15);
     s->acks_too_soon = acks_too_soon;
     s->job = gangs ? pairs_job() : seeds_job("sim", TASKS);
+    s->files = !gangs;
     MUST(hash_bytes(MODEL, sizeof MODEL - 1, s->model_sha256, e));
     coordinator_start(s);
     submit(s);

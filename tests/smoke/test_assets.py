@@ -80,6 +80,9 @@ class Assets(Case):
         folder = os.path.join(self.cache, "files")
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
+    def stamps(self):
+        return {name: os.stat(os.path.join(self.cache, "files", name)).st_mtime_ns for name in self.fetched()}
+
     def test_a_worker_with_an_empty_disk_renders_the_same_bytes(self):
         os.makedirs(os.path.join(self.library, "loras"))
         os.makedirs(os.path.join(self.library, "embeddings"))
@@ -110,17 +113,17 @@ class Assets(Case):
         worker = self.far_worker(endpoint)
         self.render(endpoint)
         expected = pictures(self.path("out1"))
-        files = {name: os.stat(os.path.join(self.cache, "files", name)).st_ino for name in self.fetched()}
         worker.kill()
-        largest = max(files, key=lambda name: os.path.getsize(os.path.join(self.cache, "files", name)))
+        largest = max(self.fetched(), key=lambda name: os.path.getsize(os.path.join(self.cache, "files", name)))
         with open(os.path.join(self.cache, "files", largest), "r+b") as file:
             file.seek(5000)
             file.write(b"torn")
+        files = self.stamps()
         shutil.rmtree(self.path("out1", "far"))
         self.far_worker(endpoint, "again")
         self.render(endpoint)
         self.assertEqual(pictures(self.path("out1")), expected)
-        again = {name: os.stat(os.path.join(self.cache, "files", name)).st_ino for name in self.fetched()}
+        again = self.stamps()
         self.assertEqual(set(again), set(files))
         self.assertEqual([name for name in files if files[name] != again[name]], [largest])
 
