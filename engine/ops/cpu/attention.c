@@ -50,7 +50,7 @@ static void multiply_all(const struct attention *a, float *sum, size_t ld, const
     for (int64_t p = 0; p < panels; p += GROUP_PANELS)
         a->kernels->multiply(sum + p * PANEL, ld, rows, 0, n_rows, (size_t)depth,
                              w + (size_t)p * w_stride, w_stride,
-                             (int)(panels - p < GROUP_PANELS ? panels - p : GROUP_PANELS));
+                             (int)(panels - p < GROUP_PANELS ? panels - p : GROUP_PANELS), NULL);
 }
 
 /* Keys of a block that query i may see. */

@@ -10,14 +10,26 @@
 
 #include <string.h>
 
-#define BLOCK_ROWS 64  /* rows of an item at most */
-#define DEPTH      256 /* channels per pass: a group of weights then stays in the second cache */
+#define PART_ROWS  64     /* rows whose sums stay in the first cache */
+#define BLOCK_ROWS 256    /* rows of an item at most */
+#define BLOCK_SIZE 131072 /* their numbers: a part of the second cache */
+#define DEPTH      1280   /* channels per pass: a group of weights then stays in the second cache */
 
 /* How a product is cut. */
 struct cut {
     const struct kernels *kernels;
     int64_t block;          /* rows per item */
     int64_t blocks, groups; /* per sample; of panels */
+    bool rows_first;        /* items of one block of rows follow each other, else of one group */
+};
+
+/* One block of rows against one group of panels. */
+struct item {
+    int64_t sample, first; /* row */
+    int n_rows;
+    int64_t panel;
+    int panels, cols;
+    struct ahead ahead; /* its share of what the next block and group are made of */
 };
 
 /* rows[i] = the input under tap (ky, kx) of output pixels first.. of a sample */
@@ -39,42 +51,68 @@ static void find_rows(const struct product *p, const float *x, int64_t first, in
 }
 
 /* The chain begins with the bias, and with the sample's own shift where there is one. */
-static void begin_sums(const struct product *p, int64_t sample, int64_t first, int cols, int n_rows,
-                       float *sum)
+static void begin_sums(const struct product *p, const struct item *t, int n_rows, float *sum)
 {
-    const float *shift = p->per_sample ? p->per_sample + sample * p->l->out + first : NULL;
+    int64_t first = t->panel * PANEL;
+    const float *shift = p->per_sample ? p->per_sample + t->sample * p->l->out + first : NULL;
+    size_t width = (size_t)(t->panels * PANEL) * sizeof *sum;
 
-    memcpy(sum, p->l->bias + first, (size_t)(cols + PANEL - 1) / PANEL * PANEL * sizeof *sum);
-    for (int i = 0; shift && i < cols; i++)
+    memcpy(sum, p->l->bias + first, width);
+    for (int i = 0; shift && i < t->cols; i++)
         sum[i] += shift[i];
     for (int r = 1; r < n_rows; r++)
-        memcpy(sum + r * GROUP, sum, GROUP * sizeof *sum);
+        memcpy(sum + r * GROUP, sum, width);
 }
 
-/* One block of rows against one group of panels. */
-static void run_item(const struct product *p, const struct cut *c, int64_t sample, int64_t block,
-                     int64_t panel, int panels)
+/* Results are stored to lines that are on their way by then. */
+static void ask_for(const float *y, int n_rows, int64_t ld, int cols)
+{
+    for (int r = 0; r < n_rows; r++)
+        for (int i = 0; i < cols; i += PANEL)
+            __builtin_prefetch(y + r * ld + i, 1, 2);
+}
+
+/* Part i of n of both ranges. */
+static struct ahead part_of(const struct ahead *a, int64_t i, int64_t n)
+{
+    struct ahead part;
+
+    for (int r = 0; r < 2; r++) {
+        part.bytes[r] = a->bytes[r] / (size_t)n;
+        part.at[r] = a->at[r] + (size_t)i * part.bytes[r];
+    }
+    return part;
+}
+
+/* Rows first.. of an item: part i of n. */
+static void run_part(const struct product *p, const struct cut *c, const struct item *t, int i,
+                     int n)
 {
     const struct linear *l = p->l;
-    _Alignas(64) float sum[BLOCK_ROWS * GROUP] = {0};
-    const float *rows[BLOCK_ROWS], *x = p->x + sample * p->h * p->w * l->in;
-    int64_t taps = l->kh * l->kw, first = block * c->block, pixels = p->ho * p->wo;
-    int n_rows = (int)(pixels - first < c->block ? pixels - first : c->block);
-    int64_t left = l->out - panel * PANEL;
-    int cols = (int)(left < panels * PANEL ? left : panels * PANEL);
-    int64_t at = (sample * pixels + first) * l->out + panel * PANEL;
+    _Alignas(64) float sum[PART_ROWS * GROUP];
+    const float *rows[PART_ROWS], *x = p->x + t->sample * p->h * p->w * l->in;
+    int n_rows = t->n_rows - i * PART_ROWS < PART_ROWS ? t->n_rows - i * PART_ROWS : PART_ROWS;
+    int64_t first = t->first + i * PART_ROWS, taps = l->kh * l->kw;
+    int64_t at = (t->sample * p->ho * p->wo + first) * l->out + t->panel * PANEL;
+    int64_t calls = taps * ((l->in + DEPTH - 1) / DEPTH), call = 0;
 
-    begin_sums(p, sample, panel * PANEL, cols, n_rows, sum);
-    for (int64_t t = 0; t < taps; t++) {
-        const float *w = l->w + (panel * taps + t) * l->in * PANEL;
+    begin_sums(p, t, n_rows, sum);
+    ask_for(p->y + at, n_rows, l->out, t->cols);
+    if (p->residual && p->residual != p->y)
+        ask_for(p->residual + at, n_rows, l->out, t->cols);
+    for (int64_t tap = 0; tap < taps; tap++) {
+        const float *w = l->w + (t->panel * taps + tap) * l->in * PANEL;
 
-        find_rows(p, x, first, n_rows, (int)(t / l->kw), (int)(t % l->kw), rows);
-        for (int64_t i = 0; i < l->in; i += DEPTH)
-            c->kernels->multiply(sum, GROUP, rows, (size_t)i, n_rows,
-                                 (size_t)(l->in - i < DEPTH ? l->in - i : DEPTH), w + i * PANEL,
-                                 (size_t)(taps * l->in * PANEL), panels);
+        find_rows(p, x, first, n_rows, (int)(tap / l->kw), (int)(tap % l->kw), rows);
+        for (int64_t k = 0; k < l->in; k += DEPTH, call++) {
+            struct ahead ahead = part_of(&t->ahead, i * calls + call, n * calls);
+
+            c->kernels->multiply(sum, GROUP, rows, (size_t)k, n_rows,
+                                 (size_t)(l->in - k < DEPTH ? l->in - k : DEPTH), w + k * PANEL,
+                                 (size_t)(taps * l->in * PANEL), t->panels, &ahead);
+        }
     }
-    c->kernels->finish(p->y + at, (size_t)l->out, sum, GROUP, n_rows, cols, p->act,
+    c->kernels->finish(p->y + at, (size_t)l->out, sum, GROUP, n_rows, t->cols, p->act,
                        p->residual ? p->residual + at : NULL);
 }
 
@@ -91,29 +129,79 @@ void product_group(int64_t panels, int64_t groups, int64_t g, int64_t *ret_first
     *ret_n = (int)(each + (g < extra));
 }
 
+/*
+ * What follows: with the rows of a block walked over all groups, the next group's weights and a
+ * share of the next block's rows; else the next rows and a share of the next weights.
+ */
+static struct ahead what_follows(const struct product *p, const struct cut *c, const struct item *t,
+                                 int64_t block, int64_t group)
+{
+    const struct linear *l = p->l;
+    int64_t size = l->kh * l->kw * l->in * PANEL, blocks = p->n * c->blocks;
+    struct ahead rows = {0}, weights = {0};
+
+    weights.at[0] = (const char *)(l->w + (t->panel + t->panels) * size);
+    weights.bytes[0] = (size_t)(t->panels * size) * sizeof *l->w;
+    if (l->kh * l->kw == 1) {
+        rows.at[0] =
+            (const char *)(p->x + (t->sample * p->h * p->w + t->first + t->n_rows) * l->in);
+        rows.bytes[0] = (size_t)(c->block * l->in) * sizeof *p->x;
+    }
+    if (!c->rows_first)
+        weights = part_of(&weights, block, blocks);
+    else if (group + 1 < c->groups)
+        rows = part_of(&rows, group, c->groups);
+    else
+        rows = part_of(&rows, group, c->groups), weights = (struct ahead){0};
+    return (struct ahead){{rows.at[0], weights.at[0]}, {rows.bytes[0], weights.bytes[0]}};
+}
+
+static void run_item(const struct product *p, const struct cut *c, int64_t block, int64_t group)
+{
+    struct item t = {.sample = block / c->blocks, .first = block % c->blocks * c->block};
+    int64_t rows = p->ho * p->wo - t.first, cols;
+    int parts;
+
+    product_group(p->l->panels, c->groups, group, &t.panel, &t.panels);
+    t.n_rows = (int)(rows < c->block ? rows : c->block);
+    cols = p->l->out - t.panel * PANEL;
+    t.cols = (int)(cols < t.panels * PANEL ? cols : t.panels * PANEL);
+    t.ahead = what_follows(p, c, &t, block, group);
+    parts = (t.n_rows + PART_ROWS - 1) / PART_ROWS;
+    for (int i = 0; i < parts; i++)
+        run_part(p, c, &t, i, parts);
+}
+
+/* Blocks as large as the second cache likes, halved until all threads have some. */
+static int64_t block_rows(const struct cpu *cpu, const struct product *p, int64_t groups)
+{
+    int64_t pixels = p->ho * p->wo, block = PART_ROWS;
+
+    if (p->l->kh * p->l->kw == 1)
+        while (2 * block <= BLOCK_ROWS && 2 * block * p->l->in <= BLOCK_SIZE)
+            block *= 2;
+    while (block > 8 && p->n * ((pixels + block - 1) / block) * groups < (int64_t)4 * cpu->threads)
+        block /= 2;
+    return block;
+}
+
 void f32_product(const struct cpu *cpu, const struct product *p)
 {
     const struct linear *l = p->l;
-    int64_t pixels = p->ho * p->wo, items;
-    double work = (double)p->n * (double)pixels * (double)(l->in * l->out * l->kh * l->kw);
-    bool rows_first = p->n * p->h * p->w > l->out * l->kh * l->kw;
-    struct cut c = {
-        .kernels = cpu->kernels, .block = BLOCK_ROWS, .groups = product_groups(l->panels)};
+    int64_t items, blocks;
+    double work = (double)(p->n * p->ho * p->wo) * (double)(l->in * l->out * l->kh * l->kw);
+    struct cut c = {.kernels = cpu->kernels, .groups = product_groups(l->panels)};
 
-    while (c.block > 8 &&
-           p->n * ((pixels + c.block - 1) / c.block) * c.groups < (int64_t)4 * cpu->threads)
-        c.block /= 2;
-    c.blocks = (pixels + c.block - 1) / c.block;
-    items = p->n * c.blocks * c.groups;
+    c.block = block_rows(cpu, p, c.groups);
+    c.blocks = (p->ho * p->wo + c.block - 1) / c.block;
     /* The operand that is larger is walked once; the other stays in the caches. */
+    c.rows_first = p->n * p->h * p->w > l->out * l->kh * l->kw;
+    blocks = p->n * c.blocks;
+    items = blocks * c.groups;
 #pragma omp parallel for schedule(static) num_threads(cpu_threads(cpu, items, work))
-    for (int64_t i = 0; i < items; i++) {
-        int64_t g = rows_first ? i % c.groups : i / (p->n * c.blocks);
-        int64_t b = rows_first ? i / c.groups : i % (p->n * c.blocks);
-        int64_t panel = 0;
-        int panels = 0;
-
-        product_group(l->panels, c.groups, g, &panel, &panels);
-        run_item(p, &c, b / c.blocks, b % c.blocks, panel, panels);
-    }
+    for (int64_t i = 0; i < items; i++)
+        if (c.rows_first)
+            run_item(p, &c, i / c.groups, i % c.groups);
+        else
+            run_item(p, &c, i % blocks, i / blocks);
 }

@@ -16,16 +16,26 @@
 #define GROUP_PANELS 3  /* panels that one call of multiply takes at most */
 #define GROUP        (PANEL * GROUP_PANELS)
 
+/*
+ * Two ranges of memory that later calls will read, with their bytes. multiply asks for them along
+ * the way, a part with each tile of rows; no byte of a result depends on it.
+ */
+struct ahead {
+    const char *at[2];
+    size_t bytes[2];
+};
+
 struct kernels {
     const char *name;
 
     /*
      * sum[r, 0..16*panels-1] (rows ld apart) += rows[r][at .. at+depth-1] * w, where panel i is at
      * w + i * w_stride. Each number is one chain of fused multiply-adds in order of depth that
-     * begins with sum, so cutting depth into several calls changes no bit.
+     * begins with sum, so cutting depth into several calls changes no bit. ahead: NULL for none.
      */
     void (*multiply)(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
-                     size_t depth, const float *w, size_t w_stride, int panels);
+                     size_t depth, const float *w, size_t w_stride, int panels,
+                     const struct ahead *ahead);
 
     /* y[r, 0..cols-1] (rows ld_y apart) = act(sum[r]) + residual[r] (like y; NULL: none) */
     void (*finish)(float *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,

@@ -18,8 +18,17 @@
 #define TILE_PANELS 1
 #endif
 
+/* What one tile asks for: a line each AHEAD steps along depth. */
+struct ahead_part {
+    const char *at;
+    size_t step; /* bytes; less than a line where there is time enough */
+};
+
+#define AHEAD 4
+
 SIMD void tile(float *sum, size_t ld, const float *const *rows, size_t at, size_t depth,
-               const float *w, size_t w_stride, const int n_rows, const int panels)
+               const float *w, size_t w_stride, struct ahead_part ahead, const int n_rows,
+               const int panels)
 {
     v16 acc[TILE_ROWS][TILE_PANELS], b[TILE_PANELS];
     const float *a[TILE_ROWS];
@@ -32,6 +41,10 @@ SIMD void tile(float *sum, size_t ld, const float *const *rows, size_t at, size_
             acc[r][p] = v_load(sum + (size_t)r * ld + p * PANEL);
     }
     for (size_t k = 0; k < depth; k++) {
+        if (k % AHEAD == 0) {
+            v_ahead(ahead.at);
+            ahead.at += ahead.step;
+        }
 #pragma GCC unroll 3
         for (int p = 0; p < panels; p++)
             b[p] = v_load(w + (size_t)p * w_stride + k * PANEL);
@@ -51,39 +64,58 @@ SIMD void tile(float *sum, size_t ld, const float *const *rows, size_t at, size_
             v_store(sum + (size_t)r * ld + p * PANEL, acc[r][p]);
 }
 
+/* Even tiles share the first range, odd ones the second. */
+SIMD struct ahead_part ahead_of_tile(const struct ahead *ahead, int i, int n_tiles, size_t depth)
+{
+    size_t shares, share;
+
+    if (!ahead)
+        return (struct ahead_part){0};
+    shares = (size_t)(n_tiles - i % 2 + 1) / 2;
+    share = ahead->bytes[i % 2] / shares;
+    return (struct ahead_part){ahead->at[i % 2] + (size_t)(i / 2) * share,
+                               share * AHEAD / (depth + AHEAD - 1)};
+}
+
 /* All rows against a fixed number of panels: tiles of TILE_ROWS, then 4, 2 and 1. */
 SIMD void strip(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
-                size_t depth, const float *w, size_t w_stride, const int panels)
+                size_t depth, const float *w, size_t w_stride, const struct ahead *ahead,
+                const int panels)
 {
+    const struct ahead_part none = {0};
     int r = 0;
 
     for (; n_rows - r >= TILE_ROWS; r += TILE_ROWS)
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, TILE_ROWS, panels);
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride,
+             ahead_of_tile(ahead, r / TILE_ROWS, n_rows / TILE_ROWS, depth), TILE_ROWS, panels);
     if (TILE_ROWS > 4 && n_rows - r >= 4) {
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 4, panels);
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, none, 4, panels);
         r += 4;
     }
     if (TILE_ROWS > 2 && n_rows - r >= 2) {
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 2, panels);
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, none, 2, panels);
         r += 2;
     }
     if (TILE_ROWS > 1 && n_rows - r >= 1)
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, 1, panels);
+        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, none, 1, panels);
 }
 
 static void multiply(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
-                     size_t depth, const float *w, size_t w_stride, int panels)
+                     size_t depth, const float *w, size_t w_stride, int panels,
+                     const struct ahead *ahead)
 {
 #if TILE_PANELS == 3
     if (panels == 3)
-        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, 3);
+        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, ahead, 3);
     else if (panels == 2)
-        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, 2);
+        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, ahead, 2);
     else
-        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, 1);
+        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, ahead, 1);
 #else
+    (void)ahead;
     for (int p = 0; p < panels; p++)
-        strip(sum + p * PANEL, ld, rows, at, n_rows, depth, w + (size_t)p * w_stride, w_stride, 1);
+        strip(sum + p * PANEL, ld, rows, at, n_rows, depth, w + (size_t)p * w_stride, w_stride,
+              NULL, 1);
 #endif
 }
 
@@ -149,8 +181,11 @@ typedef float f8 __attribute__((vector_size(32)));
         (to) = __builtin_convertvector(floats, d8);                                                \
     } while (0)
 
+#define SUM_ROWS 8 /* walked at once, so that rows are read in long runs; no order depends on it   \
+                    */
+
 /* Squares of floats are exact in double, so it does not matter whether a compiler fuses here. */
-static void column_sums(double *sum, double *squares, const float *x, size_t rows, size_t c)
+SIMD void sums_of_rows(double *sum, double *squares, const float *x, const size_t rows, size_t c)
 {
     size_t i = 0;
 
@@ -159,6 +194,7 @@ static void column_sums(double *sum, double *squares, const float *x, size_t row
 
         memcpy(&s, sum + i, sizeof s);
         memcpy(&q, squares + i, sizeof q);
+#pragma GCC unroll 8
         for (size_t r = 0; r < rows; r++) {
             D8_LOAD(value, x + r * c + i);
             s += value;
@@ -174,6 +210,16 @@ static void column_sums(double *sum, double *squares, const float *x, size_t row
             sum[i] += value;
             squares[i] += value * value;
         }
+}
+
+static void column_sums(double *sum, double *squares, const float *x, size_t rows, size_t c)
+{
+    size_t r = 0;
+
+    for (; r + SUM_ROWS <= rows; r += SUM_ROWS)
+        sums_of_rows(sum, squares, x + r * c, SUM_ROWS, c);
+    for (; r < rows; r++)
+        sums_of_rows(sum, squares, x + r * c, 1, c);
 }
 
 SIMD void scale_shift_act(float *y, const float *x, size_t rows, size_t c, const float *scale,

@@ -373,6 +373,16 @@ SIMD v16 v_times_power_of_2(v16 a, v16 n)
 
 #endif
 
+/* Asks for a line of memory, any address, into the second cache. */
+SIMD void v_ahead(const char *p)
+{
+#if defined(SIMD_AVX512)
+    _mm_prefetch(p, _MM_HINT_T1);
+#else
+    (void)p;
+#endif
+}
+
 /* The sum of all lanes, always as a tree of halves: i + (i+8), then 4, 2, 1 apart. */
 SIMD float v_sum(v16 a)
 {

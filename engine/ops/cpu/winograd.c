@@ -94,10 +94,18 @@ static void multiply_block(const struct winograd *w, int n_tiles, int64_t panel,
             w->kernels->winograd_weights(u + i * DEPTH * PANEL, WEIGHTS_STEP,
                                          l->w + ((panel + i) * 9 * l->in + c) * PANEL,
                                          (size_t)l->in * PANEL, depth);
-        for (size_t i = 0; i < POSITIONS; i++)
-            w->kernels->multiply(sum + i * SUM_STEP, GROUP, rows,
-                                 ((size_t)(c / DEPTH) * POSITIONS + i) * w->input_step, n_tiles,
-                                 depth, u + i * WEIGHTS_STEP, DEPTH * PANEL, panels);
+        for (size_t i = 0; i < POSITIONS; i++) {
+            size_t at = ((size_t)(c / DEPTH) * POSITIONS + i) * w->input_step;
+            size_t half = (size_t)n_tiles * DEPTH / 2;
+            struct ahead ahead = {
+                {(const char *)(rows[0] + at + w->input_step),
+                 (const char *)(rows[0] + at + w->input_step + half)},
+                {half * sizeof *v, half * sizeof *v},
+            };
+
+            w->kernels->multiply(sum + i * SUM_STEP, GROUP, rows, at, n_tiles, depth,
+                                 u + i * WEIGHTS_STEP, DEPTH * PANEL, panels, &ahead);
+        }
     }
 }
 
