@@ -105,11 +105,19 @@ static void run_part(const struct product *p, const struct cut *c, const struct 
 
         find_rows(p, x, first, n_rows, (int)(tap / l->kw), (int)(tap % l->kw), rows);
         for (int64_t k = 0; k < l->in; k += DEPTH, call++) {
-            struct ahead ahead = part_of(&t->ahead, i * calls + call, n * calls);
-
-            c->kernels->multiply(sum, GROUP, rows, (size_t)k, n_rows,
-                                 (size_t)(l->in - k < DEPTH ? l->in - k : DEPTH), w + k * PANEL,
-                                 (size_t)(taps * l->in * PANEL), t->panels, &ahead);
+            c->kernels->multiply(&(struct multiply){
+                .sum = sum,
+                .ld = GROUP,
+                .sum_stride = PANEL,
+                .rows = rows,
+                .at = (size_t)k,
+                .n_rows = n_rows,
+                .panels = t->panels,
+                .depth = (size_t)(l->in - k < DEPTH ? l->in - k : DEPTH),
+                .w = w + k * PANEL,
+                .w_stride = (size_t)(taps * l->in * PANEL),
+                .ahead = part_of(&t->ahead, i * calls + call, n * calls),
+            });
         }
     }
     c->kernels->finish(p->y + at, (size_t)l->out, sum, GROUP, n_rows, t->cols, p->act,

@@ -25,17 +25,28 @@ struct ahead {
     size_t bytes[2];
 };
 
+/*
+ * sum[r, 16 panels' columns] += rows[r][at .. at+depth-1] * w. Each number is one chain of fused
+ * multiply-adds in order of depth that begins with sum, or with zero, so cutting depth into several
+ * calls changes no bit.
+ */
+struct multiply {
+    float *sum;
+    size_t ld, sum_stride; /* floats from row to row, from panel to panel */
+    bool fresh;            /* begin with zero */
+    const float *const *rows;
+    size_t at;
+    int n_rows, panels;
+    size_t depth;
+    const float *w; /* panel i is at w + i * w_stride */
+    size_t w_stride;
+    struct ahead ahead;
+};
+
 struct kernels {
     const char *name;
 
-    /*
-     * sum[r, 0..16*panels-1] (rows ld apart) += rows[r][at .. at+depth-1] * w, where panel i is at
-     * w + i * w_stride. Each number is one chain of fused multiply-adds in order of depth that
-     * begins with sum, so cutting depth into several calls changes no bit. ahead: NULL for none.
-     */
-    void (*multiply)(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
-                     size_t depth, const float *w, size_t w_stride, int panels,
-                     const struct ahead *ahead);
+    void (*multiply)(const struct multiply *m);
 
     /* y[r, 0..cols-1] (rows ld_y apart) = act(sum[r]) + residual[r] (like y; NULL: none) */
     void (*finish)(float *y, size_t ld_y, const float *sum, size_t ld, int n_rows, int cols,
@@ -59,12 +70,13 @@ struct kernels {
                        float eps);
 
     /*
-     * One block of keys of one softmax row, to the base 2. On entry scores[n] are logits; on
-     * return they are 2^(logit - top), zeros up to the next multiple of 16, to where scores must
-     * reach. top and total carry over blocks (begin with -INFINITY and 0). Returns what sums of
-     * earlier blocks must be multiplied with.
+     * One block of keys in the softmax of 16 queries, to the base 2. scores [n_keys][16] are logits
+     * on entry and 2^(logit - top) on return. Query i sees the first seen + i + 1 keys of the
+     * block, all others become 0. top[16] and total[16] carry over blocks (begin with -INFINITY and
+     * 0). keep[16]: what sums of earlier blocks must be multiplied with.
      */
-    float (*softmax)(float *scores, size_t n, float *top, float *total);
+    void (*softmax)(float *scores, size_t n_keys, int64_t seen, float *top, float *total,
+                    float *keep);
 
     /*
      * Winograd's transforms (winograd.h), of 36 positions, step floats apart in v, u and sum.
@@ -78,8 +90,8 @@ struct kernels {
     void (*winograd_output)(float *const *y, const float *const *residual, const float *sum,
                             size_t step, const float *start, int cols);
 
-    /* y[n] = x[n] * factor */
-    void (*scale)(float *y, const float *x, size_t n, float factor);
+    /* sums[rows][GROUP] *= factors[GROUP] */
+    void (*scale)(float *sums, size_t rows, const float *factors);
 };
 
 extern const struct kernels kernels_plain;

@@ -26,19 +26,22 @@ struct ahead_part {
 
 #define AHEAD 4
 
-SIMD void tile(float *sum, size_t ld, const float *const *rows, size_t at, size_t depth,
-               const float *w, size_t w_stride, struct ahead_part ahead, const int n_rows,
+/* Rows first.. of m. */
+SIMD void tile(const struct multiply *m, int first, struct ahead_part ahead, const int n_rows,
                const int panels)
 {
     v16 acc[TILE_ROWS][TILE_PANELS], b[TILE_PANELS];
-    const float *a[TILE_ROWS];
+    const float *a[TILE_ROWS], *w = m->w;
+    const size_t w_stride = m->w_stride, depth = m->depth;
+    float *sum = m->sum + (size_t)first * m->ld;
 
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++) {
-        a[r] = rows[r] + at;
+        a[r] = m->rows[first + r] + m->at;
 #pragma GCC unroll 3
         for (int p = 0; p < panels; p++)
-            acc[r][p] = v_load(sum + (size_t)r * ld + p * PANEL);
+            acc[r][p] =
+                m->fresh ? v_set(0) : v_load(sum + (size_t)r * m->ld + (size_t)p * m->sum_stride);
     }
     for (size_t k = 0; k < depth; k++) {
         if (k % AHEAD == 0) {
@@ -61,61 +64,56 @@ SIMD void tile(float *sum, size_t ld, const float *const *rows, size_t at, size_
     for (int r = 0; r < n_rows; r++)
 #pragma GCC unroll 3
         for (int p = 0; p < panels; p++)
-            v_store(sum + (size_t)r * ld + p * PANEL, acc[r][p]);
+            v_store(sum + (size_t)r * m->ld + (size_t)p * m->sum_stride, acc[r][p]);
 }
 
 /* Even tiles share the first range, odd ones the second. */
-SIMD struct ahead_part ahead_of_tile(const struct ahead *ahead, int i, int n_tiles, size_t depth)
+SIMD struct ahead_part ahead_of_tile(const struct multiply *m, int i)
 {
-    size_t shares, share;
+    size_t shares = (size_t)(m->n_rows / TILE_ROWS - i % 2 + 1) / 2;
+    size_t share = m->ahead.bytes[i % 2] / shares;
 
-    if (!ahead)
-        return (struct ahead_part){0};
-    shares = (size_t)(n_tiles - i % 2 + 1) / 2;
-    share = ahead->bytes[i % 2] / shares;
-    return (struct ahead_part){ahead->at[i % 2] + (size_t)(i / 2) * share,
-                               share * AHEAD / (depth + AHEAD - 1)};
+    return (struct ahead_part){m->ahead.at[i % 2] + (size_t)(i / 2) * share,
+                               share * AHEAD / (m->depth + AHEAD - 1)};
 }
 
 /* All rows against a fixed number of panels: tiles of TILE_ROWS, then 4, 2 and 1. */
-SIMD void strip(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
-                size_t depth, const float *w, size_t w_stride, const struct ahead *ahead,
-                const int panels)
+SIMD void strip(const struct multiply *m, const int panels)
 {
     const struct ahead_part none = {0};
     int r = 0;
 
-    for (; n_rows - r >= TILE_ROWS; r += TILE_ROWS)
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride,
-             ahead_of_tile(ahead, r / TILE_ROWS, n_rows / TILE_ROWS, depth), TILE_ROWS, panels);
-    if (TILE_ROWS > 4 && n_rows - r >= 4) {
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, none, 4, panels);
+    for (; m->n_rows - r >= TILE_ROWS; r += TILE_ROWS)
+        tile(m, r, ahead_of_tile(m, r / TILE_ROWS), TILE_ROWS, panels);
+    if (TILE_ROWS > 4 && m->n_rows - r >= 4) {
+        tile(m, r, none, 4, panels);
         r += 4;
     }
-    if (TILE_ROWS > 2 && n_rows - r >= 2) {
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, none, 2, panels);
+    if (TILE_ROWS > 2 && m->n_rows - r >= 2) {
+        tile(m, r, none, 2, panels);
         r += 2;
     }
-    if (TILE_ROWS > 1 && n_rows - r >= 1)
-        tile(sum + (size_t)r * ld, ld, rows + r, at, depth, w, w_stride, none, 1, panels);
+    if (TILE_ROWS > 1 && m->n_rows - r >= 1)
+        tile(m, r, none, 1, panels);
 }
 
-static void multiply(float *sum, size_t ld, const float *const *rows, size_t at, int n_rows,
-                     size_t depth, const float *w, size_t w_stride, int panels,
-                     const struct ahead *ahead)
+static void multiply(const struct multiply *m)
 {
 #if TILE_PANELS == 3
-    if (panels == 3)
-        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, ahead, 3);
-    else if (panels == 2)
-        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, ahead, 2);
+    if (m->panels == 3)
+        strip(m, 3);
+    else if (m->panels == 2)
+        strip(m, 2);
     else
-        strip(sum, ld, rows, at, n_rows, depth, w, w_stride, ahead, 1);
+        strip(m, 1);
 #else
-    (void)ahead;
-    for (int p = 0; p < panels; p++)
-        strip(sum + p * PANEL, ld, rows, at, n_rows, depth, w + (size_t)p * w_stride, w_stride,
-              NULL, 1);
+    struct multiply one = *m;
+
+    for (int p = 0; p < m->panels; p++) {
+        one.sum = m->sum + (size_t)p * m->sum_stride;
+        one.w = m->w + (size_t)p * m->w_stride;
+        strip(&one, 1);
+    }
 #endif
 }
 
@@ -181,8 +179,9 @@ typedef float f8 __attribute__((vector_size(32)));
         (to) = __builtin_convertvector(floats, d8);                                                \
     } while (0)
 
-#define SUM_ROWS 8 /* walked at once, so that rows are read in long runs; no order depends on it   \
-                    */
+#define SUM_ROWS                                                                                   \
+    8 /* walked at once, so that rows are read in long runs; no order depends on it                \
+       */
 
 /* Squares of floats are exact in double, so it does not matter whether a compiler fuses here. */
 SIMD void sums_of_rows(double *sum, double *squares, const float *x, const size_t rows, size_t c)
@@ -292,45 +291,50 @@ static void layer_norm(float *y, const float *x, size_t c, const float *gamma, c
     }
 }
 
-static float softmax(float *scores, size_t n, float *top, float *total)
+/* Queries of sixteen that do not see key k. */
+SIMD int hidden(size_t k, int64_t seen)
 {
-    size_t whole = n / LANES * LANES;
-    int left = (int)(n - whole);
-    v16 high = v_set(-INFINITY), sum = v_set(0), e;
-    float new_top, keep = 0;
+    int64_t n = (int64_t)k - seen;
 
-    for (size_t i = 0; i < whole; i += LANES)
-        high = v_max(high, v_load(scores + i));
-    if (left)
-        high = v_max(high, v_first(v_load(scores + whole), v_set(-INFINITY), left));
-    new_top = v_top(high);
-    new_top = *top > new_top ? *top : new_top;
-    for (size_t i = 0; i < whole; i += LANES) {
-        e = v_exp2(v_sub(v_load(scores + i), v_set(new_top)));
-        v_store(scores + i, e);
-        sum = v_add(sum, e);
-    }
-    if (left) {
-        e = v_exp2(v_sub(v_load(scores + whole), v_set(new_top)));
-        e = v_first(e, v_set(0), left);
-        v_store(scores + whole, e);
-        sum = v_add(sum, e);
-    }
-    if (*total > 0) {
-        float lanes[LANES];
-
-        v_store(lanes, v_exp2(v_set(*top - new_top)));
-        keep = lanes[0];
-    }
-    *total = fmaf(*total, keep, v_sum(sum));
-    *top = new_top;
-    return keep;
+    return n < 0 ? 0 : n < LANES ? (int)n : LANES;
 }
 
-static void scale(float *y, const float *x, size_t n, float factor)
+#define CHAINS 4 /* of maxima, whose order shows in nothing */
+
+static void softmax(float *scores, size_t n_keys, int64_t seen, float *top, float *total,
+                    float *keep)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = x[i] * factor;
+    v16 old = v_load(top), high[CHAINS] = {old, old, old, old}, sum = v_set(0), peak, kept;
+    size_t k = 0;
+
+    for (size_t i = seen < 0 ? 0 : (size_t)seen; i < n_keys; i++)
+        v_store(scores + i * LANES,
+                v_first(v_set(-INFINITY), v_load(scores + i * LANES), hidden(i, seen)));
+    for (; k + CHAINS <= n_keys; k += CHAINS)
+        for (size_t i = 0; i < CHAINS; i++)
+            high[i] = v_max(high[i], v_load(scores + (k + i) * LANES));
+    for (; k < n_keys; k++)
+        high[0] = v_max(high[0], v_load(scores + k * LANES));
+    peak = v_max(v_max(high[0], high[1]), v_max(high[2], high[3]));
+    for (k = 0; k < n_keys; k++) {
+        v16 e = v_exp2(v_sub(v_load(scores + k * LANES), peak));
+
+        if ((int64_t)k > seen)
+            e = v_first(v_set(0), e, hidden(k, seen));
+        v_store(scores + k * LANES, e);
+        sum = v_add(sum, e);
+    }
+    kept = v_exp2(v_sub(old, peak));
+    v_store(keep, kept);
+    v_store(total, v_fma(v_load(total), kept, sum));
+    v_store(top, peak);
+}
+
+static void scale(float *sums, size_t rows, const float *factors)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t p = 0; p < GROUP; p += LANES)
+            v_store(sums + r * GROUP + p, v_mul(v_load(sums + r * GROUP + p), v_load(factors + p)));
 }
 
 const struct kernels KERNELS = {

@@ -86,7 +86,6 @@ static void multiply_block(const struct winograd *w, int n_tiles, int64_t panel,
 
     for (int i = 0; i < n_tiles; i++)
         rows[i] = v + i * DEPTH;
-    memset(sum, 0, POSITIONS * SUM_STEP * sizeof *sum);
     for (int64_t c = 0; c < l->in; c += DEPTH) {
         size_t depth = (size_t)(l->in - c < DEPTH ? l->in - c : DEPTH);
 
@@ -96,15 +95,23 @@ static void multiply_block(const struct winograd *w, int n_tiles, int64_t panel,
                                          (size_t)l->in * PANEL, depth);
         for (size_t i = 0; i < POSITIONS; i++) {
             size_t at = ((size_t)(c / DEPTH) * POSITIONS + i) * w->input_step;
-            size_t half = (size_t)n_tiles * DEPTH / 2;
-            struct ahead ahead = {
-                {(const char *)(rows[0] + at + w->input_step),
-                 (const char *)(rows[0] + at + w->input_step + half)},
-                {half * sizeof *v, half * sizeof *v},
-            };
+            size_t half = (size_t)n_tiles * DEPTH / 2 * sizeof *v;
+            const char *next = (const char *)(v + at + w->input_step);
 
-            w->kernels->multiply(sum + i * SUM_STEP, GROUP, rows, at, n_tiles, depth,
-                                 u + i * WEIGHTS_STEP, DEPTH * PANEL, panels, &ahead);
+            w->kernels->multiply(&(struct multiply){
+                .sum = sum + i * SUM_STEP,
+                .ld = GROUP,
+                .sum_stride = PANEL,
+                .fresh = c == 0,
+                .rows = rows,
+                .at = at,
+                .n_rows = n_tiles,
+                .panels = panels,
+                .depth = depth,
+                .w = u + i * WEIGHTS_STEP,
+                .w_stride = DEPTH * PANEL,
+                .ahead = {{next, next + half}, {half, half}},
+            });
         }
     }
 }
