@@ -466,7 +466,7 @@ int on_progress(struct coord *c, struct worker *w, const struct msg_progress *m,
         return 0;
     if (r->started && r->gang)
         gang_learn(t, r, w, (double)(now_ms - w->active_ms) / (m->step - r->step));
-    else if (r->started)
+    else if (r->started && t == task_at_work(w)) /* its mates step at the same time */
         pace_learn(w, t, (double)(now_ms - w->active_ms) / (m->step - r->step));
     r->started = true;
     r->step = m->step;

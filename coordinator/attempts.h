@@ -26,6 +26,10 @@ int on_written(struct coord *c, const struct event *event, int64_t now_ms, struc
 int worker_lose(struct coord *c, struct worker *w, bool blame, const char *why, int64_t now_ms,
                 struct outbox *o, struct err *e);
 
+/* The task that a worker works on: one that has started, else the oldest it holds; of a batch the
+ * first. NULL: none. */
+struct task_entry *task_at_work(const struct worker *w);
+
 /* Attempts without progress, and unclaimed ones after a restart. */
 int attempts_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e);
 

@@ -176,6 +176,7 @@ struct worker {
     char *name, *device, *device_class, *software; /* owned */
     uint64_t memory_bytes;
     uint32_t threads;
+    uint32_t batch;   /* leases that it may render together; 1.. */
     uint32_t credits; /* leases it would take now */
     char *host;       /* workers of equal hosts can meet as a gang; "": none; owned */
     char *meeting;    /* for the next gang that it leads; NULL or "": none; owned */

@@ -61,8 +61,7 @@ out:
     return rc;
 }
 
-/* The task that a worker works on: one that has started, else the oldest it holds. */
-static struct task_entry *task_at_work(const struct worker *w)
+struct task_entry *task_at_work(const struct worker *w)
 {
     for (size_t i = 0; i < w->n_tasks; i++)
         if (run_of(w->tasks[i], w)->started)
@@ -213,7 +212,8 @@ int worker_lose(struct coord *c, struct worker *w, bool blame, const char *why, 
     while (w->n_tasks) {
         struct task_entry *t = w->tasks[w->n_tasks - 1];
 
-        TRY(run_lost(c, t, run_of(t, w), t == at_work, now_ms, o, e));
+        TRY(run_lost(c, t, run_of(t, w), blame && (t == at_work || run_of(t, w)->started), now_ms,
+                     o, e));
     }
     if (blame)
         worker_retire(c, w);
@@ -223,42 +223,61 @@ out:
     return rc;
 }
 
-static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct outbox *o,
-                       struct err *e)
+/* How long an attempt may be quiet. */
+static int64_t patience_ms(const struct coord *c, const struct worker *w,
+                           const struct task_entry *t, const struct run *r)
 {
-    struct task_entry *t = task_at_work(w);
-    struct run *r = t ? run_of(t, w) : NULL;
+    double growth = t->step_growth > 1 ? t->step_growth : 1;
+    double learned_ms = 10 * growth * speed_ms(&w->speeds, t->speed_key);
+
+    if (!r->started)
+        return c->limits.load_ms;
+    return learned_ms > (double)c->limits.stall_ms ? (int64_t)learned_ms : c->limits.stall_ms;
+}
+
+static int stalled(struct coord *c, struct worker *w, struct task_entry *t, int64_t quiet_ms,
+                   int64_t now_ms, struct outbox *o, struct err *e)
+{
     struct msg_failed failed = {.code = err_name(ERR_TIMEOUT), .retryable = true};
-    int64_t quiet_ms, limit_ms = c->limits.load_ms, since_ms;
-    uint32_t gang;
+    struct run *r = run_of(t, w);
+    int64_t since_ms = r->since_ms;
+    uint32_t gang = r->gang;
     char text[160];
     int rc = 0;
 
-    if (!r)
-        return 0;
-    quiet_ms = now_ms - (w->active_ms > r->since_ms ? w->active_ms : r->since_ms);
-    if (r->started) {
-        double growth = t->step_growth > 1 ? t->step_growth : 1;
-        double learned_ms = 10 * growth * speed_ms(&w->speeds, t->speed_key);
-
-        limit_ms =
-            learned_ms > (double)c->limits.stall_ms ? (int64_t)learned_ms : c->limits.stall_ms;
-    }
-    if (quiet_ms <= limit_ms)
-        return 0;
     snprintf(text, sizeof text, "no progress for %lld s at step %u of %u",
              (long long)(quiet_ms / 1000), r->step, r->steps);
     failed.text = text;
     failed.ref.attempt = r->attempt;
     c->count.stalled++;
-    w->active_ms = now_ms;
     TRY(send_revoke(c, o, w, t, r->attempt, e));
-    since_ms = r->since_ms;
-    gang = r->gang;
     run_remove(c, t, r);
     TRY(gang_dissolve(c, t, gang, o, e));
     if (t->phase == TASK_RUNNING && t->n_runs == 0)
         TRY(attempt_failed(c, t, w, &failed, since_ms, now_ms, o, e));
+out:
+    return rc;
+}
+
+/* A batch stalls as a whole. */
+static int stall_check(struct coord *c, struct worker *w, int64_t now_ms, struct outbox *o,
+                       struct err *e)
+{
+    struct task_entry *t = task_at_work(w);
+    const struct run *r = t ? run_of(t, w) : NULL;
+    int64_t quiet_ms;
+    int rc = 0;
+
+    if (!r)
+        return 0;
+    quiet_ms = now_ms - (w->active_ms > r->since_ms ? w->active_ms : r->since_ms);
+    if (quiet_ms <= patience_ms(c, w, t, r))
+        return 0;
+    w->active_ms = now_ms;
+    do {
+        TRY(stalled(c, w, t, quiet_ms, now_ms, o, e));
+        t = task_at_work(w);
+    } while (t && run_of(t, w)->started);
 out:
     return rc;
 }

@@ -468,6 +468,7 @@ int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const c
     TRY(assets_note(t->job, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
+    m.lease.alone = t->losses > 0 || t->tries > 0; /* so that no batch mate is blamed again */
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
     m.lease.ref.index = t->index;
     m.lease.ref.attempt = t->attempts;

@@ -26,10 +26,11 @@ static double whole_ms(const struct worker *w, const struct task_entry *t)
     return step_ms(w, t) > 0 ? load + step_ms(w, t) * t->steps : 0;
 }
 
-/* What worker v needs until it has done its at-th task; 0: unknown. */
+/* What worker v needs until it has done its at-th task; 0: unknown. What it has begun steps
+ * together; what waits will go in batches too. */
 static double left_ms(const struct worker *v, size_t at, int64_t now_ms)
 {
-    double sum = 0;
+    double begun = 0, waiting = 0;
 
     for (size_t i = 0; i <= at; i++) {
         struct task_entry *t = v->tasks[i];
@@ -38,12 +39,15 @@ static double left_ms(const struct worker *v, size_t at, int64_t now_ms)
 
         if (step <= 0)
             return 0;
-        if (r->started)
-            part = step * (r->steps > r->step ? r->steps - r->step : 0) -
-                   (double)(now_ms - v->active_ms);
-        sum += part > 0 ? part : 0;
+        if (!r->started) {
+            waiting += part;
+            continue;
+        }
+        part =
+            step * (r->steps > r->step ? r->steps - r->step : 0) - (double)(now_ms - v->active_ms);
+        begun = part > begun ? part : begun;
     }
-    return sum;
+    return begun + waiting / v->batch;
 }
 
 static bool may_try(const struct task_entry *t, const struct worker *w)

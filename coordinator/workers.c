@@ -90,6 +90,7 @@ int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_
     w->host = strdup(hello->host ? hello->host : "");
     w->memory_bytes = hello->memory_bytes;
     w->threads = hello->threads;
+    w->batch = hello->batch > 1 ? hello->batch : 1;
     if (!w->name || !w->device || !w->device_class || !w->software || !w->host) {
         rc = err_set(e, ERR_OOM, "no memory for another worker");
         goto out;

@@ -1,8 +1,9 @@
 /*
- * A job's indices in groups that share what is costly to change on a worker: model, VAE, LoRA set,
- * size. The product's factors are sorted into costly and cheap ones, in the manifest's order; a
- * group is one combination of the costly ones, its members are in ascending order of index. O(axes)
- * time and memory for any number of tasks. Pure.
+ * A job's indices in groups that share what is costly to change on a worker, or keeps pictures from
+ * being rendered together: model, VAE, LoRA set, size; sampler, scheduler, steps. The product's
+ * factors are sorted into costly and cheap ones, in the manifest's order; a group is one
+ * combination of the costly ones, its members are in ascending order of index. O(axes) time and
+ * memory for any number of tasks. Pure.
  *
  *     struct groups g;
  *     job_groups(job, &g);

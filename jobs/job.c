@@ -541,7 +541,8 @@ uint64_t job_axis_stride(const struct job *job, size_t axis)
 static bool param_costly(int p)
 {
     return p == PARAM_MODEL || p == PARAM_MODEL_CONFIG || p == PARAM_VAE || p == PARAM_PRECISION ||
-           p == PARAM_WIDTH || p == PARAM_HEIGHT || p == PARAM_SIZE || p == PARAM_STYLES;
+           p == PARAM_WIDTH || p == PARAM_HEIGHT || p == PARAM_SIZE || p == PARAM_STYLES ||
+           p == PARAM_SAMPLER || p == PARAM_SCHEDULER || p == PARAM_STEPS;
 }
 
 bool job_axis_costly(const struct job *job, size_t axis)

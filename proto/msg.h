@@ -117,6 +117,7 @@ struct msg_hello {
     uint64_t memory_bytes;    /* budget for one render */
     uint32_t threads;
     const char *host; /* workers of equal hosts can meet as a gang; "": it takes part in none */
+    uint32_t batch;   /* leases that it renders together, where they go together; 0: one */
 };
 
 struct msg_welcome {
@@ -165,6 +166,7 @@ struct msg_lease {
     /* A part in a gang of gang_guidance * gang_tensor members; 0: the worker renders it alone. */
     uint32_t gang_guidance, gang_tensor, gang_rank;
     const char *gang_meeting; /* rank 0's, from its ready */
+    bool alone; /* not to be rendered together with others: an attempt of it went wrong */
 };
 
 struct msg_want {

@@ -94,6 +94,7 @@ static const struct field hello_at[] = {
     OPTIONAL_UINT64(memory_bytes),
     OPTIONAL_UINT32(threads),
     OPTIONAL_STRING(host, MSG_NAME_MAX),
+    OPTIONAL_UINT32(batch),
 };
 TABLE(hello);
 #undef ROW
@@ -195,6 +196,7 @@ static const struct field lease_at[] = {
     OPTIONAL_UINT32(gang_tensor),
     OPTIONAL_UINT32(gang_rank),
     OPTIONAL_STRING(gang_meeting, MSG_STRING_MAX),
+    OPTIONAL_BOOL(alone),
 };
 TABLE(lease);
 #undef ROW

@@ -32,7 +32,7 @@ static void point_at_names(struct assets *a)
         a->files[i].path = name;
 }
 
-int assets_gather(struct engine *g, const struct scene *scene, struct assets *ret_assets,
+int assets_gather(struct engine *g, size_t i, const struct scene *scene, struct assets *ret_assets,
                   struct err *e)
 {
     struct lora_info loras[ENGINE_LORAS_MAX];
@@ -41,19 +41,19 @@ int assets_gather(struct engine *g, const struct scene *scene, struct assets *re
     struct assets a = {0};
     int rc = 0;
 
-    TRY(engine_embeddings(g, 0, &embeddings, &n_embeddings, e));
+    TRY(engine_embeddings(g, i, &embeddings, &n_embeddings, e));
     a.files = calloc(scene->n_assets + n_loras + n_embeddings + 1, sizeof *a.files);
     if (!a.files)
         TRY(err_set(e, ERR_OOM, "out of memory for a picture's record"));
-    for (size_t i = 0; i < scene->n_assets; i++)
-        add_file(&a, "", scene->assets[i].path, scene->assets[i].sha256);
-    for (size_t i = 0; i < n_loras; i++) {
-        add_file(&a, "lora:", loras[i].name, loras[i].sha256);
-        add_hash(&a.lora_hashes, loras[i].name, loras[i].data_hash);
+    for (size_t k = 0; k < scene->n_assets; k++)
+        add_file(&a, "", scene->assets[k].path, scene->assets[k].sha256);
+    for (size_t k = 0; k < n_loras; k++) {
+        add_file(&a, "lora:", loras[k].name, loras[k].sha256);
+        add_hash(&a.lora_hashes, loras[k].name, loras[k].data_hash);
     }
-    for (size_t i = 0; i < n_embeddings; i++) {
-        add_file(&a, "embedding:", embeddings[i].name, embeddings[i].sha256);
-        add_hash(&a.ti_hashes, embeddings[i].name, embeddings[i].sha256);
+    for (size_t k = 0; k < n_embeddings; k++) {
+        add_file(&a, "embedding:", embeddings[k].name, embeddings[k].sha256);
+        add_hash(&a.ti_hashes, embeddings[k].name, embeddings[k].sha256);
     }
     TRY(buf_check(&a.names, e));
     TRY(buf_check(&a.lora_hashes, e));

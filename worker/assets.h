@@ -14,8 +14,9 @@ struct assets {
     struct buf lora_hashes, ti_hashes; /* "fur: 0123456789ab, ..."; empty: none */
 };
 
-/* Of the engine's last render. ret_assets: assets_done(); the scene must stay as long. */
-int assets_gather(struct engine *g, const struct scene *scene, struct assets *ret_assets,
+/* Of render i of the engine's last batch. ret_assets: assets_done(); the scene must stay as long.
+ */
+int assets_gather(struct engine *g, size_t i, const struct scene *scene, struct assets *ret_assets,
                   struct err *e);
 void assets_done(struct assets *assets);
 

@@ -107,6 +107,8 @@ static int open_worker(struct worker *w, struct err *e)
                                       .device_class = w->probe.device_class,
                                       .threads = (uint32_t)o->threads,
                                       .capacity = o->credits,
+                                      .batch = o->batch,
+                                      .batch_pixels = o->batch_pixels,
                                       .keep_bytes = o->keep_bytes,
                                       .spill_bytes = o->spill_bytes};
     int rc = 0;
@@ -270,19 +272,24 @@ static int start(struct worker *w, const struct session_action *a, struct err *e
 {
     struct runner_gang g = {(int)a->gang.guidance, (int)a->gang.tensor, (int)a->gang.rank,
                             a->gang.meeting, NULL};
-    const struct gathered *files = gathered_of(w, &a->ref);
-    const struct given *given = files ? files->given : NULL;
+    const struct given *given[RUNNER_BATCH_MAX];
 
-    log_debug("start", "job=%.12s index=%llu attempt=%u rank=%u", a->ref.job,
-              (unsigned long long)a->ref.index, a->ref.attempt, a->gang.rank);
+    for (size_t i = 0; i < a->n_tasks; i++) {
+        const struct gathered *files = gathered_of(w, a->refs[i]);
+
+        given[i] = files ? files->given : NULL;
+    }
+
+    log_debug("start", "job=%.12s index=%llu attempt=%u batch=%zu rank=%u", a->ref.job,
+              (unsigned long long)a->ref.index, a->ref.attempt, a->n_tasks, a->gang.rank);
     w->rendering = true;
     if (a->gang.guidance == 0)
-        return runner_start(w->runner, a->task, given, NULL, e);
+        return runner_start(w->runner, a->tasks, given, a->n_tasks, NULL, e);
     if (g.rank == 0 && w->offer && strcmp(gang_offer_text(w->offer), g.meeting) == 0) {
         g.offer = w->offer;
         renew_offer(w);
     }
-    return runner_start(w->runner, a->task, given, &g, e);
+    return runner_start(w->runner, &a->task, given, 1, &g, e);
 }
 
 static int perform(struct worker *w, const struct session_action *a, struct err *e)
@@ -385,7 +392,7 @@ static int on_reports(struct worker *w, struct err *e)
 
     while (!w->over && runner_take(w->runner, &r)) {
         now_ms = clock_monotonic_ms();
-        w->rendering = r.kind == REPORT_PROGRESS;
+        w->rendering = r.kind == REPORT_PROGRESS || r.more;
         if (r.kind == REPORT_PROGRESS)
             TRY(session_progress(w->session, r.step, r.steps, now_ms, e));
         else if (r.kind == REPORT_FINISHED)
@@ -520,7 +527,7 @@ static void await_runner(struct worker *w, int exit_code)
         if (fds[1].revents)
             break;
         while (runner_take(w->runner, &r)) {
-            w->rendering = r.kind == REPORT_PROGRESS;
+            w->rendering = r.kind == REPORT_PROGRESS || r.more;
             if (r.kind == REPORT_FINISHED)
                 picture_done(&r.picture);
         }

@@ -30,6 +30,9 @@ const char *const options_help =
     "      --memory SIZE       budget for the weights and one render, such as 4G; what does not\n"
     "                          fit is refused with the numbers (default: no limit)\n"
     "      --credits N         leases held at a time: one renders, the others wait (default: 2)\n"
+    "      --batch N           pictures of one model, size and sampler rendered together; takes\n"
+    "                          more memory, changes no byte (default: 4, for small pictures:\n"
+    "                          128x128 and less; larger ones one by one)\n"
     "      --time-limit TIME   such as 90s, 55m, 12h: then it finishes what it renders, hands "
     "back\n"
     "                          the rest, and ends with exit code 0 (default: none)\n"
@@ -64,6 +67,7 @@ const char *const options_help =
 enum {
     OPTION_MEMORY = 256,
     OPTION_CREDITS,
+    OPTION_BATCH,
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
     OPTION_PLAN,
@@ -88,6 +92,7 @@ static const struct option long_options[] = {
     {"threads", required_argument, NULL, 't'},
     {"memory", required_argument, NULL, OPTION_MEMORY},
     {"credits", required_argument, NULL, OPTION_CREDITS},
+    {"batch", required_argument, NULL, OPTION_BATCH},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -279,6 +284,11 @@ static int set(struct options *o, int option, char **argv, struct err *e)
         rc = number("--credits", optarg, 1, OPTIONS_CREDITS_MAX, &value, e);
         o->credits = (uint32_t)value;
         return rc;
+    case OPTION_BATCH:
+        rc = number("--batch", optarg, 1, OPTIONS_BATCH_MAX, &value, e);
+        o->batch = (uint32_t)value;
+        o->batch_pixels = 0;
+        return rc;
     case OPTION_LOG_LEVEL:
         return level(optarg, &o->log_level, e);
     case 'h':
@@ -314,6 +324,8 @@ int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
     int option, rc = 0;
 
     *o = (struct options){.credits = 2,
+                          .batch = OPTIONS_BATCH,
+                          .batch_pixels = OPTIONS_BATCH_PIXELS,
                           .spill_bytes = UINT64_C(1) << 30,
                           .cache_bytes = UINT64_C(50) << 30,
                           .own_files = true,

@@ -9,9 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OPTIONS_NAME_MAX    200 /* bytes of a worker's name */
-#define OPTIONS_THREADS_MAX 1024
-#define OPTIONS_CREDITS_MAX 32
+#define OPTIONS_NAME_MAX     200 /* bytes of a worker's name */
+#define OPTIONS_THREADS_MAX  1024
+#define OPTIONS_CREDITS_MAX  32
+#define OPTIONS_BATCH_MAX    32
+#define OPTIONS_BATCH        4               /* more than that gains little on a CPU */
+#define OPTIONS_BATCH_PIXELS UINT64_C(65536) /* pixels: four pictures of 128x128 */
 
 struct options {
     const char *connect;      /* endpoint; borrowed from argv or the environment */
@@ -23,6 +26,8 @@ struct options {
     enum backend backend;
     int device; /* of BACKEND_CUDA */
     uint32_t credits;
+    uint32_t batch;        /* pictures rendered together, at most */
+    uint64_t batch_pixels; /* of all of them; 0: no limit */
     enum log_level log_level;
     uint32_t time_limit_s; /* leaves then; 0: never */
     uint64_t keep_bytes;   /* of results in memory */

@@ -4,7 +4,7 @@
  * runner_close.
  *
  *     TRY(runner_open(&o, &runner, e));
- *     TRY(runner_start(runner, task_json, e));
+ *     TRY(runner_start(runner, tasks, n, NULL, e));
  *     poll(runner_fd(runner));
  *     while (runner_take(runner, &report))
  *         ...
@@ -46,14 +46,20 @@ struct runner_gang {
     struct gang_offer *offer; /* rank 0's; ownership passes, also on failure. Others: NULL */
 };
 
-/*
- * task: canonical JSON, copied. given: its files, NULL: the library's; borrowed until the report
- * that it is over. gang: NULL: alone. ERR_CONFLICT while another runs; other errors are reported.
- */
-int runner_start(struct runner *r, const char *task, const struct given *given,
-                 const struct runner_gang *gang, struct err *e);
+#define RUNNER_BATCH_MAX 64 /* tasks of one start */
 
-/* The running render ends soon with ERR_CANCELLED; its report is still due. */
+/*
+ * tasks: n, 1 to RUNNER_BATCH_MAX, of canonical JSON, copied; rendered together. given: [n], the
+ * files of each, NULL: the library's; borrowed until its outcome is taken; the array may be NULL. A
+ * batch that fails
+ * - too large for the memory, or one of it is wrong - is rendered in halves, at the end one by one:
+ * each task ends as it would alone. gang: NULL: none; else n is 1. ERR_CONFLICT while others run;
+ * other errors are reported.
+ */
+int runner_start(struct runner *r, const char *const *tasks, const struct given *const *given,
+                 size_t n, const struct runner_gang *gang, struct err *e);
+
+/* What runs ends soon with ERR_CANCELLED; its reports are still due. */
 void runner_cancel(struct runner *r);
 
 /* Readable while there is something to take. Borrowed. */
@@ -69,6 +75,7 @@ enum report_kind {
 struct report {
     enum report_kind kind;
     uint32_t step, steps; /* the latest: steps in between may be left out; 0: the model is ready */
+    bool more; /* an outcome, and the batch has others to come, in the order of its tasks */
     struct picture picture; /* ownership passes to the taker */
     struct err error;
 };

@@ -2,6 +2,7 @@
 
 #include "proto/version.h"
 #include "worker/cache.h"
+#include "worker/kind.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ enum held_state {
 struct held {
     struct attempt_ref ref;
     enum held_state state;
-    char *task; /* owned */
+    char *task;       /* owned */
+    struct kind kind; /* of its task */
     struct session_gang gang;
     char *meeting;              /* owned, NULL alone; gang.meeting is it */
     struct picture picture;     /* HELD_RENDERED */
@@ -62,6 +64,9 @@ struct session {
     struct session_action *actions; /* owned */
     size_t n_actions, taken, actions_max;
     struct attempt_ref *refs; /* of the ready in actions; owned */
+    size_t share;             /* how many of the last lease's kind are rendered together */
+    const char *starting[SESSION_LEASES_MAX]; /* of the start in actions */
+    const struct attempt_ref *starting_refs[SESSION_LEASES_MAX];
 };
 
 int session_new(const struct session_options *o, struct session **ret_session, struct err *e)
@@ -73,6 +78,7 @@ int session_new(const struct session_options *o, struct session **ret_session, s
     s->options = *o;
     if (!s->options.keep_bytes)
         s->options.keep_bytes = 256u << 20;
+    s->share = 1;
     s->heartbeat_ms = SESSION_HEARTBEAT_MS;
     s->silence_ms = SESSION_SILENCE_MS;
     *ret_session = s;
@@ -162,7 +168,8 @@ static int send_hello(struct session *s, int64_t now_ms, struct err *e)
                                     .device_class = o->device_class,
                                     .memory_bytes = o->memory_bytes,
                                     .threads = o->threads,
-                                    .host = o->host}};
+                                    .host = o->host,
+                                    .batch = o->batch}};
 
     s->state = STATE_GREETING;
     s->hello_ms = now_ms;
@@ -222,6 +229,12 @@ static bool has_room(const struct session *s)
     return kept < SESSION_RESULTS_MAX && spilled < SESSION_SPILLED_MAX;
 }
 
+/* While one batch is rendered another waits. */
+static size_t capacity(const struct session *s)
+{
+    return s->options.capacity > 2 * s->share || s->share <= 1 ? s->options.capacity : 2 * s->share;
+}
+
 static int send_ready(struct session *s, int64_t now_ms, struct err *e)
 {
     size_t leases = count(s, false), n = 0;
@@ -234,8 +247,8 @@ static int send_ready(struct session *s, int64_t now_ms, struct err *e)
     for (size_t i = 0; i < s->n_held; i++)
         if (s->held[i]->state != HELD_DROPPED)
             refs[n++] = s->held[i]->ref;
-    if (leases < s->options.capacity && has_room(s) && !s->leaving)
-        m.ready.credits = s->options.capacity - (uint32_t)leases;
+    if (leases < capacity(s) && has_room(s) && !s->leaving)
+        m.ready.credits = (uint32_t)(capacity(s) - leases);
     m.ready.held = refs;
     m.ready.n_held = n;
     m.ready.meeting = s->meeting;
@@ -341,6 +354,7 @@ out:
     return rc;
 }
 
+/* The first of what runs. */
 static struct held *running(const struct session *s)
 {
     for (size_t i = 0; i < s->n_held; i++)
@@ -394,6 +408,36 @@ static bool may_start(const struct held *h)
     return h->state == HELD_WAITING && !h->gathering;
 }
 
+/* How many of a kind are rendered together, at most. */
+static size_t batch_of(const struct session *s, const struct kind *k)
+{
+    const struct session_options *o = &s->options;
+    uint64_t fit = o->batch_pixels && k->pixels ? o->batch_pixels / k->pixels : o->batch;
+
+    if (!k->key || fit < 1)
+        return 1;
+    return fit < o->batch ? (size_t)fit : o->batch;
+}
+
+/* The lease at `first`, and those that go with it, as many as a batch has. How many it is. */
+static size_t start_batch(struct session *s, size_t first)
+{
+    const struct held *f = s->held[first];
+    size_t n = 0;
+
+    for (size_t i = first; i < s->n_held; i++) {
+        struct held *h = s->held[i];
+
+        if (i > first &&
+            (n >= batch_of(s, &f->kind) || !may_start(h) || h->kind.key != f->kind.key))
+            continue;
+        h->state = HELD_RUNNING;
+        s->starting_refs[n] = &h->ref;
+        s->starting[n++] = h->task;
+    }
+    return n;
+}
+
 static int start_next(struct session *s, struct err *e)
 {
     struct session_action *a = NULL;
@@ -406,10 +450,12 @@ static int start_next(struct session *s, struct err *e)
             continue;
         if ((rc = add_action(s, SESSION_START, &a, e)) != 0)
             return rc;
-        s->held[i]->state = HELD_RUNNING;
         a->ref = s->held[i]->ref;
         a->task = s->held[i]->task;
         a->gang = s->held[i]->gang;
+        a->n_tasks = start_batch(s, i);
+        a->tasks = s->starting;
+        a->refs = s->starting_refs;
         return 0;
     }
     return 0;
@@ -552,8 +598,23 @@ static int on_lease(struct session *s, const struct msg_lease *m, struct err *e)
     h->gang = (struct session_gang){m->gang_guidance, m->gang_tensor > 0 ? m->gang_tensor : 1,
                                     m->gang_rank, h->meeting};
     h->ref = m->ref;
+    if (s->options.batch > 1 && !m->alone && !m->gang_guidance)
+        h->kind = kind_of(h->task);
+    if (batch_of(s, &h->kind) != s->share) { /* other room than was stated */
+        s->share = batch_of(s, &h->kind);
+        s->owes_ready = s->options.batch > 1;
+    }
     s->held[s->n_held++] = h;
     return gather(s, h, m, e);
+}
+
+/* Whether anybody waits for something of what runs. */
+static bool wanted(const struct session *s)
+{
+    for (size_t i = 0; i < s->n_held; i++)
+        if (s->held[i]->state == HELD_RUNNING)
+            return true;
+    return false;
 }
 
 /* Nobody waits for this attempt any more: of an ack, its result is safe; of a revoke, not wanted.
@@ -570,7 +631,7 @@ static int drop(struct session *s, const struct attempt_ref *ref, struct err *e)
     if (h->state != HELD_RUNNING)
         return forget(s, h, e);
     h->state = HELD_DROPPED;
-    return add_action(s, SESSION_CANCEL, &a, e);
+    return wanted(s) ? 0 : add_action(s, SESSION_CANCEL, &a, e);
 }
 
 static void hand_back(struct session *s, struct held *h)
@@ -585,7 +646,6 @@ static void hand_back(struct session *s, struct held *h)
 static int begin_leaving(struct session *s, bool finish, int64_t now_ms, struct err *e)
 {
     struct session_action *a = NULL;
-    struct held *h = running(s);
 
     if (s->state == STATE_OVER || (s->leaving && s->finishing <= finish))
         return 0;
@@ -595,7 +655,7 @@ static int begin_leaving(struct session *s, bool finish, int64_t now_ms, struct 
     for (size_t i = 0; i < s->n_held; i++)
         if (s->held[i]->state == HELD_WAITING)
             hand_back(s, s->held[i]);
-    if (h && h->state == HELD_RUNNING && !finish)
+    if (wanted(s) && !finish)
         return add_action(s, SESSION_CANCEL, &a, e);
     return 0;
 }
@@ -787,18 +847,22 @@ bool session_needs_files(const struct session *s, const struct attempt_ref *ref)
 int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t now_ms,
                      struct err *e)
 {
-    struct held *h = running(s);
     struct msg m = {.type = MSG_PROGRESS};
+    int rc = 0;
 
     (void)now_ms;
     begin(s);
-    if (!h || h->state == HELD_DROPPED || s->state != STATE_OPEN)
-        return 0;
-    m.progress = (struct msg_progress){.ref = h->ref, .step = step, .steps = steps};
-    return send(s, &m, e);
+    for (size_t i = 0; i < s->n_held && s->state == STATE_OPEN; i++) {
+        if (s->held[i]->state != HELD_RUNNING)
+            continue;
+        m.progress = (struct msg_progress){.ref = s->held[i]->ref, .step = step, .steps = steps};
+        TRY(send(s, &m, e));
+    }
+out:
+    return rc;
 }
 
-/* The running render ended. NULL: nobody wants its outcome. */
+/* The first of what runs ended. NULL: nobody wants its outcome. */
 static struct held *report(struct session *s, enum held_state outcome)
 {
     struct held *h = running(s);
@@ -865,14 +929,14 @@ int session_stop(struct session *s, struct err *e)
 {
     const struct msg bye = {.type = MSG_BYE};
     struct session_action *a = NULL;
-    struct held *h = running(s);
     int rc = 0;
 
     begin(s);
-    if (h && h->state == HELD_RUNNING) {
-        h->state = HELD_DROPPED;
+    if (wanted(s))
         TRY(add_action(s, SESSION_CANCEL, &a, e));
-    }
+    for (size_t i = 0; i < s->n_held; i++)
+        if (s->held[i]->state == HELD_RUNNING)
+            s->held[i]->state = HELD_DROPPED;
     if (s->state == STATE_OPEN)
         TRY(send(s, &bye, e));
     rc = end(s, 0, "", e);

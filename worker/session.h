@@ -38,9 +38,11 @@ struct session_options {
     const char *host;      /* NULL: takes part in no gangs */
     uint64_t memory_bytes; /* budget for one render, 0: no limit */
     uint32_t threads;
-    uint32_t capacity;    /* leases wanted at a time: one runs, the others wait; 1.. */
-    uint64_t keep_bytes;  /* results in memory before they are spilled; 0: 256 MiB */
-    uint64_t spill_bytes; /* results on disk, in all; 0: none is spilled */
+    uint32_t capacity;     /* leases wanted at a time: some run, the others wait; 1.. */
+    uint32_t batch;        /* leases rendered together, at most; 0 or 1: one by one */
+    uint64_t batch_pixels; /* of all pictures of a batch of several, at most; 0: no limit */
+    uint64_t keep_bytes;   /* results in memory before they are spilled; 0: 256 MiB */
+    uint64_t spill_bytes;  /* results on disk, in all; 0: none is spilled */
 };
 
 struct session;
@@ -61,8 +63,8 @@ enum session_what {
     SESSION_UNSPILL,   /* remove it from there */
     SESSION_RECONNECT, /* drop the connection with all that waits in it, open a new one; why */
     SESSION_GATHER,    /* find or fetch the assets of ref, a lease that waits; task */
-    SESSION_START,     /* render task for ref; only while nothing runs */
-    SESSION_CANCEL,    /* end the running render soon; its report is still due */
+    SESSION_START,     /* render tasks, the first for ref; only while nothing runs */
+    SESSION_CANCEL,    /* end the running render soon; its reports are still due */
     SESSION_END        /* leave the loop; why.code is 0 after session_stop */
 };
 
@@ -72,7 +74,10 @@ struct session_action {
     struct attempt_ref ref;
     const struct lease_asset *assets; /* of SESSION_GATHER; borrowed as task is */
     size_t n_assets;
-    const char *task; /* canonical JSON as it came, not yet checked */
+    const char *task;         /* canonical JSON as it came, not yet checked */
+    const char *const *tasks; /* of SESSION_START: [n_tasks], task and those of its batch */
+    const struct attempt_ref *const *refs; /* of the tasks */
+    size_t n_tasks;
     struct session_gang gang;
     bool spilled;
     struct err why;
@@ -109,7 +114,7 @@ int session_fetching(struct session *s, const struct attempt_ref *ref, uint64_t 
 /* Whether the lease is still to be rendered, or is. */
 bool session_needs_files(const struct session *s, const struct attempt_ref *ref);
 
-/* Of the running render: after step `step` of `steps`; 0: the model is ready. */
+/* Of what runs, all of it: after step `step` of `steps`; 0: the model is ready. */
 int session_progress(struct session *s, uint32_t step, uint32_t steps, int64_t now_ms,
                      struct err *e);
 
@@ -124,7 +129,10 @@ void session_meeting(struct session *s, const char *meeting);
 struct cache_counts;
 void session_cache(struct session *s, const struct cache_counts *counts);
 
-/* The running render's end. Takes ownership of p's contents, also on failure. */
+/*
+ * The end of one of the renders that run: of a batch they are told in the order of its tasks. Takes
+ * ownership of p's contents, also on failure.
+ */
 int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e);
 int session_failed(struct session *s, const struct err *why, int64_t now_ms, struct err *e);
 

@@ -51,6 +51,7 @@ SLOW_WRITES = 12  # a second
 ASK_AFTER = 3  # seconds without a line: perhaps the job is over
 QUIET_MAX = 60  # seconds without a line, or without the one that is awaited: a stall
 COORDINATOR = "coordinator"
+MISSED = ("why=silent", "the coordinator is silent", "no answer to hello")
 
 
 class Chaos(Case):
@@ -145,7 +146,7 @@ class Chaos(Case):
         program.signal(signal.SIGSTOP)
         self.unanswering = name == COORDINATOR
         try:
-            self.await_lines(*self.a_while("why=silent", 'reason="the coordinator is silent"'))
+            self.await_lines(*self.a_while(*MISSED))
         finally:
             program.signal(signal.SIGCONT)
             self.unanswering = False
@@ -160,7 +161,7 @@ class Chaos(Case):
         link = self.links[self.any_worker()]
         link.freeze(*self.dice.choice(((UP, DOWN), (UP,), (DOWN,))))
         try:
-            self.await_lines(*self.a_while("why=silent", 'reason="the coordinator is silent"'))
+            self.await_lines(*self.a_while(*MISSED))
         finally:
             link.thaw()
 
@@ -168,7 +169,7 @@ class Chaos(Case):
         self.assertTrue(self.ground.light(False))
         self.unanswering = True
         try:
-            self.await_lines(*self.a_while("why=silent", 'reason="the coordinator is silent"'))
+            self.await_lines(*self.a_while(*MISSED))
         finally:
             self.assertTrue(self.ground.light(True))
             self.unanswering = False

@@ -46,7 +46,7 @@ static void a_job_without_costly_axes_is_one_group_in_index_order(void **state)
     job_free(job);
 }
 
-static void models_and_sizes_make_groups_wherever_they_stand(void **state)
+static void models_sizes_and_steps_make_groups_wherever_they_stand(void **state)
 {
     struct job *job = bundle_job((struct spec){
         .axes = "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':3}},"
@@ -57,8 +57,8 @@ static void models_and_sizes_make_groups_wherever_they_stand(void **state)
 
     (void)state;
     job_groups(job, &g);
-    assert_int_equal(g.n, 6);
-    assert_int_equal(g.size, 6);
+    assert_int_equal(g.n, 12);
+    assert_int_equal(g.size, 3);
     assert_int_equal(groups_index(&g, 1, 0), 1);
     check_partition(job, &g);
     job_free(job);
@@ -117,7 +117,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_without_costly_axes_is_one_group_in_index_order),
-        cmocka_unit_test(models_and_sizes_make_groups_wherever_they_stand),
+        cmocka_unit_test(models_sizes_and_steps_make_groups_wherever_they_stand),
         cmocka_unit_test(texts_with_loras_are_costly_and_plain_ones_are_not),
         cmocka_unit_test(zipped_axes_are_costly_together),
         cmocka_unit_test(too_many_combinations_leave_the_inner_ones_together),

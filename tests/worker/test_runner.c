@@ -46,7 +46,7 @@ static struct runner *open_runner(uint64_t memory_bytes)
 
 static void start(struct runner *r, const char *task)
 {
-    assert_int_equal(runner_start(r, task, NULL, NULL, NULL), 0);
+    assert_int_equal(runner_start(r, &task, NULL, 1, NULL, NULL), 0);
 }
 
 static struct report next_report(struct runner *r)
@@ -151,15 +151,113 @@ static void what_does_not_fit_the_budget_is_refused(void **state)
     runner_close(r);
 }
 
+#define SEED(seed)                                                                                 \
+    "{\"cfg_scale\":5,\"height\":64,\"model\":\"sticker-128\",\"negative_prompt\":\"\","           \
+    "\"precision\":\"f32\",\"prompt\":\"a pizza\",\"sampler\":\"euler_a\","                        \
+    "\"scheduler\":\"automatic\",\"seed\":" seed ",\"steps\":2,\"width\":64}"
+
+/* The outcomes of a batch, in the order of its tasks. */
+static void outcomes(struct runner *r, const char *const *tasks, size_t n, struct report *ret)
+{
+    assert_int_equal(runner_start(r, tasks, NULL, n, NULL, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        ret[i] = outcome(r, NULL);
+        assert_int_equal(ret[i].more, i + 1 < n);
+    }
+}
+
+static void a_batch_gives_each_task_the_file_that_it_has_alone(void **state)
+{
+    static const char *const tasks[] = {SEED("1"), SEED("2"), SEED("3")};
+    struct runner *r = open_runner(0);
+    struct report together[3], alone;
+
+    (void)state;
+    outcomes(r, tasks, 3, together);
+    for (size_t i = 0; i < 3; i++) {
+        outcomes(r, &tasks[i], 1, &alone);
+        assert_int_equal(together[i].kind, REPORT_FINISHED);
+        assert_int_equal(alone.picture.png.size, together[i].picture.png.size);
+        assert_memory_equal(alone.picture.png.data, together[i].picture.png.data,
+                            alone.picture.png.size);
+        picture_done(&alone.picture);
+        picture_done(&together[i].picture);
+    }
+    runner_close(r);
+}
+
+static void one_bad_task_of_a_batch_fails_alone(void **state)
+{
+    static const char *const tasks[] = {SEED("1"), "{}", SEED("3"),
+                                        /* found by the engine only */
+                                        "{\"cfg_scale\":5,\"height\":64,\"model\":\"sticker-128\","
+                                        "\"negative_prompt\":\"\",\"precision\":\"f32\",\"prompt\":"
+                                        "\"a <lora:none:1> pizza\",\"sampler\":\"euler_a\","
+                                        "\"scheduler\":\"automatic\",\"seed\":4,\"steps\":2,"
+                                        "\"width\":64}"};
+    struct runner *r = open_runner(0);
+    struct report ends[4];
+
+    (void)state;
+    outcomes(r, tasks, 4, ends);
+    assert_int_equal(ends[0].kind, REPORT_FINISHED);
+    assert_int_equal(ends[1].kind, REPORT_FAILED);
+    assert_int_equal(ends[1].error.code, ERR_INPUT);
+    assert_int_equal(ends[2].kind, REPORT_FINISHED);
+    assert_int_equal(ends[3].kind, REPORT_FAILED);
+    assert_int_equal(ends[3].error.code, ERR_MISSING);
+    picture_done(&ends[0].picture);
+    picture_done(&ends[2].picture);
+    runner_close(r);
+}
+
+/* What one picture of the model takes at its peak. */
+static uint64_t peak_of_one(void)
+{
+    const struct engine_options o = {
+        .model = SOURCE_DIR "/models/sticker-128", .backend = BACKEND_CPU, .threads = 2};
+    const struct render r = {.prompt = "a pizza",
+                             .negative_prompt = "",
+                             .sampler = SAMPLER_EULER_A,
+                             .steps = 2,
+                             .width = 64,
+                             .height = 64,
+                             .cfg_scale = 5};
+    struct engine *g = NULL;
+    uint64_t bytes = 0;
+
+    assert_int_equal(engine_open(&o, &g, NULL), 0);
+    assert_int_equal(engine_plan(g, (const struct render *[]){&r}, 1, &bytes, NULL), 0);
+    engine_close(g);
+    return bytes;
+}
+
+static void a_batch_too_large_for_the_memory_is_rendered_in_smaller_ones(void **state)
+{
+    static const char *const tasks[] = {SEED("1"), SEED("2"), SEED("3"), SEED("4")};
+    struct runner *r = open_runner(peak_of_one());
+    struct report ends[4];
+
+    (void)state;
+    outcomes(r, tasks, 4, ends);
+    for (size_t i = 0; i < 4; i++) {
+        if (ends[i].kind != REPORT_FINISHED)
+            fail_msg("%s", ends[i].error.text);
+        picture_done(&ends[i].picture);
+    }
+    runner_close(r);
+}
+
 static void cancel_ends_a_render_between_steps(void **state)
 {
+    const char *more = TASK("sticker-128", "1");
     struct runner *r = open_runner(0);
     struct report report;
 
     (void)state;
     start(r, TASK("sticker-128", "900"));
     assert_int_equal(next_report(r).kind, REPORT_PROGRESS);
-    assert_int_equal(runner_start(r, TASK("sticker-128", "1"), NULL, NULL, NULL), ERR_CONFLICT);
+    assert_int_equal(runner_start(r, &more, NULL, 1, NULL, NULL), ERR_CONFLICT);
     runner_cancel(r);
     report = outcome(r, NULL);
     assert_int_equal(report.kind, REPORT_FAILED);
@@ -225,6 +323,9 @@ int main(void)
         cmocka_unit_test(failures_have_their_class_and_the_next_task_runs),
         cmocka_unit_test(a_configuration_is_a_folder_of_the_library_or_a_family),
         cmocka_unit_test(what_does_not_fit_the_budget_is_refused),
+        cmocka_unit_test(a_batch_gives_each_task_the_file_that_it_has_alone),
+        cmocka_unit_test(one_bad_task_of_a_batch_fails_alone),
+        cmocka_unit_test(a_batch_too_large_for_the_memory_is_rendered_in_smaller_ones),
         cmocka_unit_test(cancel_ends_a_render_between_steps),
         cmocka_unit_test(close_in_the_midst_of_a_render_leaves_nothing_behind),
         cmocka_unit_test(idle_runner_has_nothing_to_take),
