@@ -15,6 +15,9 @@ void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size
     __attribute__((weak));
 void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size)
     __attribute__((weak));
+void *__tsan_get_current_fiber() __attribute__((weak));
+void *__tsan_create_fiber(unsigned flags) __attribute__((weak));
+void __tsan_switch_to_fiber(void *fiber, unsigned flags) __attribute__((weak));
 void __asan_unpoison_memory_region(const volatile void *p, size_t size) __attribute__((weak));
 }
 
@@ -105,6 +108,8 @@ static fiber *make()
     }
     auto *f = new fiber;
     f->stack = base + guard_size;
+    if (__tsan_create_fiber)
+        f->thread = __tsan_create_fiber(0);
     return f;
 }
 
@@ -142,6 +147,11 @@ void fiber_switch(fiber *from, fiber *to)
     if (__sanitizer_start_switch_fiber) {
         const void *bottom = to->stack ? to->stack : host_bottom;
         __sanitizer_start_switch_fiber(&from->fake, bottom, to->stack ? stack_size : host_size);
+    }
+    if (__tsan_switch_to_fiber) {
+        if (!from->stack)
+            from->thread = __tsan_get_current_fiber();
+        __tsan_switch_to_fiber(to->thread, 0);
     }
     swap(from, to);
     arrived();

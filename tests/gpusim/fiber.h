@@ -1,4 +1,4 @@
-/* Stacks to switch between, on one thread of the host; AddressSanitizer is told. */
+/* Stacks to switch between, on one thread of the host; the sanitizers are told. */
 #ifndef GPUSIM_FIBER_H
 #define GPUSIM_FIBER_H
 
@@ -11,7 +11,8 @@ struct fiber {
     void *sp = nullptr;
     char *stack = nullptr; /* null: the host's own */
     void (*entry)() = nullptr;
-    void *fake = nullptr; /* of the sanitizer */
+    void *fake = nullptr;   /* of AddressSanitizer */
+    void *thread = nullptr; /* of ThreadSanitizer */
 };
 
 /* A fiber that starts with entry(), which never returns. Never fails: ends the process without

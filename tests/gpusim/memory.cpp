@@ -6,11 +6,9 @@
  */
 #include "state.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
-#include <set>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -28,9 +26,16 @@ static const size_t page = 4096, range_size = (size_t)256 << 30;
 
 static char *range;       /* the addresses of the device */
 static size_t range_used; /* bytes from its start, guards included */
-static std::map<uintptr_t, size_t> device, pinned;
-static std::set<uintptr_t> filled;     /* allocations that have their NaNs */
-static std::vector<uintptr_t> touched; /* since the device began to work */
+struct allocation {
+    size_t size;
+    bool filled = false; /* with NaNs, when it was first touched */
+    bool open = false;   /* the device touched it since it began to work */
+};
+using allocations = std::map<uintptr_t, allocation>;
+
+static allocations device, pinned;
+static std::vector<uintptr_t>
+    touched; /* those that are open; room for all, since a handler adds to it */
 static size_t device_bytes;
 static bool at_work; /* the device */
 static struct sigaction before;
@@ -52,14 +57,13 @@ static bool in_range(const void *p)
 }
 
 /* The allocation that holds p or ends at it. */
-static std::map<uintptr_t, size_t>::const_iterator around(const std::map<uintptr_t, size_t> &of,
-                                                          const void *p)
+static allocations::iterator around(allocations &of, const void *p)
 {
     auto i = of.upper_bound((uintptr_t)p);
     if (i == of.begin())
         return of.end();
     --i;
-    return (uintptr_t)p <= i->first + i->second ? i : of.end();
+    return (uintptr_t)p <= i->first + i->second.size ? i : of.end();
 }
 
 /* ---- the host's own accesses ---- */
@@ -68,16 +72,17 @@ static std::map<uintptr_t, size_t>::const_iterator around(const std::map<uintptr
 static bool open_for_device(const void *p)
 {
     auto i = around(device, p);
-    if (!at_work || i == device.end() ||
-        std::find(touched.begin(), touched.end(), i->first) != touched.end())
+    if (!at_work || i == device.end() || i->second.open)
         return false;
-    size_t pages = round_up(i->second);
+    size_t pages = round_up(i->second.size);
     if ((uintptr_t)p >= i->first + pages ||
         mprotect((void *)i->first, pages, PROT_READ | PROT_WRITE) != 0)
         return false;
     touched.push_back(i->first);
-    if (filled.insert(i->first).second)
-        std::memset((void *)i->first, 0xff, i->second);
+    i->second.open = true;
+    if (!i->second.filled)
+        std::memset((void *)i->first, 0xff, i->second.size);
+    i->second.filled = true;
     return true;
 }
 
@@ -133,8 +138,10 @@ void memory_close()
 {
     for (uintptr_t at : touched) {
         auto i = device.find(at);
-        if (i != device.end())
-            mprotect((void *)at, round_up(i->second), PROT_NONE);
+        if (i == device.end())
+            continue;
+        mprotect((void *)at, round_up(i->second.size), PROT_NONE);
+        i->second.open = false;
     }
     touched.clear();
     at_work = false;
@@ -156,7 +163,8 @@ static cudaError_t allocate(void **ret, size_t size)
     }
     range_used += pages + page;
     device_bytes += size;
-    device[(uintptr_t)p] = size;
+    device[(uintptr_t)p] = {size};
+    touched.reserve(device.size());
     *ret = p;
     return cudaSuccess;
 }
@@ -169,15 +177,14 @@ static void release(uintptr_t at, size_t size)
     if (__asan_poison_memory_region)
         __asan_poison_memory_region(p, size);
     device_bytes -= size;
-    filled.erase(at);
 }
 
 void memory_reset()
 {
-    for (const auto &[at, size] : device)
-        release(at, size);
+    for (const auto &[at, a] : device)
+        release(at, a.size);
     device.clear();
-    for (const auto &[at, size] : pinned)
+    for (const auto &[at, a] : pinned)
         free((void *)at);
     pinned.clear();
 }
@@ -189,10 +196,10 @@ where where_is(const void *p)
     return around(pinned, p) != pinned.end() ? where::pinned : where::host;
 }
 
-static bool holds(const std::map<uintptr_t, size_t> &of, const void *p, size_t bytes)
+static bool holds(allocations &of, const void *p, size_t bytes)
 {
     auto i = around(of, p);
-    return i != of.end() && bytes <= i->first + i->second - (uintptr_t)p;
+    return i != of.end() && bytes <= i->first + i->second.size - (uintptr_t)p;
 }
 
 bool device_range(const void *p, size_t bytes, bool pinned_too)
@@ -262,7 +269,7 @@ cudaError_t cudaFree(void *p)
     if (i == device.end())
         return fail(cudaErrorInvalidValue, "cudaFree: %p is no allocation", p);
     cudaError_t e = drain_all();
-    release(i->first, i->second);
+    release(i->first, i->second.size);
     device.erase(i);
     return e;
 }
@@ -275,7 +282,7 @@ cudaError_t cudaHostAlloc(void **ret, size_t size, unsigned)
     if (!ret || posix_memalign(ret, 256, size) != 0)
         return fail(cudaErrorMemoryAllocation, "cudaHostAlloc: no room for %zu bytes", size);
     std::memset(*ret, 0xff, size);
-    pinned[(uintptr_t)*ret] = size;
+    pinned[(uintptr_t)*ret] = {size};
     return cudaSuccess;
 }
 
