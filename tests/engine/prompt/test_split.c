@@ -70,6 +70,8 @@ static void and_is_a_word_and_a_weight_stands_at_the_end(void **state)
     check("", "*1");
 }
 
+#define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void networks_leave_the_text(void **state)
 {
     (void)state;
@@ -84,6 +86,9 @@ static void networks_leave_the_text(void **state)
     check("<some:thing:1> <lora:> <lora> < lora:x:1> <lo ra:x>", " <lora:> <lora> < lora:x:1> "
                                                                  "<lo ra:x>*1");
     check("<lora:a<b:2>", "*1 a<b:2:2");
+    check("<lora:sha256:" HEX ":2:0.5>", "*1 sha256:" HEX ":2:0.5"); /* one name */
+    check("<lora:sha256:" HEX ">", "*1 sha256:" HEX ":1:1");
+    check("<lora:sha256:2>", "*1 sha256:2:2");
 }
 
 static void what_a_lora_cannot_be_is_refused_where_it_stands(void **state)
