@@ -226,6 +226,24 @@ static void names_that_lead_elsewhere_are_not_looked_up(void **state)
     assert_int_equal(ask(p, ASSET_INIT, "/dev/zero")->failure.code, ERR_INPUT); /* no file */
 }
 
+static void what_is_no_picture_is_not_sent_as_one(void **state)
+{
+    struct place *p = *state;
+    struct buf path = {0};
+    char hex[HASH_HEX_SIZE], *why;
+
+    put(p, "secret", "key", hex);
+    put(p, "a.png", "\x89PNG and so on", NULL);
+    buf_printf(&path, "%s/secret", p->models);
+    assert_int_equal(ask(p, ASSET_INIT, buf_text(&path))->failure.code, ERR_INPUT);
+    assert_null(want(p, hex, 0, 3, &why));
+    free(why);
+    path.size -= strlen("secret");
+    buf_puts(&path, "a.png");
+    assert_int_equal(ask(p, ASSET_MASK, buf_text(&path))->failure.code, 0);
+    buf_done(&path);
+}
+
 static void a_damaged_index_is_begun_anew(void **state)
 {
     struct place *p = *state;
@@ -251,6 +269,7 @@ int main(void)
         TEST(a_hash_is_found_wherever_the_library_has_it),
         TEST(embeddings_are_known_by_their_names),
         TEST(names_that_lead_elsewhere_are_not_looked_up),
+        TEST(what_is_no_picture_is_not_sent_as_one),
         TEST(a_damaged_index_is_begun_anew),
     };
 
