@@ -80,6 +80,16 @@ static void remove_database(const char *path)
     buf_done(&name);
 }
 
+/* A disk that refuses must not hold up anything: what is known is kept in memory from now on. */
+static int to_memory(struct files *f, struct err *e)
+{
+    sql_cache_done(&f->statements);
+    sqlite3_close(f->db);
+    f->db = NULL;
+    f->statements = (struct sql_cache){0};
+    return database_open(":memory:", &f->db, e);
+}
+
 int files_open(const char *state_dir, struct files **ret_files, struct err *e)
 {
     struct files *f = calloc(1, sizeof *f);
@@ -96,6 +106,10 @@ int files_open(const char *state_dir, struct files **ret_files, struct err *e)
         f->db = NULL;
         remove_database(buf_text(&path));
         rc = database_open(buf_text(&path), &f->db, e);
+    }
+    if (rc == ERR_IO) {
+        remove_database(buf_text(&path));
+        rc = to_memory(f, e);
     }
     TRY(rc);
     *ret_files = f;
@@ -139,8 +153,8 @@ out:
     return rc;
 }
 
-int files_put(struct files *f, const char *path, const struct file_stamp *stamp, const char *hex,
-              struct err *e)
+static int put(struct files *f, const char *path, const struct file_stamp *stamp, const char *hex,
+               struct err *e)
 {
     struct sql q;
     int rc;
@@ -156,6 +170,16 @@ int files_put(struct files *f, const char *path, const struct file_stamp *stamp,
     sql_bind_text(&q, hex);
     TRY(sql_finish(&q, e));
 out:
+    return rc;
+}
+
+int files_put(struct files *f, const char *path, const struct file_stamp *stamp, const char *hex,
+              struct err *e)
+{
+    int rc = put(f, path, stamp, hex, e);
+
+    if (rc == ERR_IO && (rc = to_memory(f, e)) == 0)
+        rc = put(f, path, stamp, hex, e);
     return rc;
 }
 
@@ -197,8 +221,8 @@ out:
     return rc;
 }
 
-int files_put_listing(struct files *f, const char *hex, const char *path, const struct buf *text,
-                      struct err *e)
+static int put_listing(struct files *f, const char *hex, const char *path, const struct buf *text,
+                       struct err *e)
 {
     struct sql q;
     int rc;
@@ -211,6 +235,16 @@ int files_put_listing(struct files *f, const char *hex, const char *path, const 
     sql_bind_blob(&q, text->data, text->size);
     TRY(sql_finish(&q, e));
 out:
+    return rc;
+}
+
+int files_put_listing(struct files *f, const char *hex, const char *path, const struct buf *text,
+                      struct err *e)
+{
+    int rc = put_listing(f, hex, path, text, e);
+
+    if (rc == ERR_IO && (rc = to_memory(f, e)) == 0)
+        rc = put_listing(f, hex, path, text, e);
     return rc;
 }
 

@@ -32,7 +32,8 @@ bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b);
 /* ERR_MISSING; ERR_INPUT: no regular file. */
 int file_stamp(const char *path, struct file_stamp *ret_stamp, struct err *e);
 
-/* A database that is damaged, or of another version, is begun anew. */
+/* A database that is damaged, or of another version, is begun anew; where the disk refuses it, all
+ * is kept in memory. */
 int files_open(const char *state_dir, struct files **ret_files, struct err *e);
 void files_close(struct files *f);
 
