@@ -337,6 +337,17 @@ void text_cut(char *ret_text, size_t size, const char *text)
     ret_text[n] = 0;
 }
 
+double job_rate(const struct job_entry *j, int64_t now_ms)
+{
+    uint64_t n = j->n_recent < COORD_RECENT ? j->n_recent : COORD_RECENT;
+    int64_t oldest;
+
+    if (n < 2 || j->phase != JOB_RUNNING)
+        return 0;
+    oldest = j->recent_ms[(j->n_recent - n) % COORD_RECENT];
+    return now_ms > oldest ? (double)(n - 1) * 1000.0 / (double)(now_ms - oldest) : 0;
+}
+
 const char *job_phase_name(enum job_phase phase)
 {
     static const char *const names[JOB_PHASE_COUNT] = {

@@ -271,6 +271,9 @@ int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, con
 /* Replaces an owned text; NULL is legal for both. */
 int text_replace(char **text, const char *by, struct err *e);
 
+/* Pictures per second of late; 0: unknown. */
+double job_rate(const struct job_entry *j, int64_t now_ms);
+
 /* Why the job waits; NULL: it does not. */
 int job_wait(struct job_entry *j, int64_t until_ms, const char *reason, struct err *e);
 

@@ -404,6 +404,8 @@ int reactor_restore_attempts(struct coord *c, struct job_entry *j, const struct 
         TRY(coord_task_add(c, j, a->index, &t, e));
         t->attempts = a->attempts;
         t->tries = a->tries;
+        memcpy(t->failed, a->failed, sizeof t->failed);
+        t->n_failed = a->n_failed;
         t->losses = a->losses < COORD_LOSSES_MAX ? a->losses : COORD_LOSSES_MAX - 1;
         if (!a->given)
             continue;

@@ -67,6 +67,31 @@ out:
     return rc;
 }
 
+/* A worker may still hold such an attempt, its acknowledgement lost with the last coordinator. */
+static int take_failed(struct store *s, uint64_t job, struct restored_attempt *a, struct err *e)
+{
+    struct sql q = {0};
+    bool row = true;
+    int rc;
+
+    TRY(sql_prepare(s->db, &s->statements,
+                    "SELECT attempt FROM history WHERE job = ? AND task_index = ? AND "
+                    "code <> 'worker_lost' ORDER BY attempt DESC LIMIT ?",
+                    &q, e));
+    sql_bind_int(&q, (int64_t)job);
+    sql_bind_int(&q, (int64_t)a->index);
+    sql_bind_int(&q, COORD_REFUSED_MAX);
+    for (;;) {
+        TRY(sql_step(&q, &row, e));
+        if (!row)
+            break;
+        a->failed[a->n_failed++] = (uint32_t)sql_get_int(&q, 0);
+    }
+out:
+    sql_reset(&q);
+    return rc;
+}
+
 static int take_attempts(struct store *s, struct restored *r, struct err *e)
 {
     struct sql q = {0};
@@ -103,6 +128,9 @@ static int take_attempts(struct store *s, struct restored *r, struct err *e)
         snprintf(r->attempts[r->n_attempts - 1].task_hash, HASH_HEX_SIZE, "%s",
                  sql_get_text(&q, 5));
     }
+    sql_reset(&q);
+    for (size_t i = 0; i < r->n_attempts; i++)
+        TRY(take_failed(s, r->number, &r->attempts[i], e));
 out:
     sql_reset(&q);
     return rc;

@@ -5,7 +5,8 @@
 #include "coordinator/gangs.h"
 #include "coordinator/tail.h"
 
-#define ADOPTIONS_MAX 64 /* tries of one worker per call: pictures found need no lease */
+#define RISK          0.75 /* of the time left, that what is open may take */
+#define ADOPTIONS_MAX 64   /* tries of one worker per call: pictures found need no lease */
 
 /* A connected worker that takes leases. */
 static bool works(const struct worker *w)
@@ -115,10 +116,27 @@ static bool stays(const struct job_entry *j, const struct worker *w, uint64_t le
     return false;
 }
 
-/* Whether a comes before b. */
-static bool sooner(const struct job_entry *a, const struct job_entry *b, const struct worker *w,
-                   uint64_t least, int64_t now_ms)
+/*
+ * By when the job must be over, if that is in danger: at its rate of late (none: in danger) what is
+ * open takes more than RISK of the time left. INT64_MAX: it has no such deadline.
+ */
+static int64_t endangered_ms(const struct coord *c, const struct job_entry *j, int64_t now_ms)
 {
+    const struct conduct *conduct = job_conduct(j->job);
+    int64_t due_ms = j->submitted_ms + INT64_C(1000) * conduct->deadline_s - c->wall_offset_ms;
+    double open = (double)(j->tasks - j->done - j->failed), rate = job_rate(j, now_ms);
+
+    if (!conduct->deadline_s)
+        return INT64_MAX;
+    return rate > 0 && open / rate * 1000 < RISK * (double)(due_ms - now_ms) ? INT64_MAX : due_ms;
+}
+
+/* Whether a comes before b. */
+static bool sooner(const struct coord *c, const struct job_entry *a, const struct job_entry *b,
+                   const struct worker *w, uint64_t least, int64_t now_ms)
+{
+    int64_t due_a = endangered_ms(c, a, now_ms), due_b = endangered_ms(c, b, now_ms);
+
     bool first_a = queue_has_first(a), first_b = queue_has_first(b);
     int64_t urgent_a = urgency(a, now_ms), urgent_b = urgency(b, now_ms);
     bool stays_a, stays_b;
@@ -127,6 +145,8 @@ static bool sooner(const struct job_entry *a, const struct job_entry *b, const s
         return first_a;
     if (urgent_a != urgent_b)
         return urgent_a > urgent_b;
+    if (due_a != due_b)
+        return due_a < due_b;
     stays_a = stays(a, w, least);
     stays_b = stays(b, w, least);
     if (stays_a != stays_b)
@@ -155,7 +175,7 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
 
         for (size_t k = 0; k < n_tried; k++)
             known |= tried[k] == j->number;
-        if (!known && has_untouched(j, now_ms) && (!best || sooner(j, best, w, least, now_ms)))
+        if (!known && has_untouched(j, now_ms) && (!best || sooner(c, j, best, w, least, now_ms)))
             best = j;
     }
     return best;

@@ -1,17 +1,6 @@
 /* Jobs and workers as clients see them: requests.h. */
 #include "coordinator/requests.h"
 
-static double job_rate(const struct job_entry *j, int64_t now_ms)
-{
-    uint64_t n = j->n_recent < COORD_RECENT ? j->n_recent : COORD_RECENT;
-    int64_t oldest;
-
-    if (n < 2 || j->phase != JOB_RUNNING)
-        return 0;
-    oldest = j->recent_ms[(j->n_recent - n) % COORD_RECENT];
-    return now_ms > oldest ? (double)(n - 1) * 1000.0 / (double)(now_ms - oldest) : 0;
-}
-
 /* Strings borrow from the entry and from folder, which the caller releases. */
 static int summarize(const struct coord *c, const struct job_entry *j, int64_t now_ms,
                      struct job_summary *s, struct buf *folder, struct err *e)

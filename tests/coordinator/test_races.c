@@ -165,6 +165,29 @@ static void a_coordinator_that_was_stopped_blames_nobody_for_it(void **state)
     assert_int_equal(logged(t, "worker_lost"), 1);
 }
 
+static void a_failure_counted_before_a_restart_is_not_counted_again(void **state)
+{
+    struct table *t = *state;
+    struct restored_attempt a = {
+        .index = 0, .attempts = 1, .tries = 1, .failed = {1}, .n_failed = 1};
+    struct restored r = {.number = 1,
+                         .name = "a",
+                         .folder = "a",
+                         .state = "running",
+                         .job = seeds_job("a", 1),
+                         .tasks = 1,
+                         .attempts = &a,
+                         .n_attempts = 1};
+
+    memcpy(t->job, job_hash(r.job), sizeof t->job);
+    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    hello(t, "w", "worker");
+    ready_holding(t, "w", 0, 0, 1); /* the ack was lost with the coordinator */
+    failed(t, "w", 0, 1, "internal");
+    assert_verdict(t, "w", "accepted");
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 1);
+}
+
 static void claims_may_come_after_a_pause(void **state)
 {
     struct table *t = *state;
@@ -252,6 +275,7 @@ int main(void)
         SENTENCE(a_result_recorded_before_a_crash_is_acknowledged_after_it),
         SENTENCE(hello_twice_and_then_ready_gets_leases),
         SENTENCE(a_coordinator_that_was_stopped_blames_nobody_for_it),
+        SENTENCE(a_failure_counted_before_a_restart_is_not_counted_again),
         SENTENCE(claims_may_come_after_a_pause),
     };
 

@@ -199,6 +199,30 @@ static void the_preview_of_each_job_comes_before_the_rest_of_all(void **state)
     assert_string_equal(job, first);
 }
 
+static void of_jobs_whose_deadline_is_in_danger_the_earliest_goes_first(void **state)
+{
+    static const char *const axes =
+        "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':9}}]";
+    struct table *t = *state;
+    char soon[HASH_HEX_SIZE], next[HASH_HEX_SIZE];
+
+    submit_job(t, job_of("none", axes, NULL));
+    submit_job(t, job_of("late", axes, "{'deadline_seconds':9000}"));
+    submit_job(t, job_of("soon", axes, "{'deadline_seconds':900}"));
+    memcpy(soon, t->job, sizeof soon);
+    join(t, "w", 1);
+    lease_job(t, "w", 0, next);
+    assert_string_equal(next, soon);
+    for (uint64_t i = 0; i < 2; i++) { /* at one a second it is not in danger any more */
+        t->now_ms += 1000;
+        fresh(t);
+        result(t, "w", i, 1);
+        ready(t, "w", 1);
+    }
+    lease_job(t, "w", 0, next);
+    assert_string_not_equal(next, soon);
+}
+
 static void a_paused_job_gets_no_lease_until_it_is_resumed(void **state)
 {
     struct msg m, pause = {.type = MSG_PAUSE, .pause = {.request = 1, .job = "a"}};
@@ -351,6 +375,7 @@ int main(void)
         SENTENCE(a_job_of_smaller_priority_gets_a_lease_within_its_age),
         SENTENCE(no_job_of_equal_priority_waits_longer_than_the_slack),
         SENTENCE(the_preview_of_each_job_comes_before_the_rest_of_all),
+        SENTENCE(of_jobs_whose_deadline_is_in_danger_the_earliest_goes_first),
         SENTENCE(a_paused_job_gets_no_lease_until_it_is_resumed),
         SENTENCE(excluded_tasks_are_jumped_over_within_their_lot),
         SENTENCE(a_second_attempt_at_the_end_goes_to_a_much_faster_worker),
