@@ -98,8 +98,8 @@ class Restarts(Case):
         os.mkdir(self.path("spill"))
         coordinator = self.coordinator()
         worker = Program(self, "litho-worker", "--connect", coordinator.endpoint, "--name", "only",
-                         "--threads", "1", "--credits", "8", "--keep", "1", "--spill-dir",
-                         self.path("spill"), "--log-level", "debug")
+                         "--threads", "1", "--batch", "1", "--credits", "8", "--keep", "1",
+                         "--spill-dir", self.path("spill"), "--log-level", "debug")
         self.litho("submit", self.job, "--connect", coordinator.endpoint)
         wait_until(lambda: self.status(coordinator.endpoint, "load")["done"] >= 1, "a picture")
         coordinator.kill()
