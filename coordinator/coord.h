@@ -156,11 +156,13 @@ struct task_entry {
     int64_t not_before_ms;       /* back-off */
     uint64_t probe_session;      /* worker that gets it if the path is free */
     struct planned_gang gang;    /* which that worker leads */
-    uint32_t too_large;          /* `auto`: for one device; parts of the U-Net it needs, 0: one */
-    bool guided;                 /* known with needs: the U-Net has two branches or more */
-    bool awaits_assets;          /* TASK_PROBING: its files are looked at first */
-    uint64_t speed_key;          /* names (model, size, sampler); 0 unknown */
-    double step_growth;          /* of a step's time within the task, at most; 0 unknown */
+    uint32_t gang_over[COORD_REFUSED_MAX]; /* attempts of gangs that ended early, a ring */
+    uint32_t n_gang_over;
+    uint32_t too_large; /* `auto`: for one device; parts of the U-Net it needs, 0: one */
+    bool guided;        /* known with needs: the U-Net has two branches or more */
+    bool awaits_assets; /* TASK_PROBING: its files are looked at first */
+    uint64_t speed_key; /* names (model, size, sampler); 0 unknown */
+    double step_growth; /* of a step's time within the task, at most; 0 unknown */
     struct run runs[COORD_RUNS_MAX];
     size_t n_runs;
 };

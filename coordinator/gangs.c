@@ -231,6 +231,20 @@ out:
     return rc;
 }
 
+void gang_note_over(struct task_entry *t, const struct run *r)
+{
+    if (r->gang)
+        t->gang_over[t->n_gang_over++ % COORD_REFUSED_MAX] = r->attempt;
+}
+
+bool gang_is_over(const struct task_entry *t, uint32_t attempt)
+{
+    for (size_t i = 0; i < COORD_REFUSED_MAX; i++)
+        if (t->gang_over[i] == attempt)
+            return true;
+    return false;
+}
+
 int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct outbox *o,
                   struct err *e)
 {
@@ -242,6 +256,7 @@ int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct o
 
         if (r->gang != gang)
             continue;
+        gang_note_over(t, r);
         if (w)
             TRY(send_revoke(c, o, w, t, r->attempt, e));
         run_remove(c, t, r);

@@ -54,6 +54,14 @@ void gang_release(struct coord *c, struct task_entry *t, bool give_back);
 int gang_lease(struct coord *c, struct task_entry *t, const char *task, int64_t now_ms,
                struct outbox *o, bool *ret_gave, struct err *e);
 
+/*
+ * An attempt of a gang that ended early. A worker that comes to hold it all the same, its lease or
+ * the revocation having been late or lost, would wait for members that never come: it is told
+ * again.
+ */
+void gang_note_over(struct task_entry *t, const struct run *r);
+bool gang_is_over(const struct task_entry *t, uint32_t attempt);
+
 /* Ends the other attempts of a gang; 0: of none. */
 int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct outbox *o,
                   struct err *e);

@@ -47,6 +47,7 @@ static int run_lost(struct coord *c, struct task_entry *t, struct run *r, bool b
                      r->since_ms, now_ms, o, e));
     if (blame && w)
         loss_count(t, r->attempt, peer_hash(&w->peer));
+    gang_note_over(t, r);
     run_remove(c, t, r);
     TRY(gang_dissolve(c, t, gang, o, e));
     c->count.lost++;
@@ -125,6 +126,10 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
     r = run_numbered(t, ref->attempt);
     if ((r && r->session == w->session) || t->phase == TASK_WRITING)
         goto out;
+    if (!r && gang_is_over(t, ref->attempt)) {
+        TRY(send_revoke(c, o, w, t, ref->attempt, e));
+        goto out;
+    }
     /* A failure that was handled, its ack still on the way or lost: the attempt is over. Only the
      * first ready of a session can tell of attempts that we do not know to be running. */
     if (!r && (w->stated || attempt_has_failed(t, ref->attempt)))
@@ -251,6 +256,7 @@ static int stalled(struct coord *c, struct worker *w, struct task_entry *t, int6
     failed.ref.attempt = r->attempt;
     c->count.stalled++;
     TRY(send_revoke(c, o, w, t, r->attempt, e));
+    gang_note_over(t, r);
     run_remove(c, t, r);
     TRY(gang_dissolve(c, t, gang, o, e));
     if (t->phase == TASK_RUNNING && t->n_runs == 0)

@@ -162,6 +162,18 @@ static void who_only_tells_of_another_ones_end_is_not_blamed(void **state)
     assert_int_equal(coord_task(&t->c, the_job(t), 0)->phase, TASK_READY);
 }
 
+/* Its lease came late, or the revocation was lost: it would wait for members that never come. */
+static void who_still_holds_a_part_of_a_gang_that_is_over_is_told_again(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 1);
+    failed(t, "w2", 0, 2, "io");
+    fresh(t);
+    ready_holding(t, "w1", 1, 0, 1);
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+}
+
 static void workers_of_another_class_or_host_are_no_members(void **state)
 {
     struct table *t = *state;
@@ -331,6 +343,7 @@ int main(void)
         SENTENCE(with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_again),
         SENTENCE(a_members_failure_stops_the_others),
         SENTENCE(who_only_tells_of_another_ones_end_is_not_blamed),
+        SENTENCE(who_still_holds_a_part_of_a_gang_that_is_over_is_told_again),
         SENTENCE(workers_of_another_class_or_host_are_no_members),
         SENTENCE(a_busy_worker_drains_for_the_gang),
         SENTENCE(four_share_both_ways),
