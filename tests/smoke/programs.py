@@ -39,7 +39,7 @@ LONG = """\
 litho: 1
 job: long
 model: sticker-128
-defaults: {size: 64x64, steps: 12, sampler: euler_a, cfg_scale: 3}
+defaults: {size: 64x64, steps: 30, sampler: euler_a, cfg_scale: 3}
 prompt: a fox on a teal background
 axes: {seed: 1-8}
 output: {path: "{job}/{seed}.png"}

@@ -133,11 +133,15 @@ class Jobs(Case):
         self.assertGreater(lines[-1]["pending"], 0)
 
 
+# Batches are quick; what is interrupted must not be over before.
+SLOW = LONG.replace("steps: 30", "steps: 150")
+
+
 class Workers(Case):
     def test_a_drained_worker_finishes_and_leaves_another_goes_on(self):
         endpoint = self.coordinator().endpoint
         leaving = self.worker(endpoint, "leaving")
-        self.litho("submit", self.write("long.yaml", LONG), "--connect", endpoint)
+        self.litho("submit", self.write("long.yaml", SLOW), "--connect", endpoint)
         wait_until(lambda: self.status(endpoint, "long")["running"], "it works")
         shown = self.litho_json("drain", "leaving", "--connect", endpoint)[0]
         self.assertEqual(shown["state"], "leaving")
@@ -151,7 +155,7 @@ class Workers(Case):
         from programs import Program
         timed = Program(self, "litho-worker", "--connect", endpoint, "--name", "timed",
                         "--threads", "1", "--time-limit", "1s")
-        self.litho("submit", self.write("long.yaml", LONG), "--connect", endpoint)
+        self.litho("submit", self.write("long.yaml", SLOW), "--connect", endpoint)
         self.assertEqual(timed.wait(), 0, timed.text())
         stopped = self.worker(endpoint, "stopped")
         wait_until(lambda: self.status(endpoint, "long")["running"], "it works")
