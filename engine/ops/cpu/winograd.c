@@ -189,6 +189,7 @@ int winograd_product(struct cpu *cpu, const struct product *p, struct err *e)
         .down = (p->ho + SIDE - 1) / SIDE,
         .across = (p->wo + SIDE - 1) / SIDE,
     };
+    int64_t threads;
     int rc;
 
     w.tiles = p->n * w.down * w.across;
@@ -196,11 +197,12 @@ int winograd_product(struct cpu *cpu, const struct product *p, struct err *e)
     w.input_step = (size_t)w.block_tiles * DEPTH + LINE;
     w.input_size = (size_t)((p->l->in + DEPTH - 1) / DEPTH) * POSITIONS * w.input_step;
     w.scratch_size = w.input_size + POSITIONS * (SUM_STEP + WEIGHTS_STEP);
-    w.scratch = arena_floats(cpu->ops.arena, (size_t)cpu->threads * w.scratch_size);
+    threads = w.blocks * w.splits < cpu->threads ? w.blocks * w.splits : cpu->threads;
+    w.scratch = arena_floats(cpu->ops.arena, (size_t)threads * w.scratch_size);
     TRY(arena_check(cpu->ops.arena, e));
     if (cpu->ops.planning)
         goto out;
-#pragma omp parallel for schedule(static) num_threads(cpu->threads)
+#pragma omp parallel for schedule(static) num_threads((int)threads)
     for (int64_t i = 0; i < w.blocks * w.splits; i++)
         run_item(&w, i / w.splits, i % w.splits,
                  w.scratch + (size_t)omp_get_thread_num() * w.scratch_size);
