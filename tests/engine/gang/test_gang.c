@@ -256,9 +256,9 @@ static int parts(struct gang *g, int argument)
     TRY(g->split(g, g->rank / 2, &row, NULL));
     TRY(g->split(g, g->rank % 2, &column, NULL));
     TRY(wrong(row->size != 2 || row->rank != g->rank % 2 || column->rank != g->rank / 2));
+    TRY(g->check(g, NULL)); /* nobody can be done and gone before all have come here */
     TRY(row->all_reduce(row, x, 2, GANG_F32, NULL));
     TRY(wrong(x[0] != (g->rank < 2 ? 3 : 12) || x[1] != 2));
-    TRY(g->check(g, NULL));
     TRY(column->all_reduce(column, x, 2, GANG_F32, NULL));
     TRY(wrong(x[0] != 15 || x[1] != 4));
 out:
