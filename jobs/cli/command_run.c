@@ -39,19 +39,24 @@ out:
     return rc;
 }
 
-/* The base of later estimates; a run that cannot keep it has rendered all the same. */
+/*
+ * The base of later estimates; a run that cannot keep it has rendered all the same. Small pictures
+ * come in batches before a step of theirs was seen: then the run's start counts.
+ */
 static void remember(struct run *r)
 {
     const struct errand *errand = &r->errand;
-    double seconds = (double)(clock_monotonic_ms() - errand->first_step_ms) / 1000;
-    struct measure m = {.images = errand->done - errand->done_at_step,
+    bool seen = errand->first_step_ms != 0 && errand->done > errand->done_at_step;
+    int64_t since_ms = seen ? errand->first_step_ms : r->started_ms;
+    double seconds = (double)(clock_monotonic_ms() - since_ms) / 1000;
+    struct measure m = {.images =
+                            errand->done - (seen ? errand->done_at_step : errand->there_at_first),
                         .workers = errand->options.workers,
                         .threads = errand->options.threads};
     struct workload w;
     struct err e;
 
-    if (errand->first_step_ms == 0 || m.images == 0 || seconds <= 0 ||
-        workload_of(r->order.job, &w, NULL) != 0)
+    if (m.images == 0 || seconds <= 0 || workload_of(r->order.job, &w, NULL) != 0)
         return;
     m.work_per_second = w.work * (double)m.images / seconds;
     m.bytes_per_pixel = measure_pictures(&r->state, r->order.job);

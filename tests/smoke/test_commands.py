@@ -125,7 +125,7 @@ class Jobs(Case):
     def test_max_failed_stops_the_job(self):
         endpoint = self.coordinator().endpoint
         self.worker(endpoint, "only")
-        text = LONG.replace("sticker-128", "no-such-model") + "max_failed: 2\n"
+        text = LONG.replace("sticker-128", "no-such-model").replace("1-8", "1-500") + "max_failed: 2\n"
         lines = self.litho_json("submit", self.write("long.yaml", text), "--wait", "--connect",
                                 endpoint, expect=1)
         self.assertEqual(lines[-1]["state"], "failed")
