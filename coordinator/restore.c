@@ -18,8 +18,11 @@ static int take_failures(struct store *s, struct restored *r, struct err *e)
 {
     struct sql q = {0};
     bool row;
-    int rc;
+    int rc = 0;
 
+    r->failures = calloc(COORD_FAILURES_SHOWN, sizeof *r->failures);
+    if (!r->failures)
+        return err_set(e, ERR_OOM, "no memory for failures");
     TRY(sql_prepare(s->db, &s->statements,
                     "SELECT task_index, attempt, code, text FROM records WHERE job = ? AND "
                     "failed = 1 ORDER BY task_index LIMIT ?",
@@ -142,9 +145,6 @@ static int load_whole(struct store *s, struct restored *r, struct err *e)
     int rc;
 
     r->done = r->failed = 0;
-    r->failures = calloc(COORD_FAILURES_SHOWN, sizeof *r->failures);
-    if (!r->failures)
-        return err_set(e, ERR_OOM, "no memory for failures");
     TRY(store_job(s, r->number, &r->job, e));
     if (strcmp(job_hash(r->job), r->hash) != 0)
         TRY(err_set(e, ERR_INPUT, "job %.12s: the store's bundle is damaged", r->hash));
@@ -245,6 +245,8 @@ int store_restore(struct store *s, int (*f)(void *user, struct restored *r, stru
         from = row.r.number + 1;
         if (!is_over(row.state))
             TRY(load_whole(s, &row.r, e));
+        else if (row.r.failed > 0)
+            TRY(take_failures(s, &row.r, e)); /* found by an index of failures alone */
         TRY(f(user, &row.r, e));
         job_row_done(&row);
     }

@@ -155,6 +155,28 @@ static void a_job_that_is_over_is_not_loaded(void **state)
     job_free(job);
 }
 
+static void a_job_that_failed_still_tells_its_failures(void **state)
+{
+    struct job *job = seeds_job("a", 2);
+    struct store *s = open_with_job(*state, job);
+    struct seen seen = {0};
+
+    settle(s, 0, false);
+    settle(s, 1, true);
+    apply(s, (struct store_row){.op = STORE_STATE,
+                                .job = 1,
+                                .state = "failed",
+                                .done = 1,
+                                .failed = 1,
+                                .finished_ms = 9});
+    MUST(store_restore(s, look, &seen, e));
+    assert_false(seen.loaded);
+    assert_int_equal(seen.failed, 1);
+    assert_int_equal(seen.n_failures, 1);
+    store_close(s);
+    job_free(job);
+}
+
 static bool none_missing(void *user, const struct record *record)
 {
     (void)user;
@@ -385,6 +407,7 @@ int main(void)
         SENTENCE(a_second_coordinator_is_refused_and_told_who_has_the_folder),
         SENTENCE(a_restart_finds_jobs_records_and_attempts),
         SENTENCE(a_job_that_is_over_is_not_loaded),
+        SENTENCE(a_job_that_failed_still_tells_its_failures),
         SENTENCE(reopening_forgets_failures_and_missing_pictures),
         SENTENCE(records_come_in_index_order_from_where_asked),
         SENTENCE(a_rolled_back_batch_leaves_nothing),
