@@ -26,42 +26,6 @@
 #define PATIENCE_MS 3000   /* for a cancelled render to end, before it is left behind */
 #define SPIN_COUNT  "1000" /* of a waiting render thread, before it sleeps */
 
-/* A lease that lists files. */
-struct gathered {
-    struct gathered *next;
-    struct attempt_ref ref;
-    struct given *given; /* owned; NULL: not all are here */
-};
-
-struct worker {
-    struct options options;
-    struct probe probe;
-    char identity[256];
-    char host[PROBE_HOST_SIZE];
-    struct gang_offer *offer; /* for the next gang that this worker leads; owned, NULL: none */
-    struct library *library;
-    struct runner *runner;
-    struct stock *stock;
-    struct gathered *gathered; /* of leases; owned list */
-    struct session *session;
-    struct link *link;
-    int signals; /* signalfd */
-    struct buf out, in, spilled;
-    struct spill spill;
-    int64_t started_ms;
-    bool leaving;   /* a signal or the time limit asked for it */
-    bool signalled; /* the next signal ends it at once */
-    bool lost;      /* a spilled result cannot be read */
-    struct attempt_ref lost_ref;
-    struct err lost_why;
-    bool rendering;      /* the runner's outcome is due */
-    bool was_open;       /* as last logged */
-    uint32_t reconnects; /* since it was open */
-    bool unsent;         /* a message did not fit the connection's queue */
-    bool over;
-    struct err why; /* it is over; code 0: on request */
-};
-
 /* Unique per process, so that two workers of one name do not take each other's connection. */
 static void make_identity(struct worker *w)
 {
@@ -84,17 +48,6 @@ static int open_signals(struct worker *w, struct err *e)
     sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread starts: all inherit it */
     w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return w->signals < 0 ? err_errno(e, "signalfd") : 0;
-}
-
-/* A new place for the next gang. Without one the worker leads none. */
-static void renew_offer(struct worker *w)
-{
-    struct err e;
-
-    w->offer = NULL;
-    if (gang_offer_new(GANG_UNIX, &w->offer, &e) != 0)
-        log_warn("no_gang", "text=\"%s\"", e.text);
-    session_meeting(w->session, w->offer ? gang_offer_text(w->offer) : "");
 }
 
 static int open_worker(struct worker *w, struct err *e)
@@ -134,49 +87,11 @@ static int open_worker(struct worker *w, struct err *e)
     runner.view = stock_view(w->stock);
     TRY(runner_open(&runner, &w->runner, e));
     TRY(session_new(&session, &w->session, e));
-    renew_offer(w);
+    actions_offer_meeting(w);
     log_info("worker_started", "name=%s connect=%s device=\"%s\" class=%s threads=%d", o->name,
              link_endpoint(w->link), w->probe.device, session.device_class, o->threads);
 out:
     return rc;
-}
-
-/* Files of leases that are over; all: of every lease. */
-static void gathered_drop(struct worker *w, bool all)
-{
-    for (struct gathered **at = &w->gathered, *g; (g = *at);) {
-        if (!all && session_needs_files(w->session, &g->ref)) {
-            at = &g->next;
-            continue;
-        }
-        if (!all)
-            stock_release(w->stock, &g->ref);
-        *at = g->next;
-        given_free(g->given);
-        free(g);
-    }
-}
-
-static struct gathered *gathered_of(const struct worker *w, const struct attempt_ref *ref)
-{
-    struct gathered *g = w->gathered;
-
-    while (g && (g->ref.index != ref->index || g->ref.attempt != ref->attempt ||
-                 strcmp(g->ref.job, ref->job) != 0))
-        g = g->next;
-    return g;
-}
-
-static int gather(struct worker *w, const struct session_action *a, struct err *e)
-{
-    struct gathered *g = calloc(1, sizeof *g);
-
-    if (!g)
-        return err_set(e, ERR_OOM, "out of memory for a lease");
-    g->ref = a->ref;
-    g->next = w->gathered;
-    w->gathered = g;
-    return stock_gather(w->stock, &a->ref, a->task, a->assets, a->n_assets, e);
 }
 
 static void close_worker(struct worker *w)
@@ -197,290 +112,6 @@ static void close_worker(struct worker *w)
     options_done(&w->options);
 }
 
-static void log_message(const struct msg *m)
-{
-    if (m->type == MSG_RESULT)
-        log_info("result_sent",
-                 "job=%.12s index=%llu attempt=%u seconds=%.3f load=%.3f bytes=%zu%s",
-                 m->result.ref.job, (unsigned long long)m->result.ref.index, m->result.ref.attempt,
-                 m->result.render_seconds, m->result.load_seconds, m->result.png_size,
-                 m->result.black ? " black=true" : "");
-    else if (m->type == MSG_FAILED)
-        log_warn("failure_sent", "job=%.12s index=%llu attempt=%u code=%s text=\"%s\"",
-                 m->failed.ref.job, (unsigned long long)m->failed.ref.index, m->failed.ref.attempt,
-                 m->failed.code, m->failed.text);
-    else
-        log_debug("send", "type=%s", msg_type_name(m->type));
-}
-
-static void send_message(struct worker *w, const struct msg *m)
-{
-    struct err e;
-
-    w->out.size = 0;
-    if (msg_encode(m, &w->out, &e) != 0) {
-        log_error("message_unsent", "text=\"%s\"", e.text); /* our own mistake */
-        return;
-    }
-    log_message(m);
-    if (link_send(w->link, NULL, w->out.data, w->out.size, &e) != 0) {
-        log_warn("message_unsent", "type=%s text=\"%s\"", msg_type_name(m->type), e.text);
-        w->unsent = true;
-    }
-}
-
-static int reconnect(struct worker *w, const struct err *why, struct err *e)
-{
-    /* One line for each loss, not one for each try. */
-    log_line(w->reconnects++ ? LOG_DEBUG : LOG_WARN, "reconnect", "connect=%s reason=\"%s\"",
-             w->options.connect, why->text);
-    link_close(w->link, 0);
-    w->link = NULL;
-    w->unsent = false;
-    return link_connect(w->options.connect, w->identity, &w->link, e);
-}
-
-static void spill_result(struct worker *w, const struct session_action *a)
-{
-    struct err e;
-    bool kept = spill_put(&w->spill, &a->ref, a->msg.result.png, a->msg.result.png_size, &e) == 0;
-
-    if (kept)
-        log_debug("result_spilled", "index=%llu bytes=%zu", (unsigned long long)a->ref.index,
-                  a->msg.result.png_size);
-    else
-        log_warn("result_not_spilled", "text=\"%s\"", e.text);
-    session_spilled(w->session, &a->ref, kept);
-}
-
-static void send_spilled(struct worker *w, const struct session_action *a)
-{
-    struct msg m = a->msg;
-
-    if (spill_get(&w->spill, &a->ref, m.result.png_size, &w->spilled, &w->lost_why) != 0) {
-        log_error("spilled_result_lost", "text=\"%s\"", w->lost_why.text);
-        w->lost = true;
-        w->lost_ref = a->ref;
-        return;
-    }
-    m.result.png = w->spilled.data;
-    send_message(w, &m);
-}
-
-/* The offer that a gang meets at is used up; one that is not the latest was given up. */
-static int start(struct worker *w, const struct session_action *a, struct err *e)
-{
-    struct runner_gang g = {(int)a->gang.guidance, (int)a->gang.tensor, (int)a->gang.rank,
-                            a->gang.meeting, NULL};
-    const struct given *given[RUNNER_BATCH_MAX];
-
-    for (size_t i = 0; i < a->n_tasks; i++) {
-        const struct gathered *files = gathered_of(w, a->refs[i]);
-
-        given[i] = files ? files->given : NULL;
-    }
-
-    log_debug("start", "job=%.12s index=%llu attempt=%u batch=%zu rank=%u", a->ref.job,
-              (unsigned long long)a->ref.index, a->ref.attempt, a->n_tasks, a->gang.rank);
-    w->rendering = true;
-    if (a->gang.guidance == 0)
-        return runner_start(w->runner, a->tasks, given, a->n_tasks, NULL, e);
-    if (g.rank == 0 && w->offer && strcmp(gang_offer_text(w->offer), g.meeting) == 0) {
-        g.offer = w->offer;
-        renew_offer(w);
-    }
-    return runner_start(w->runner, &a->task, given, 1, &g, e);
-}
-
-static int perform(struct worker *w, const struct session_action *a, struct err *e)
-{
-    switch (a->what) {
-    case SESSION_SEND:
-        if (a->spilled)
-            send_spilled(w, a);
-        else
-            send_message(w, &a->msg);
-        return 0;
-    case SESSION_SPILL:
-        spill_result(w, a);
-        return 0;
-    case SESSION_UNSPILL:
-        spill_drop(&w->spill, &a->ref);
-        return 0;
-    case SESSION_RECONNECT:
-        return reconnect(w, &a->why, e);
-    case SESSION_GATHER:
-        return gather(w, a, e);
-    case SESSION_START:
-        return start(w, a, e);
-    case SESSION_CANCEL:
-        runner_cancel(w->runner);
-        return 0;
-    case SESSION_END:
-        w->over = true;
-        w->why = a->why;
-        return 0;
-    }
-    return 0;
-}
-
-/* All that the last event led to. */
-static int perform_all(struct worker *w, struct err *e)
-{
-    const struct session_action *a;
-    struct cache_counts counts;
-    int rc = 0;
-
-    do {
-        while ((a = session_next(w->session)))
-            TRY(perform(w, a, e));
-        if (!w->unsent && !w->lost)
-            break;
-        if (w->lost)
-            TRY(session_spill_lost(w->session, &w->lost_ref, &w->lost_why, clock_monotonic_ms(),
-                                   e));
-        else
-            TRY(session_unsent(w->session, clock_monotonic_ms(), e));
-        w->unsent = w->lost && w->unsent;
-        w->lost = false;
-    } while (!w->over);
-    gathered_drop(w, false);
-    counts = stock_counts(w->stock);
-    session_cache(w->session, &counts);
-    if (session_is_open(w->session) != w->was_open) {
-        w->was_open = !w->was_open;
-        if (w->was_open)
-            stock_connected(w->stock);
-        w->reconnects = 0;
-        log_info(w->was_open ? "connected" : "disconnected", "connect=%s held=%zu",
-                 w->options.connect, session_held(w->session));
-    }
-out:
-    return rc;
-}
-
-static int on_frames(struct worker *w, struct err *e)
-{
-    struct err bad;
-    struct msg m;
-    int got = 0, rc = 0;
-
-    while (!w->over && (got = link_receive(w->link, NULL, &w->in, e)) == 1) {
-        if (msg_decode(w->in.data, w->in.size, &m, &bad) != 0) {
-            log_warn("frame_refused", "bytes=%zu text=\"%s\"", w->in.size, bad.text);
-            continue;
-        }
-        rc = session_message(w->session, &m, clock_monotonic_ms(), e);
-        if (rc == 0 && m.type == MSG_CHUNK)
-            rc = stock_chunk(w->stock, &m.chunk, e);
-        else if (rc == 0 && m.type == MSG_GONE)
-            rc = stock_gone(w->stock, &m.gone, e);
-        msg_done(&m);
-        if (rc == 0)
-            rc = perform_all(w, e);
-        if (rc != 0)
-            return rc;
-    }
-    return got < 0 ? got : 0;
-}
-
-static int on_reports(struct worker *w, struct err *e)
-{
-    struct report r;
-    int64_t now_ms;
-    int rc = 0;
-
-    while (!w->over && runner_take(w->runner, &r)) {
-        now_ms = clock_monotonic_ms();
-        w->rendering = r.kind == REPORT_PROGRESS || r.more;
-        if (r.kind == REPORT_PROGRESS)
-            TRY(session_progress(w->session, r.step, r.steps, now_ms, e));
-        else if (r.kind == REPORT_FINISHED)
-            TRY(session_finished(w->session, &r.picture, now_ms, e));
-        else if (r.kind == REPORT_HELPED)
-            TRY(session_helped(w->session, now_ms, e));
-        else
-            TRY(session_failed(w->session, &r.error, now_ms, e));
-        TRY(perform_all(w, e));
-    }
-out:
-    return rc;
-}
-
-static int on_stock_event(struct worker *w, struct stock_event *s, struct err *e)
-{
-    const struct msg want = {.type = MSG_WANT, .want = s->want};
-    struct gathered *g = s->what == STOCK_WANT ? NULL : gathered_of(w, &s->ref);
-    int64_t now_ms = clock_monotonic_ms();
-
-    switch (s->what) {
-    case STOCK_WANT:
-        if (session_is_open(w->session))
-            send_message(w, &want);
-        return 0;
-    case STOCK_READY:
-        if (!g) {
-            given_free(s->given);
-            return 0;
-        }
-        given_free(g->given);
-        g->given = s->given;
-        return session_gathered(w->session, &s->ref, now_ms, e);
-    case STOCK_FAILED:
-        return session_ungathered(w->session, &s->ref, &s->why, now_ms, e);
-    case STOCK_FETCHING:
-        return session_fetching(w->session, &s->ref, s->fetched, s->total, e);
-    }
-    return 0;
-}
-
-static int on_stock(struct worker *w, struct err *e)
-{
-    struct stock_event event;
-    int rc = 0;
-
-    while (!w->over && stock_next(w->stock, &event)) {
-        TRY(on_stock_event(w, &event, e));
-        TRY(perform_all(w, e));
-    }
-out:
-    return rc;
-}
-
-static int on_signal(struct worker *w, struct err *e)
-{
-    struct signalfd_siginfo info;
-    int rc = 0;
-
-    if (read(w->signals, &info, sizeof info) != sizeof info)
-        return 0;
-    log_info("stopping", "signal=%s", strsignal((int)info.ssi_signo));
-    if (w->leaving && w->signalled)
-        TRY(session_stop(w->session, e));
-    else
-        TRY(session_leave(w->session, false, clock_monotonic_ms(), e));
-    w->leaving = w->signalled = true;
-    TRY(perform_all(w, e));
-out:
-    return rc;
-}
-
-/* The time limit is over: what runs is finished, the rest handed back. */
-static int on_time(struct worker *w, int64_t now_ms, struct err *e)
-{
-    const struct options *o = &w->options;
-    int rc = 0;
-
-    if (!o->time_limit_s || w->leaving || now_ms - w->started_ms < INT64_C(1000) * o->time_limit_s)
-        return 0;
-    log_info("stopping", "reason=\"time limit of %u s\"", o->time_limit_s);
-    w->leaving = true;
-    TRY(session_leave(w->session, true, now_ms, e));
-    TRY(perform_all(w, e));
-out:
-    return rc;
-}
-
 static int loop(struct worker *w, struct err *e)
 {
     struct pollfd fds[3] = {{.fd = runner_fd(w->runner), .events = POLLIN},
@@ -492,20 +123,20 @@ static int loop(struct worker *w, struct err *e)
     while (!w->over) {
         now_ms = clock_monotonic_ms();
         TRY(session_tick(w->session, now_ms, e));
-        TRY(perform_all(w, e));
+        TRY(actions_carry_out(w, e));
         if (!w->over)
-            TRY(on_time(w, now_ms, e));
+            TRY(events_time(w, now_ms, e));
         if (w->over)
             break;
         if ((rc = link_wait(w->link, fds, 3, session_wait_ms(w->session, now_ms), e)) < 0)
             goto out;
-        TRY(on_frames(w, e));
+        TRY(events_frames(w, e));
         if (fds[0].revents && !w->over)
-            TRY(on_reports(w, e));
+            TRY(events_reports(w, e));
         if (fds[2].revents && !w->over)
-            TRY(on_stock(w, e));
+            TRY(events_stock(w, e));
         if (fds[1].revents && !w->over)
-            TRY(on_signal(w, e));
+            TRY(events_signal(w, e));
     }
     if (w->why.code != 0)
         rc = err_set(e, w->why.code, "%s", w->why.text);
