@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A new place for the next gang. Without one the worker leads none. */
 void actions_offer_meeting(struct worker *w)
 {
     struct err e;
@@ -33,7 +32,7 @@ static void gathered_drop(struct worker *w, bool all)
     }
 }
 
-struct gathered *given_files_of(const struct worker *w, const struct attempt_ref *ref)
+static struct gathered *gathered_of(const struct worker *w, const struct attempt_ref *ref)
 {
     struct gathered *g = w->gathered;
 
@@ -41,6 +40,24 @@ struct gathered *given_files_of(const struct worker *w, const struct attempt_ref
                  strcmp(g->ref.job, ref->job) != 0))
         g = g->next;
     return g;
+}
+
+bool actions_keep_files(struct worker *w, const struct attempt_ref *ref, struct given *given)
+{
+    struct gathered *g = gathered_of(w, ref);
+
+    if (!g) {
+        given_free(given);
+        return false;
+    }
+    given_free(g->given);
+    g->given = given;
+    return true;
+}
+
+void actions_drop_files(struct worker *w)
+{
+    gathered_drop(w, true);
 }
 
 static int gather(struct worker *w, const struct session_action *a, struct err *e)
@@ -71,7 +88,7 @@ static void log_message(const struct msg *m)
         log_debug("send", "type=%s", msg_type_name(m->type));
 }
 
-void send_message(struct worker *w, const struct msg *m)
+void actions_send(struct worker *w, const struct msg *m)
 {
     struct err e;
 
@@ -122,7 +139,7 @@ static void send_spilled(struct worker *w, const struct session_action *a)
         return;
     }
     m.result.png = w->spilled.data;
-    send_message(w, &m);
+    actions_send(w, &m);
 }
 
 /* The offer that a gang meets at is used up; one that is not the latest was given up. */
@@ -133,7 +150,7 @@ static int start(struct worker *w, const struct session_action *a, struct err *e
     const struct given *given[RUNNER_BATCH_MAX];
 
     for (size_t i = 0; i < a->n_tasks; i++) {
-        const struct gathered *files = given_files_of(w, a->refs[i]);
+        const struct gathered *files = gathered_of(w, a->refs[i]);
 
         given[i] = files ? files->given : NULL;
     }
@@ -157,7 +174,7 @@ static int perform(struct worker *w, const struct session_action *a, struct err 
         if (a->spilled)
             send_spilled(w, a);
         else
-            send_message(w, &a->msg);
+            actions_send(w, &a->msg);
         return 0;
     case SESSION_SPILL:
         spill_result(w, a);
@@ -182,8 +199,7 @@ static int perform(struct worker *w, const struct session_action *a, struct err 
     return 0;
 }
 
-/* All that the last event led to. */
-int actions_carry_out(struct worker *w, struct err *e)
+int actions_perform(struct worker *w, struct err *e)
 {
     const struct session_action *a;
     struct cache_counts counts;

@@ -26,7 +26,7 @@ int events_frames(struct worker *w, struct err *e)
             rc = stock_gone(w->stock, &m.gone, e);
         msg_done(&m);
         if (rc == 0)
-            rc = actions_carry_out(w, e);
+            rc = actions_perform(w, e);
         if (rc != 0)
             return rc;
     }
@@ -50,7 +50,7 @@ int events_reports(struct worker *w, struct err *e)
             TRY(session_helped(w->session, now_ms, e));
         else
             TRY(session_failed(w->session, &r.error, now_ms, e));
-        TRY(actions_carry_out(w, e));
+        TRY(actions_perform(w, e));
     }
 out:
     return rc;
@@ -59,21 +59,16 @@ out:
 static int on_stock_event(struct worker *w, struct stock_event *s, struct err *e)
 {
     const struct msg want = {.type = MSG_WANT, .want = s->want};
-    struct gathered *g = s->what == STOCK_WANT ? NULL : given_files_of(w, &s->ref);
     int64_t now_ms = clock_monotonic_ms();
 
     switch (s->what) {
     case STOCK_WANT:
         if (session_is_open(w->session))
-            send_message(w, &want);
+            actions_send(w, &want);
         return 0;
     case STOCK_READY:
-        if (!g) {
-            given_free(s->given);
+        if (!actions_keep_files(w, &s->ref, s->given))
             return 0;
-        }
-        given_free(g->given);
-        g->given = s->given;
         return session_gathered(w->session, &s->ref, now_ms, e);
     case STOCK_FAILED:
         return session_ungathered(w->session, &s->ref, &s->why, now_ms, e);
@@ -90,7 +85,7 @@ int events_stock(struct worker *w, struct err *e)
 
     while (!w->over && stock_next(w->stock, &event)) {
         TRY(on_stock_event(w, &event, e));
-        TRY(actions_carry_out(w, e));
+        TRY(actions_perform(w, e));
     }
 out:
     return rc;
@@ -109,12 +104,11 @@ int events_signal(struct worker *w, struct err *e)
     else
         TRY(session_leave(w->session, false, clock_monotonic_ms(), e));
     w->leaving = w->signalled = true;
-    TRY(actions_carry_out(w, e));
+    TRY(actions_perform(w, e));
 out:
     return rc;
 }
 
-/* The time limit is over: what runs is finished, the rest handed back. */
 int events_time(struct worker *w, int64_t now_ms, struct err *e)
 {
     const struct options *o = &w->options;
@@ -125,7 +119,7 @@ int events_time(struct worker *w, int64_t now_ms, struct err *e)
     log_info("stopping", "reason=\"time limit of %u s\"", o->time_limit_s);
     w->leaving = true;
     TRY(session_leave(w->session, true, now_ms, e));
-    TRY(actions_carry_out(w, e));
+    TRY(actions_perform(w, e));
 out:
     return rc;
 }

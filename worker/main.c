@@ -1,17 +1,10 @@
-/* litho-worker: options, signals, and the loop that joins link, session and runner. */
-#include "jobs/library.h"
+/* litho-worker: opening its parts, the loop that waits for them, the end. */
 #include "proto/clock.h"
-#include "proto/link.h"
 #include "proto/log.h"
-#include "proto/msg.h"
 #include "proto/version.h"
-#include "worker/options.h"
+#include "worker/actions.h"
+#include "worker/events.h"
 #include "worker/plan.h"
-#include "worker/probe.h"
-#include "worker/runner.h"
-#include "worker/session.h"
-#include "worker/spill.h"
-#include "worker/stock.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -98,7 +91,7 @@ static void close_worker(struct worker *w)
 {
     session_free(w->session);
     runner_close(w->runner);
-    gathered_drop(w, true);
+    actions_drop_files(w);
     stock_close(w->stock);
     gang_offer_free(w->offer);
     library_close(w->library);
@@ -123,7 +116,7 @@ static int loop(struct worker *w, struct err *e)
     while (!w->over) {
         now_ms = clock_monotonic_ms();
         TRY(session_tick(w->session, now_ms, e));
-        TRY(actions_carry_out(w, e));
+        TRY(actions_perform(w, e));
         if (!w->over)
             TRY(events_time(w, now_ms, e));
         if (w->over)
