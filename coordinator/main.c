@@ -3,6 +3,7 @@
 #include "proto/clock.h"
 #include "proto/log.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>

@@ -1,0 +1,262 @@
+/*
+ * The simulated coordinator: the real reactor, with a disk and a depot of files in memory, killed
+ * before its commit, between commit and messages, or at rest.
+ */
+#ifndef TESTS_SIM_COORDINATOR_H
+#define TESTS_SIM_COORDINATOR_H
+
+#include "tests/sim/cluster.h"
+
+/* --- the coordinator's disk --- */
+
+static inline void row_apply(struct sim *s, const struct store_row *row)
+{
+    struct disk *d = &s->disk;
+
+    switch (row->op) {
+    case STORE_JOB:
+        d->job = true;
+        break;
+    case STORE_STATE:
+        snprintf(d->state, sizeof d->state, "%s", row->state);
+        break;
+    case STORE_ATTEMPT:
+        d->has_attempt[row->index] = true;
+        d->attempts[row->index] = (struct restored_attempt){.index = row->index,
+                                                            .attempts = row->attempts,
+                                                            .tries = row->tries,
+                                                            .losses = row->losses,
+                                                            .given = row->worker[0] != 0};
+        break;
+    case STORE_RECORD:
+        s->broken |= d->records[row->record.index]++ > 0;
+        d->failed[row->record.index] = row->record.failed;
+        d->has_attempt[row->record.index] = false;
+        break;
+    default:
+        break;
+    }
+}
+
+static inline void commit(struct sim *s)
+{
+    for (size_t i = 0; i < s->outbox.n; i++)
+        if (s->outbox.items[i].type == OUT_STORE)
+            row_apply(s, &s->outbox.items[i].row);
+}
+
+static inline void on(struct sim *s, const struct event *event)
+{
+    MUST(reactor_on(&s->coord, event, s->now_ms, &s->outbox, e));
+}
+
+static inline void do_write(struct sim *s, struct delivery *d)
+{
+    struct event event = {.type = EVENT_WRITTEN, .delivery = d};
+    char expected[32];
+
+    snprintf(expected, sizeof expected, "picture %d", (int)d->index);
+    if (d->png_size != strlen(expected) || memcmp(d->png, expected, d->png_size) != 0)
+        fail_msg("task %d got another one's picture", (int)d->index);
+    if (chance(s, 30)) {
+        s->refused++;
+        err_set(&event.failure, ERR_IO, "the disk is full");
+    } else {
+        s->disk.file[d->index] = true;
+    }
+    on(s, &event);
+}
+
+static inline void do_probe(struct sim *s, const struct out *out)
+{
+    struct event event = {
+        .type = EVENT_PROBED, .job = out->job, .index = out->index, .text = out->task};
+    struct record found = {.index = out->index, .bytes = 9};
+
+    event.found = &found;
+    if (s->disk.file[out->index]) {
+        event.probe = PROBE_OURS;
+        MUST(record_picture(&found, out->path, "", "cpu", "f32", e));
+    }
+    on(s, &event);
+    record_done(&found);
+}
+
+/* --- files --- */
+
+static inline void depot_ask(struct sim *s, const struct out *out)
+{
+    s->asked[out->role] = true;
+    if (out->role == ASSET_MODEL) {
+        free(s->asked_name);
+        s->asked_name = strdup(out->path);
+    }
+}
+
+/* An answer comes some time later; one that a kill overtakes is asked for again. */
+static inline void depot_answers(struct sim *s)
+{
+    for (int role = 0; role <= ASSET_ROLES; role++) {
+        struct asset_answer a = {.role = (enum asset_role)role};
+        struct event event = {.type = EVENT_ASSET, .asset = &a};
+
+        if (!s->asked[role] || chance(s, 3))
+            continue;
+        s->asked[role] = false;
+        a.name = strdup(role == ASSET_MODEL ? s->asked_name : "");
+        if (role == ASSET_MODEL) {
+            a.label = strdup("m.safetensors");
+            a.bytes = sizeof MODEL - 1;
+            memcpy(a.sha256, s->model_sha256, sizeof a.sha256);
+            MUST(listing_add(&a.files, a.label, a.sha256, a.bytes, e));
+        }
+        on(s, &event);
+        asset_answer_done(&a);
+    }
+}
+
+static inline void depot_sends(struct sim *s, const struct out *out)
+{
+    struct msg m = {.type = MSG_CHUNK,
+                    .chunk = {.offset = out->want.offset, .total = sizeof MODEL - 1}};
+    struct buf frame = {0};
+
+    assert_string_equal(out->want.sha256, s->model_sha256);
+    assert_true(out->want.offset + out->want.bytes < sizeof MODEL);
+    memcpy(m.chunk.sha256, s->model_sha256, HASH_HEX_SIZE);
+    m.chunk.data = MODEL + out->want.offset;
+    m.chunk.data_size = out->want.bytes;
+    MUST(msg_encode(&m, &frame, e));
+    transmit(s, false, out->peer.id[1] - '0', frame.data, frame.size);
+    buf_done(&frame);
+}
+
+static inline void effects(struct sim *s, size_t *done)
+{
+    for (; *done < s->outbox.n; ++*done) {
+        struct out out = s->outbox.items[*done];
+
+        if (out.type == OUT_OPEN) {
+            on(s, &(struct event){.type = EVENT_OPENED, .job = out.job, .text = "folder"});
+        } else if (out.type == OUT_PROBE) {
+            do_probe(s, &out);
+        } else if (out.type == OUT_ASSET) {
+            depot_ask(s, &out);
+        } else if (out.type == OUT_CHUNK) {
+            depot_sends(s, &out);
+        } else if (out.type == OUT_WRITE) {
+            s->outbox.items[*done].delivery = NULL;
+            do_write(s, out.delivery);
+        }
+    }
+}
+
+static inline void messages(struct sim *s)
+{
+    for (size_t i = 0; i < s->outbox.n; i++) {
+        const struct out *out = &s->outbox.items[i];
+        struct msg m;
+
+        if (out->type == OUT_LOG && strcmp(out->event, "second_attempt") == 0)
+            s->seconds++;
+        if (out->type == OUT_LOG && getenv("LITHO_SIM_LOG"))
+            print_message("%d %s %s\n", (int)s->now_ms, out->event, out->text);
+        if (out->type != OUT_SEND || out->peer.id[0] != 'w')
+            continue;
+        MUST(msg_decode(out->frame.data, out->frame.size, &m, e));
+        if (m.type == MSG_ACK && strcmp(m.ack.verdict, "accepted") == 0 &&
+            s->results[m.ack.ref.index] >> m.ack.ref.attempt % 64 & 1)
+            s->acked[m.ack.ref.index] = true;
+        msg_done(&m);
+        transmit(s, false, out->peer.id[1] - '0', out->frame.data, out->frame.size);
+    }
+}
+
+/* --- the coordinator's life --- */
+
+static inline void coordinator_start(struct sim *s)
+{
+    struct restored r = {.number = 1, .name = "sim", .folder = "folder", .state = s->disk.state};
+    struct restored_attempt attempts[TASKS];
+    size_t size;
+    const char *bundle = job_bundle(s->job, &size);
+
+    MUST(coord_init(&s->coord, &(struct coord_limits){.assets = s->files}, "/out", e));
+    if (!s->disk.job)
+        return;
+    memcpy(r.hash, job_hash(s->job), sizeof r.hash);
+    r.tasks = TASKS;
+    r.attempts = attempts;
+    for (int i = 0; i < TASKS; i++) {
+        r.done += s->disk.records[i] && !s->disk.failed[i];
+        r.failed += s->disk.records[i] && s->disk.failed[i];
+        if (s->disk.has_attempt[i])
+            attempts[r.n_attempts++] = s->disk.attempts[i];
+    }
+    if (strcmp(s->disk.state, "done") != 0 && strcmp(s->disk.state, "failed") != 0) {
+        MUST(job_load(bundle, size, &r.job, e));
+        for (uint64_t i = 0; i < TASKS; i++)
+            if (s->disk.records[i])
+                MUST(bits_add(&r.settled, i, e));
+    }
+    MUST(reactor_restore(&s->coord, &r, s->now_ms, e));
+    job_free(r.job);
+    bits_done(&r.settled);
+}
+
+/* An acknowledged result that is not durable is lost for good: its worker has forgotten it. */
+static inline void coordinator_kill(struct sim *s)
+{
+    for (int i = 0; i < TASKS; i++)
+        s->broken |= s->acked[i] && !s->disk.records[i];
+    outbox_clear(&s->outbox);
+    coord_done(&s->coord);
+    s->restarts++;
+    memset(s->asked, 0, sizeof s->asked);
+    coordinator_start(s);
+}
+
+static inline void batch(struct sim *s)
+{
+    size_t done = 0, before;
+    uint32_t killed = s->restarts < 5 && chance(s, 60) ? 1 + draw(s, 3) : 0;
+
+    effects(s, &done);
+    do {
+        before = s->outbox.n;
+        MUST(reactor_schedule(&s->coord, s->now_ms, &s->outbox, e));
+        effects(s, &done);
+    } while (s->outbox.n > before);
+    if (s->acks_too_soon)
+        messages(s);
+    if (killed == 1) {
+        coordinator_kill(s);
+        return;
+    }
+    commit(s);
+    if (killed == 2) {
+        coordinator_kill(s);
+        return;
+    }
+    if (!s->acks_too_soon)
+        messages(s);
+    outbox_clear(&s->outbox);
+    if (killed == 3)
+        coordinator_kill(s);
+}
+
+static inline void submit(struct sim *s)
+{
+    struct peer client = peer_named("client");
+    struct msg hello = {
+        .type = MSG_HELLO,
+        .hello = {.protocol = PROTOCOL_VERSION, .protocol_min = 1, .role = "client", .name = ""}};
+    struct msg m = {.type = MSG_SUBMIT, .submit = {.request = 1}};
+
+    m.submit.bundle = job_bundle(s->job, &m.submit.bundle_size);
+    on(s, &(struct event){.type = EVENT_MESSAGE, .peer = client, .msg = &hello});
+    on(s, &(struct event){.type = EVENT_MESSAGE, .peer = client, .msg = &m});
+    batch(s);
+}
+
+#endif
