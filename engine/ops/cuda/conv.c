@@ -50,43 +50,20 @@ static int64_t multiple_of_8(int64_t n)
     return (n + 7) / 8 * 8;
 }
 
-/* [out, in, kh, kw] to [out_wide, kh, kw, in_wide]. */
-static void pack(const struct conv *c, float *to, const float *from)
-{
-    int64_t taps = c->kh * c->kw;
-
-    memset(to, 0, (size_t)(c->out_wide * taps * c->in_wide) * sizeof *to);
-    for (int64_t o = 0; o < c->out; o++)
-        for (int64_t i = 0; i < c->in; i++)
-            for (int64_t t = 0; t < taps; t++)
-                to[(o * taps + t) * c->in_wide + i] = from[(o * c->in + i) * taps + t];
-}
-
 static int upload(struct cuda *cuda, struct conv *c, const struct tensor *w,
                   const struct tensor *bias, struct err *e)
 {
-    int64_t n = c->out_wide * c->kh * c->kw * c->in_wide;
-    float *from = malloc((size_t)tensor_count(w) * sizeof *from);
-    float *to = malloc((size_t)n * sizeof *to);
+    size_t bytes = (size_t)(c->out_wide * c->kh * c->kw * c->in_wide) * cuda->ops.act_bytes;
     int rc = 0;
 
-    if (from == NULL || to == NULL)
-        TRY(err_set(e, ERR_OOM, "no memory for a layer's weights"));
-    tensor_to_f32(w, from);
-    pack(c, to, from);
-    TRY(cuda_upload(cuda, to, n, &c->w, e));
-    c->bytes = (size_t)n * cuda->ops.act_bytes;
-    if (bias != NULL) { /* [out] is no larger than the weights */
-        tensor_to_f32(bias, from);
-        TRY(cuda_upload_floats(cuda, from, c->out, (void **)&c->bias, e));
-        c->bytes += (size_t)c->out * sizeof *c->bias;
+    TRY(cuda_upload_taps(cuda, w, c->out_wide, c->in_wide, &c->w, e));
+    if (bias != NULL) {
+        TRY(cuda_upload(cuda, bias, true, (void **)&c->bias, e));
+        bytes += (size_t)c->out * sizeof *c->bias;
     }
+    c->bytes = bytes;
     cuda->ops.weight_bytes += c->bytes;
 out:
-    free(from);
-    free(to);
-    if (rc != 0)
-        c->bytes = 0;
     return rc;
 }
 

@@ -74,6 +74,8 @@ static void cuda_free(struct ops *o)
     struct cuda *c = cuda_of(o);
 
     recordings_free(c->recordings);
+    if (c->copies != NULL)
+        cudaStreamSynchronize(c->copies);
     if (c->stream != NULL)
         cudaStreamSynchronize(c->stream);
     stages_done(c);
@@ -84,6 +86,8 @@ static void cuda_free(struct ops *o)
         cublasLtDestroy(c->blas);
     if (c->stream != NULL)
         cudaStreamDestroy(c->stream);
+    if (c->copies != NULL)
+        cudaStreamDestroy(c->copies);
     free(c);
 }
 
@@ -133,6 +137,8 @@ static int open_libraries(struct cuda *c, struct err *e)
 
     TRY(cuda_check(cudaSetDevice(c->device), "cudaSetDevice", e));
     TRY(cuda_check(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking),
+                   "cudaStreamCreateWithFlags", e));
+    TRY(cuda_check(cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking),
                    "cudaStreamCreateWithFlags", e));
     TRY(blas_check(cublasLtCreate(&c->blas), "cublasLtCreate", e));
     TRY(dnn_check(cudnnCreate(&c->dnn), "cudnnCreate", e));

@@ -1,5 +1,6 @@
 /*
- * Inside of the cuda backend: ops.h's members by file. All work goes into one stream; put and ops
+ * Inside of the cuda backend: ops.h's members by file. All that computes goes into one stream,
+ * weights on their way to the device into a second one that the first waits for; put and ops
  * return when it is queued, get when the numbers are here. An error that a kernel meets later is
  * reported by the next call that waits.
  *
@@ -21,8 +22,9 @@
 struct recordings;
 
 /* Pinned host memory, and as much of the device's, by which numbers travel; two in turn. */
+#define CUDA_STAGE ((size_t)4 << 20) /* bytes */
 struct stage {
-    float *host, *device;
+    void *host, *device;
     cudaEvent_t done; /* of the last copy that used it */
 };
 
@@ -30,7 +32,8 @@ struct cuda {
     struct ops ops; /* first, so that a struct ops of this backend is a struct cuda */
     enum kernel_number number;
     int device;
-    cudaStream_t stream;
+    cudaStream_t stream; /* of all that computes */
+    cudaStream_t copies; /* of copies that it need not wait for, or only at their end */
     cublasLtHandle_t blas;
     cudnnHandle_t dnn;
     void *blas_workspace; /* of CUDA_BLAS_WORKSPACE bytes */
@@ -62,10 +65,21 @@ int cuda_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err
 int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
 int stages_init(struct cuda *c, struct err *e);
 void stages_done(struct cuda *c);
-/* n numbers of the backend's type in new device memory, from the host's floats. */
-int cuda_upload(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e);
-/* The same as float. */
-int cuda_upload_floats(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e);
+/* The next stage, once its last copy is done. */
+int stage_take(struct cuda *c, struct stage **ret_s, struct err *e);
+
+/*
+ * upload.c: a layer's numbers in new device memory, piece by piece: while the device copies one and
+ * rounds it, the host reads the next from the file. `stream` waits for them, the host does not.
+ * ERR_OOM; ERR_ARG: not of a float type, or a row of more than CUDA_STAGE bytes.
+ */
+
+/* All of t as it lies, of the backend's type, or as float. */
+int cuda_upload(struct cuda *c, const struct tensor *t, bool as_float, void **ret_memory,
+                struct err *e);
+/* t[out, in, kh, kw] as [out_wide, kh, kw, in_wide], zeros in what t has not. */
+int cuda_upload_taps(struct cuda *c, const struct tensor *t, int64_t out_wide, int64_t in_wide,
+                     void **ret_memory, struct err *e);
 
 /* linear.c */
 int cuda_linear_new(struct ops *o, const struct tensor *w, const struct tensor *bias,

@@ -17,6 +17,19 @@ template <class To, class From> __global__ void convert(To *y, const From *x, in
         y[i] = from_float<To>(to_float(x[i]));
 }
 
+template <class To, class From> __global__ void weights(struct kernel_weights w)
+{
+    int64_t i = item(), channel = i % w.in_wide, tap = i / w.in_wide % w.taps,
+            row = i / w.in_wide / w.taps;
+
+    if (row >= w.rows)
+        return;
+    static_cast<To *>(w.y)[i] = from_float<To>(
+        channel < w.in
+            ? to_float(static_cast<const From *>(w.x)[(row * w.in + channel) * w.taps + tap])
+            : 0.0f);
+}
+
 template <class T, int V>
 __global__ void activate(T *y, const T *x, const T *residual, int64_t n, int act)
 {
@@ -151,6 +164,29 @@ cudaError_t kernels_to_float(cudaStream_t s, enum kernel_number type, float *y, 
                              int64_t n)
 {
     type == KERNEL_F16 ? convert_to<__half>(s, y, x, n) : convert_to<__nv_bfloat16>(s, y, x, n);
+    return cudaGetLastError();
+}
+
+template <class To> static void weights_to(cudaStream_t s, const struct kernel_weights &w)
+{
+    dim3 blocks(blocks_for(w.rows * w.taps * w.in_wide, THREADS));
+
+    if (w.from == KERNEL_F32)
+        LAUNCH((weights<To, float>), blocks, dim3(THREADS), 0, s, w);
+    else if (w.from == KERNEL_F16)
+        LAUNCH((weights<To, __half>), blocks, dim3(THREADS), 0, s, w);
+    else
+        LAUNCH((weights<To, __nv_bfloat16>), blocks, dim3(THREADS), 0, s, w);
+}
+
+cudaError_t kernels_weights(cudaStream_t s, const struct kernel_weights *w)
+{
+    if (w->to == KERNEL_F32)
+        weights_to<float>(s, *w);
+    else if (w->to == KERNEL_F16)
+        weights_to<__half>(s, *w);
+    else
+        weights_to<__nv_bfloat16>(s, *w);
     return cudaGetLastError();
 }
 

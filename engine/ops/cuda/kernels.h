@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-enum kernel_number { KERNEL_F16, KERNEL_BF16 };
+enum kernel_number { KERNEL_F16, KERNEL_BF16, KERNEL_F32 }; /* F32: of weights alone */
 
 /* The values of enum activation (ops.h), which C++ need not see. */
 enum kernel_activation { KERNEL_NONE, KERNEL_SILU, KERNEL_GELU, KERNEL_QUICK_GELU };
@@ -27,6 +27,18 @@ cudaError_t kernels_from_float(cudaStream_t s, enum kernel_number type, void *y,
                                int64_t n);
 cudaError_t kernels_to_float(cudaStream_t s, enum kernel_number type, float *y, const void *x,
                              int64_t n);
+
+/*
+ * Weights as a file has them, x[rows, in, taps], to y[rows, taps, in_wide], rounded; zeros in the
+ * channels behind `in`.
+ */
+struct kernel_weights {
+    void *y;
+    const void *x;
+    enum kernel_number to, from;
+    int64_t rows, in, taps, in_wide;
+};
+cudaError_t kernels_weights(cudaStream_t s, const struct kernel_weights *w);
 
 /* y[n] = act(x[n]) + residual[n] (NULL: none). y may be either. */
 cudaError_t kernels_activate(cudaStream_t s, enum kernel_number type, void *y, const void *x,

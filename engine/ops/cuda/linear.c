@@ -136,20 +136,6 @@ out:
     return rc;
 }
 
-static int upload(struct cuda *c, const struct tensor *t, void **ret_memory, struct err *e)
-{
-    int64_t n = tensor_count(t);
-    float *numbers = malloc((size_t)n * sizeof *numbers);
-    int rc;
-
-    if (numbers == NULL)
-        return err_set(e, ERR_OOM, "no memory for a layer's weights");
-    tensor_to_f32(t, numbers);
-    rc = cuda_upload(c, numbers, n, ret_memory, e);
-    free(numbers);
-    return rc;
-}
-
 int linear_new(struct cuda *c, const struct tensor *w, const struct tensor *bias,
                struct linear **ret_l, struct err *e)
 {
@@ -160,9 +146,9 @@ int linear_new(struct cuda *c, const struct tensor *w, const struct tensor *bias
         return err_set(e, ERR_OOM, "no memory for a layer");
     l->out = w->shape[0];
     l->in = w->shape[1];
-    TRY(upload(c, w, &l->w, e));
+    TRY(cuda_upload(c, w, false, &l->w, e));
     if (bias != NULL)
-        TRY(upload(c, bias, &l->bias, e));
+        TRY(cuda_upload(c, bias, false, &l->bias, e));
     TRY(make_product(c, l, e));
     TRY(choose(c, l, e));
     l->bytes = (size_t)(l->in * l->out + (bias != NULL ? l->out : 0)) * c->ops.act_bytes;

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define PIECE ((int64_t)1 << 20) /* numbers */
+#define PIECE ((int64_t)(CUDA_STAGE / sizeof(float))) /* numbers */
 
 int cuda_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e)
 {
@@ -23,7 +23,10 @@ int cuda_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err
 
 void cuda_memory_free(struct ops *o, void *memory)
 {
+    if (memory == NULL)
+        return;
     recordings_forget(cuda_of(o)->recordings);
+    cudaStreamSynchronize(cuda_of(o)->copies);
     cudaStreamSynchronize(cuda_of(o)->stream);
     cudaFree(memory);
 }
@@ -35,9 +38,8 @@ int stages_init(struct cuda *c, struct err *e)
     for (int i = 0; i < CUDA_STAGES; i++) {
         struct stage *s = &c->stages[i];
 
-        TRY(cuda_check(cudaMallocHost((void **)&s->host, PIECE * sizeof(float)), "cudaMallocHost",
-                       e));
-        TRY(cuda_check(cudaMalloc((void **)&s->device, PIECE * sizeof(float)), "cudaMalloc", e));
+        TRY(cuda_check(cudaMallocHost(&s->host, CUDA_STAGE), "cudaMallocHost", e));
+        TRY(cuda_check(cudaMalloc(&s->device, CUDA_STAGE), "cudaMalloc", e));
         TRY(cuda_check(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming),
                        "cudaEventCreateWithFlags", e));
     }
@@ -55,8 +57,7 @@ void stages_done(struct cuda *c)
     }
 }
 
-/* The next stage, whose last copy is done. */
-static int stage_take(struct cuda *c, struct stage **ret_s, struct err *e)
+int stage_take(struct cuda *c, struct stage **ret_s, struct err *e)
 {
     struct stage *s = &c->stages[c->next_stage];
 
@@ -65,41 +66,32 @@ static int stage_take(struct cuda *c, struct stage **ret_s, struct err *e)
     return cuda_check(cudaEventSynchronize(s->done), "cudaEventSynchronize", e);
 }
 
-/* From the host to a stage's device memory, and from there to y: rounded, or as it is. */
-static int send(struct cuda *c, char *y, const float *x, int64_t n, bool as_float, struct err *e)
+/* From the host to a stage's device memory, and from there to y, rounded. */
+static int send(struct cuda *c, struct act *y, const float *x, int64_t n, struct err *e)
 {
     struct stage *s;
     int rc = 0;
 
     TRY(stage_take(c, &s, e));
     memcpy(s->host, x, (size_t)n * sizeof *x);
-    TRY(cuda_check(cudaMemcpyAsync(as_float ? (void *)y : s->device, s->host, (size_t)n * sizeof *x,
+    TRY(cuda_check(cudaMemcpyAsync(s->device, s->host, (size_t)n * sizeof *x,
                                    cudaMemcpyHostToDevice, c->stream),
                    "cudaMemcpyAsync", e));
-    if (!as_float)
-        TRY(cuda_check(kernels_from_float(c->stream, c->number, y, s->device, n),
-                       "kernels_from_float", e));
+    TRY(cuda_check(kernels_from_float(c->stream, c->number, y, s->device, n), "kernels_from_float",
+                   e));
     TRY(cuda_check(cudaEventRecord(s->done, c->stream), "cudaEventRecord", e));
-out:
-    return rc;
-}
-
-static int send_all(struct cuda *c, void *y, const float *x, int64_t n, bool as_float,
-                    struct err *e)
-{
-    size_t size = as_float ? sizeof(float) : c->ops.act_bytes;
-    int rc = 0;
-
-    for (int64_t i = 0; i < n; i += PIECE)
-        TRY(send(c, (char *)y + (size_t)i * size, x + i, n - i < PIECE ? n - i : PIECE, as_float,
-                 e));
 out:
     return rc;
 }
 
 int cuda_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e)
 {
-    return o->planning ? 0 : send_all(cuda_of(o), y, x, n, false, e);
+    int rc = 0;
+
+    for (int64_t i = 0; i < n && !o->planning; i += PIECE)
+        TRY(send(cuda_of(o), act_at(o, y, i), x + i, n - i < PIECE ? n - i : PIECE, e));
+out:
+    return rc;
 }
 
 /* The rest of get: waits for a piece and copies it out. */
@@ -138,30 +130,4 @@ int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err
         TRY(receive(last, y + last_at, n - last_at, e));
 out:
     return rc;
-}
-
-static int upload(struct cuda *c, const float *x, int64_t n, bool as_float, void **ret_memory,
-                  struct err *e)
-{
-    size_t size = as_float ? sizeof(float) : c->ops.act_bytes;
-    void *memory = NULL;
-    int rc = 0;
-
-    TRY(cuda_memory_new(&c->ops, (size_t)n * size, &memory, e));
-    TRY(send_all(c, memory, x, n, as_float, e));
-    *ret_memory = memory;
-    memory = NULL;
-out:
-    cudaFree(memory);
-    return rc;
-}
-
-int cuda_upload(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e)
-{
-    return upload(c, x, n, false, ret_memory, e);
-}
-
-int cuda_upload_floats(struct cuda *c, const float *x, int64_t n, void **ret_memory, struct err *e)
-{
-    return upload(c, x, n, true, ret_memory, e);
 }

@@ -20,20 +20,6 @@ void cuda_norm_free(struct ops *o, struct norm *n)
     free(n);
 }
 
-static int upload(struct cuda *c, const struct tensor *t, float **ret_memory, struct err *e)
-{
-    int64_t n = tensor_count(t);
-    float *numbers = malloc((size_t)n * sizeof *numbers);
-    int rc;
-
-    if (numbers == NULL)
-        return err_set(e, ERR_OOM, "no memory for a norm's weights");
-    tensor_to_f32(t, numbers);
-    rc = cuda_upload_floats(c, numbers, n, (void **)ret_memory, e);
-    free(numbers);
-    return rc;
-}
-
 int cuda_norm_new(struct ops *o, const struct tensor *gamma, const struct tensor *beta,
                   struct norm **ret_n, struct err *e)
 {
@@ -47,8 +33,8 @@ int cuda_norm_new(struct ops *o, const struct tensor *gamma, const struct tensor
     if (n == NULL)
         return err_set(e, ERR_OOM, "no memory for a norm");
     n->channels = tensor_count(gamma);
-    TRY(upload(cuda_of(o), gamma, &n->gamma, e));
-    TRY(upload(cuda_of(o), beta, &n->beta, e));
+    TRY(cuda_upload(cuda_of(o), gamma, true, (void **)&n->gamma, e));
+    TRY(cuda_upload(cuda_of(o), beta, true, (void **)&n->beta, e));
     o->weight_bytes += n->bytes = 2 * (size_t)n->channels * sizeof(float);
     *ret_n = n;
     n = NULL;
