@@ -6,9 +6,11 @@
  *   nccl   GPUs: NVIDIA's NCCL, built where the toolkit is
  *
  * All members call the same operations in the same order, as in MPI. An operation returns when this
- * member's part is done. Sums are taken in rank order, so bytes depend on the gang's shape and on
- * nothing else. Nobody waits for ever: an operation ends with an error as soon as a member that it
- * needs is gone, the abort descriptor is readable, or nothing has moved for the patience given.
+ * member's part is done; one on a device's memory when it is queued in the device's stream, behind
+ * what was queued before. Sums are taken in rank order (nccl: in NCCL's), so bytes depend on the
+ * gang's shape and on nothing else. Nobody waits for ever: an operation, or the wait for what was
+ * queued, ends with an error as soon as a member that it needs is gone, the abort descriptor is
+ * readable, or (host) nothing has moved for the patience given.
  * After any error the gang is of no use but to be freed, which the others notice at once.
  *
  * Meeting: the member of rank 0 makes an offer, whose text the others get by other means (the

@@ -4,11 +4,15 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#define QUEUED_MAX                                                                                 \
+    16 /* sums or exchanges; with what is between, far from a queue of 1024 launches */
+
 struct nccl {
     struct gang gang;
-    struct gang *host;
-    ncclComm_t comm;
-    cudaStream_t stream;
+    struct nccl_place place;
+    ncclComm_t comm; /* NULL: broken */
+    cudaEvent_t paced;
+    int queued; /* calls since the last wait */
 };
 
 static struct nccl *nccl_of(struct gang *g)
@@ -19,8 +23,11 @@ static struct nccl *nccl_of(struct gang *g)
 /* After any failure the communicator is aborted: others, and the device, wait for it no longer. */
 static void give_up(struct nccl *n)
 {
-    if (n->comm != NULL)
-        ncclCommAbort(n->comm);
+    if (n->comm == NULL)
+        return;
+    if (n->place.let_go != NULL)
+        n->place.let_go(n->place.owner);
+    ncclCommAbort(n->comm);
     n->comm = NULL;
 }
 
@@ -43,24 +50,44 @@ static int await_comm(struct nccl *n, const char *call, struct err *e)
         if (rc == 0)
             rc = check(state, call, e);
         if (rc == 0)
-            rc = n->host->check(n->host, e);
+            rc = n->place.host->check(n->place.host, e);
         if (state == ncclInProgress)
             sched_yield();
     }
     return rc;
 }
 
-static int await_stream(struct nccl *n, struct err *e)
+static int await_event(struct nccl *n, cudaEvent_t event, struct err *e)
 {
     cudaError_t state;
     int rc = 0;
 
-    while (rc == 0 && (state = cudaStreamQuery(n->stream)) != cudaSuccess) {
+    while (rc == 0 && (state = cudaEventQuery(event)) != cudaSuccess) {
         if (state != cudaErrorNotReady)
-            return err_set(e, ERR_INTERNAL, "cudaStreamQuery: %s", cudaGetErrorString(state));
-        rc = await_comm(n, "ncclAllReduce", e);
+            return err_set(e, ERR_INTERNAL, "cudaEventQuery: %s (%d)", cudaGetErrorString(state),
+                           (int)state);
+        rc = await_comm(n, "NCCL", e);
         sched_yield();
     }
+    return rc;
+}
+
+/* A call was queued: NCCL's host side is done with it, and the stream does not fill up. */
+static int settle(struct nccl *n, const char *call, struct err *e)
+{
+    enum cudaStreamCaptureStatus capture;
+    int rc = 0;
+
+    TRY(await_comm(n, call, e));
+    if (cudaStreamIsCapturing(n->place.stream, &capture) != cudaSuccess)
+        TRY(err_set(e, ERR_INTERNAL, "cudaStreamIsCapturing failed"));
+    if (capture != cudaStreamCaptureStatusNone || ++n->queued < QUEUED_MAX)
+        return 0;
+    n->queued = 0;
+    if (cudaEventRecord(n->paced, n->place.stream) != cudaSuccess)
+        TRY(err_set(e, ERR_INTERNAL, "cudaEventRecord failed"));
+    TRY(await_event(n, n->paced, e));
+out:
     return rc;
 }
 
@@ -76,10 +103,9 @@ static int all_reduce(struct gang *g, void *x, int64_t n, enum gang_number numbe
 
     if (c->comm == NULL)
         return err_set(e, ERR_LOST, "the gang is broken");
-    TRY(check(ncclAllReduce(x, x, (size_t)n, type_of(number), ncclSum, c->comm, c->stream),
+    TRY(check(ncclAllReduce(x, x, (size_t)n, type_of(number), ncclSum, c->comm, c->place.stream),
               "ncclAllReduce", e));
-    TRY(await_comm(c, "ncclAllReduce", e));
-    TRY(await_stream(c, e));
+    TRY(settle(c, "ncclAllReduce", e));
 out:
     if (rc != 0)
         give_up(c);
@@ -89,6 +115,7 @@ out:
 static int exchange(struct gang *g, const struct gang_transfer *transfers, int n, struct err *e)
 {
     struct nccl *c = nccl_of(g);
+    cudaStream_t stream = c->place.stream;
     int rc = 0;
 
     if (c->comm == NULL)
@@ -98,16 +125,14 @@ static int exchange(struct gang *g, const struct gang_transfer *transfers, int n
         const struct gang_transfer *t = &transfers[i];
 
         if (t->send_bytes > 0)
-            TRY(check(ncclSend(t->send, t->send_bytes, ncclUint8, t->peer, c->comm, c->stream),
+            TRY(check(ncclSend(t->send, t->send_bytes, ncclUint8, t->peer, c->comm, stream),
                       "ncclSend", e));
         if (t->receive_bytes > 0)
-            TRY(check(
-                ncclRecv(t->receive, t->receive_bytes, ncclUint8, t->peer, c->comm, c->stream),
-                "ncclRecv", e));
+            TRY(check(ncclRecv(t->receive, t->receive_bytes, ncclUint8, t->peer, c->comm, stream),
+                      "ncclRecv", e));
     }
     TRY(check(ncclGroupEnd(), "ncclGroupEnd", e));
-    TRY(await_comm(c, "ncclGroupEnd", e));
-    TRY(await_stream(c, e));
+    TRY(settle(c, "ncclGroupEnd", e));
 out:
     if (rc != 0)
         give_up(c);
@@ -116,14 +141,14 @@ out:
 
 static int all_gather(struct gang *g, float *all, const int64_t counts[], struct err *e)
 {
-    struct gang *host = nccl_of(g)->host;
+    struct gang *host = nccl_of(g)->place.host;
 
     return host->all_gather(host, all, counts, e);
 }
 
 static int broadcast(struct gang *g, void *bytes, size_t size, int root, struct err *e)
 {
-    struct gang *host = nccl_of(g)->host;
+    struct gang *host = nccl_of(g)->place.host;
 
     return host->broadcast(host, bytes, size, root, e);
 }
@@ -146,20 +171,37 @@ static int look(struct gang *g, struct err *e)
         return err_set(e, ERR_LOST, "the gang is broken");
     TRY(check(ncclCommGetAsyncError(c->comm, &state), "ncclCommGetAsyncError", e));
     TRY(check(state, "ncclCommGetAsyncError", e));
-    TRY(c->host->check(c->host, e));
+    TRY(c->place.host->check(c->place.host, e));
 out:
     if (rc != 0)
         give_up(c);
     return rc;
 }
 
+int nccl_await(struct gang *g, cudaEvent_t event, struct err *e)
+{
+    struct nccl *c = nccl_of(g);
+    int rc;
+
+    if (c->comm == NULL)
+        return err_set(e, ERR_LOST, "the gang is broken");
+    rc = await_event(c, event, e);
+    if (rc != 0)
+        give_up(c);
+    return rc;
+}
+
+/* In good order if nothing is queued any more; else the render failed, and others may have too. */
 static void nccl_free(struct gang *g)
 {
     struct nccl *c = nccl_of(g);
 
     if (g == NULL)
         return;
-    if (c->comm != NULL) { /* what was queued is done: every sum was waited for */
+    if (c->comm != NULL && cudaStreamQuery(c->place.stream) == cudaSuccess) {
+        if (c->place.let_go != NULL)
+            c->place.let_go(c->place.owner);
+        c->place.let_go = NULL;
         ncclCommFinalize(c->comm);
         if (await_comm(c, "ncclCommFinalize", NULL) == 0) {
             ncclCommDestroy(c->comm);
@@ -167,13 +209,15 @@ static void nccl_free(struct gang *g)
         }
     }
     give_up(c);
+    if (c->paced != NULL)
+        cudaEventDestroy(c->paced);
     free(c);
 }
 
-int nccl_open(struct gang *host, int device, cudaStream_t stream, struct gang **ret_gang,
-              struct err *e)
+int nccl_open(const struct nccl_place *place, struct gang **ret_gang, struct err *e)
 {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    struct gang *host = place->host;
     struct nccl *c = calloc(1, sizeof *c);
     ncclUniqueId id = {{0}};
     int rc = 0;
@@ -191,11 +235,12 @@ int nccl_open(struct gang *host, int device, cudaStream_t stream, struct gang **
                             .split = split,
                             .check = look,
                             .free = nccl_free};
-    c->host = host;
-    c->stream = stream;
+    c->place = *place;
     config.blocking = 0;
-    if (cudaSetDevice(device) != cudaSuccess)
-        TRY(err_set(e, ERR_INTERNAL, "cudaSetDevice: device %d", device));
+    if (cudaSetDevice(place->device) != cudaSuccess)
+        TRY(err_set(e, ERR_INTERNAL, "cudaSetDevice: device %d", place->device));
+    if (cudaEventCreateWithFlags(&c->paced, cudaEventDisableTiming) != cudaSuccess)
+        TRY(err_set(e, ERR_INTERNAL, "cudaEventCreateWithFlags failed"));
     if (host->rank == 0)
         TRY(check(ncclGetUniqueId(&id), "ncclGetUniqueId", e));
     TRY(host->broadcast(host, &id, sizeof id, 0, e));
@@ -205,8 +250,9 @@ int nccl_open(struct gang *host, int device, cudaStream_t stream, struct gang **
     *ret_gang = &c->gang;
     c = NULL;
 out:
-    if (c != NULL)
+    if (c != NULL) {
         give_up(c);
-    free(c);
+        nccl_free(&c->gang);
+    }
     return rc;
 }

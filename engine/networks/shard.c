@@ -60,6 +60,8 @@ int shard_zero(struct ops *o, struct act *y, int64_t n, struct err *e)
     const int64_t step = sizeof zeros / sizeof *zeros;
     int rc = 0;
 
+    if (o->zero != NULL)
+        return o->zero(o, y, n, e);
     for (int64_t at = 0; at < n && !o->planning; at += step)
         TRY(o->put(o, act_at(o, y, at), zeros, n - at < step ? n - at : step, e));
 out:

@@ -1,5 +1,7 @@
 #include "engine/networks/unet_parts.h"
 
+#include "engine/gang/gang.h"
+
 #include <assert.h>
 #include <math.h>
 
@@ -285,6 +287,13 @@ struct pass_key {
     const void *kv[KEY_TEXTS];
 };
 
+/* Sums of a gang that go through the host cannot be recorded; those of a device's gang can. */
+static bool can_record(const struct ops *o)
+{
+    return o->record != NULL &&
+           (o->shard.size <= 1 || (o->shard.gang != NULL && o->shard.gang->device));
+}
+
 /* run_blocks(), replayed as a whole where the backend has recorded just that. */
 static int replay_blocks(struct unet *u, struct pass *p, struct act *y, const struct act *x,
                          struct err *e)
@@ -294,7 +303,7 @@ static int replay_blocks(struct unet *u, struct pass *p, struct act *y, const st
     bool done = false;
     int rc = 0, rc_end;
 
-    if (o->record == NULL || p->extent.n > KEY_TEXTS || o->shard.size > 1)
+    if (!can_record(o) || p->extent.n > KEY_TEXTS)
         return run_blocks(u, p, y, x, e);
     memset(&key, 0, sizeof key);
     key.unet = u;

@@ -173,6 +173,9 @@ struct ops {
     int (*concat)(struct ops *o, struct act *y, const struct act *a, const struct act *b, int64_t m,
                   int64_t ca, int64_t cb, struct err *e);
 
+    /* Optional, NULL: put does it. y[n] = 0. */
+    int (*zero)(struct ops *o, struct act *y, int64_t n, struct err *e);
+
     /* Nearest: y[N, Ho, Wo, C], source row floor(i * H / Ho), as torch's interpolate. */
     int (*upsample)(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
                     int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e);

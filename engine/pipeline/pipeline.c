@@ -162,8 +162,19 @@ out:
     return rc;
 }
 
-/* Nobody leaves before all have their latent: a member that goes is taken for lost. */
-static int part_ways(const struct run *run, struct err *e)
+static void close_device(struct run *run)
+{
+    run->model->ops->shard.gang = NULL;
+    if (run->device != NULL)
+        run->device->free(run->device);
+    run->device = NULL;
+}
+
+/*
+ * Nobody leaves before all have their latent: a member that goes is taken for lost. Nor is anybody
+ * looked after from then on by those who decode.
+ */
+static int part_ways(struct run *run, struct err *e)
 {
     struct gang *g = run->common->gang;
     int64_t counts[GANG_SIZE_MAX];
@@ -173,14 +184,13 @@ static int part_ways(const struct run *run, struct err *e)
         return 0;
     for (int i = 0; i < g->size; i++)
         counts[i] = 1;
+    close_device(run);
     return g->all_gather(g, words, counts, e);
 }
 
 static void close_gang(struct run *run)
 {
-    run->model->ops->shard.gang = NULL;
-    if (run->device != NULL)
-        run->device->free(run->device);
+    close_device(run);
     for (int i = 0; i < 2; i++)
         if (run->splits[i] != NULL)
             run->splits[i]->free(run->splits[i]);

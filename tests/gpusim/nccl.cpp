@@ -3,7 +3,8 @@
  * emulated streams. Sums are float32 in the order of ranks, rounded once. Members that call
  * different things, or with different sizes, get ncclInvalidUsage instead of NCCL's hang or
  * garbage; a member that died is not noticed, as NCCL over shared memory does not: its peers wait
- * until somebody aborts.
+ * until somebody aborts. Calls can be captured; graphs that hold some must go before their
+ * communicator ends.
  */
 #include "nccl_link.h"
 #include "numbers.h"
@@ -28,6 +29,7 @@ struct comm_state {
     std::vector<gpusim::link> links; /* by rank; one's own only delivers */
     bool blocking = true, ready = false, aborted = false, finalized = false;
     int pending = 0; /* queued and not done */
+    int graphs = 0;  /* captured groups of calls that are alive, in a graph or on their way */
     ncclResult_t error = ncclSuccess;
 
     void advance();
@@ -197,10 +199,25 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *ret)
     return ncclSuccess;
 }
 
+/* A communicator ends when no graph holds its calls: NCCL waits for that, here it is an error. */
+static bool held_by_graphs(const comm_state &c)
+{
+    while (c.graphs > 0 && step_once())
+        ;
+    if (c.graphs > 0)
+        fail_device(cudaErrorUnknown,
+                    "NCCL would wait for ever: a graph holds %d calls of a "
+                    "communicator that ends",
+                    c.graphs);
+    return c.graphs > 0;
+}
+
 ncclResult_t ncclCommFinalize(ncclComm_t comm)
 {
     guard g(lock);
     auto c = comm->state;
+    if (held_by_graphs(*c))
+        return ncclInternalError;
     c->finalized = true;
     if (!c->blocking)
         return c->pending > 0 || !c->flushed() ? ncclInProgress : ncclSuccess;
@@ -233,9 +250,10 @@ ncclResult_t ncclCommAbort(ncclComm_t comm)
     if (!comm)
         return ncclSuccess;
     comm->state->aborted = true;
+    bool held = held_by_graphs(*comm->state);
     comm->state->close_down();
     delete comm;
-    return ncclSuccess;
+    return held ? ncclInternalError : ncclSuccess;
 }
 
 ncclResult_t ncclCommCount(const ncclComm_t comm, int *ret)
@@ -256,6 +274,24 @@ ncclResult_t ncclCommCuDevice(const ncclComm_t, int *ret)
 }
 
 /* ---- work ---- */
+
+/* Of a group of calls that was captured: alive as long as any graph that holds it. */
+struct captured {
+    std::vector<std::shared_ptr<comm_state>> comms;
+
+    explicit captured(std::vector<std::shared_ptr<comm_state>> c) : comms(std::move(c))
+    {
+        for (auto &s : comms)
+            s->graphs++;
+    }
+    captured(const captured &) = delete;
+    captured &operator=(const captured &) = delete;
+    ~captured()
+    {
+        for (auto &s : comms)
+            s->graphs--;
+    }
+};
 
 static size_t bytes_of(ncclDataType_t type)
 {
@@ -387,6 +423,7 @@ struct group_work {
     std::vector<std::vector<std::vector<char>>> got;
     std::vector<bool> done;
     bool begun = false, once;
+    std::shared_ptr<captured> graph; /* none: once */
 
     bool operator()()
     {
@@ -435,7 +472,14 @@ static ncclResult_t queue(cudaStream_t stream, std::vector<call_of> calls)
     bool once = !capturing(stream);
     for (const call_of &c : calls)
         c.comm->pending += once;
-    group_work w = {std::move(calls), {}, {}, false, once};
+    std::shared_ptr<captured> graph;
+    if (!once) {
+        std::vector<std::shared_ptr<comm_state>> comms;
+        for (const call_of &c : calls)
+            comms.push_back(c.comm);
+        graph = std::make_shared<captured>(std::move(comms));
+    }
+    group_work w = {std::move(calls), {}, {}, false, once, std::move(graph)};
     return submit(stream, "NCCL", w) == cudaSuccess ? ncclSuccess : ncclUnhandledCudaError;
 }
 

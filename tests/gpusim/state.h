@@ -95,7 +95,7 @@ bool capturing_any();
 extern bool (*outside_wait)();
 cudaError_t drain_all();
 cudaError_t drain_until(const std::function<bool()> &done);
-void step_once(); /* one piece of work of some stream, if one can go on */
+bool step_once(); /* one piece of work of some stream; false: none can go on */
 void streams_reset();
 
 } // namespace gpusim

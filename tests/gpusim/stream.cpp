@@ -59,6 +59,7 @@ static std::set<CUevent_st *> events;
 static std::set<CUgraph_st *> graphs;
 static std::set<CUgraphExec_st *> execs;
 static CUstream_st legacy;
+static const size_t queue_most = 1024; /* launches; the next one waits for the device */
 
 /* ---- running ---- */
 
@@ -129,11 +130,12 @@ cudaError_t drain_until(const std::function<bool()> &done)
     return drain(done);
 }
 
-void step_once()
+bool step_once()
 {
     memory_open();
-    step(all_streams());
+    bool moved = step(all_streams());
     memory_close();
+    return moved;
 }
 
 cudaError_t drain_all()
@@ -192,6 +194,11 @@ cudaError_t submit(cudaStream_t stream, const char *name, work w)
         stream->graph->nodes.push_back({name, std::move(w), stream->after});
         stream->after = {stream->graph->nodes.size() - 1};
         return cudaSuccess;
+    }
+    if (stream->queue.size() >= queue_most) {
+        cudaError_t e = drain([stream] { return stream->queue.size() < queue_most; });
+        if (e)
+            return e;
     }
     stream->queue.push_back({name, std::move(w)});
     perhaps_run();

@@ -69,6 +69,12 @@ static int cuda_upsample(struct ops *o, struct act *y, const struct act *x, int6
     return CALL(kernels_upsample(cuda_of(o)->stream, y, x, n, h, w, c, ho, wo), "kernels_upsample");
 }
 
+static int cuda_zero(struct ops *o, struct act *y, int64_t n, struct err *e)
+{
+    return CALL(cudaMemsetAsync(y, 0, (size_t)n * o->act_bytes, cuda_of(o)->stream),
+                "cudaMemsetAsync");
+}
+
 static void cuda_free(struct ops *o)
 {
     struct cuda *c = cuda_of(o);
@@ -78,6 +84,8 @@ static void cuda_free(struct ops *o)
         cudaStreamSynchronize(c->copies);
     if (c->stream != NULL)
         cudaStreamSynchronize(c->stream);
+    if (c->settled != NULL)
+        cudaEventDestroy(c->settled);
     stages_done(c);
     cudaFree(c->blas_workspace);
     if (c->dnn != NULL)
@@ -92,9 +100,28 @@ static void cuda_free(struct ops *o)
 }
 
 #ifdef LITHO_NCCL
+/* Graphs with its sums end before NCCL's communicator does; from then on nobody is waited for. */
+static void let_go(void *owner)
+{
+    struct cuda *c = owner;
+
+    c->gang = NULL;
+    recordings_forget(c->recordings);
+}
+
+/* All members begin without recordings, so that all capture the same sums. */
 static int cuda_gang_open(struct ops *o, struct gang *g, struct gang **ret_gang, struct err *e)
 {
-    return nccl_open(g, cuda_of(o)->device, cuda_of(o)->stream, ret_gang, e);
+    struct cuda *c = cuda_of(o);
+    const struct nccl_place place = {
+        .host = g, .device = c->device, .stream = c->stream, .let_go = let_go, .owner = c};
+    int rc;
+
+    recordings_forget(c->recordings);
+    rc = nccl_open(&place, &c->gang, e);
+    if (rc == 0)
+        *ret_gang = c->gang;
+    return rc;
 }
 #endif
 
@@ -129,6 +156,7 @@ static const struct ops table = {
     .add = cuda_add,
     .concat = cuda_concat,
     .upsample = cuda_upsample,
+    .zero = cuda_zero,
 };
 
 static int open_libraries(struct cuda *c, struct err *e)
@@ -144,8 +172,10 @@ static int open_libraries(struct cuda *c, struct err *e)
     TRY(dnn_check(cudnnCreate(&c->dnn), "cudnnCreate", e));
     TRY(dnn_check(cudnnSetStream(c->dnn, c->stream), "cudnnSetStream", e));
     TRY(cuda_check(cudaMalloc(&c->blas_workspace, CUDA_BLAS_WORKSPACE), "cudaMalloc", e));
+    TRY(cuda_check(cudaEventCreateWithFlags(&c->settled, cudaEventDisableTiming),
+                   "cudaEventCreateWithFlags", e));
     TRY(stages_init(c, e));
-    TRY(recordings_new(&c->recordings, e));
+    TRY(recordings_new(c->stream, &c->recordings, e));
 out:
     return rc;
 }

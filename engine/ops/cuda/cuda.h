@@ -39,7 +39,10 @@ struct cuda {
     void *blas_workspace; /* of CUDA_BLAS_WORKSPACE bytes */
     struct stage stages[CUDA_STAGES];
     int next_stage;
+    cudaEvent_t settled; /* of cuda_await_all() */
     struct recordings *recordings;
+    struct gang
+        *gang; /* device gang whose sums are in the stream: waits look at its members; NULL */
     char device_class[256];
 };
 
@@ -57,6 +60,12 @@ static inline struct cuda *cuda_of(struct ops *o)
 int cuda_check(cudaError_t code, const char *call, struct err *e);
 int blas_check(cublasStatus_t code, const char *call, struct err *e);
 int dnn_check(cudnnStatus_t code, const char *call, struct err *e);
+
+/* wait.c: the host waits for the device, and looks after its gang meanwhile. ERR_LOST and the like
+ * of it. */
+int cuda_await(struct cuda *c, cudaEvent_t event, struct err *e);
+/* Everything that is queued. */
+int cuda_await_all(struct cuda *c, struct err *e);
 
 /* memory.c */
 int cuda_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e);
@@ -97,9 +106,9 @@ int cuda_conv2d(struct ops *o, struct act *y, const struct act *x, const struct 
                 const struct act *residual, struct err *e);
 
 /* record.c: ops.h's record and record_end. */
-int recordings_new(struct recordings **ret_r, struct err *e);
+int recordings_new(cudaStream_t stream, struct recordings **ret_r, struct err *e);
 void recordings_free(struct recordings *r);
-/* What was recorded before names memory that may be gone. */
+/* What was recorded before names memory or gangs that may be gone; also ends a capture. */
 void recordings_forget(struct recordings *r);
 int cuda_record(struct ops *o, const void *key, size_t key_bytes, bool *ret_done, struct err *e);
 int cuda_record_end(struct ops *o, bool failed, struct err *e);

@@ -27,7 +27,7 @@ void cuda_memory_free(struct ops *o, void *memory)
         return;
     recordings_forget(cuda_of(o)->recordings);
     cudaStreamSynchronize(cuda_of(o)->copies);
-    cudaStreamSynchronize(cuda_of(o)->stream);
+    cuda_await_all(cuda_of(o), NULL); /* an error of it is the next call's too */
     cudaFree(memory);
 }
 
@@ -63,7 +63,7 @@ int stage_take(struct cuda *c, struct stage **ret_s, struct err *e)
 
     c->next_stage = (c->next_stage + 1) % CUDA_STAGES;
     *ret_s = s;
-    return cuda_check(cudaEventSynchronize(s->done), "cudaEventSynchronize", e);
+    return cuda_await(c, s->done, e);
 }
 
 /* From the host to a stage's device memory, and from there to y, rounded. */
@@ -95,9 +95,9 @@ out:
 }
 
 /* The rest of get: waits for a piece and copies it out. */
-static int receive(struct stage *s, float *y, int64_t n, struct err *e)
+static int receive(struct cuda *c, struct stage *s, float *y, int64_t n, struct err *e)
 {
-    int rc = cuda_check(cudaEventSynchronize(s->done), "cudaEventSynchronize", e);
+    int rc = cuda_await(c, s->done, e);
 
     if (rc == 0)
         memcpy(y, s->host, (size_t)n * sizeof *y);
@@ -122,12 +122,12 @@ int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err
                        "cudaMemcpyAsync", e));
         TRY(cuda_check(cudaEventRecord(s->done, c->stream), "cudaEventRecord", e));
         if (last != NULL)
-            TRY(receive(last, y + last_at, PIECE, e));
+            TRY(receive(c, last, y + last_at, PIECE, e));
         last = s;
         last_at = i;
     }
     if (last != NULL)
-        TRY(receive(last, y + last_at, n - last_at, e));
+        TRY(receive(c, last, y + last_at, n - last_at, e));
 out:
     return rc;
 }

@@ -22,12 +22,27 @@ struct recordings {
     int n;
     uint64_t calls;
     struct recording *capturing; /* NULL: no capture is under way */
+    cudaStream_t stream;         /* that of the backend */
+    cudaEvent_t launched[2];     /* behind the last two launches, in turn */
+    unsigned n_launched;
 };
 
-int recordings_new(struct recordings **ret_r, struct err *e)
+int recordings_new(cudaStream_t stream, struct recordings **ret_r, struct err *e)
 {
-    *ret_r = calloc(1, sizeof **ret_r);
-    return *ret_r != NULL ? 0 : err_set(e, ERR_OOM, "no memory for recordings");
+    struct recordings *r = calloc(1, sizeof *r);
+    int rc = 0;
+
+    if (r == NULL)
+        return err_set(e, ERR_OOM, "no memory for recordings");
+    r->stream = stream;
+    for (int i = 0; i < 2; i++)
+        TRY(cuda_check(cudaEventCreateWithFlags(&r->launched[i], cudaEventDisableTiming),
+                       "cudaEventCreateWithFlags", e));
+    *ret_r = r;
+    r = NULL;
+out:
+    recordings_free(r);
+    return rc;
 }
 
 static void drop(struct recording *r)
@@ -40,8 +55,17 @@ static void drop(struct recording *r)
 
 void recordings_forget(struct recordings *r)
 {
+    cudaGraph_t graph = NULL;
+
     if (r == NULL)
         return;
+    if (r->capturing != NULL) {
+        cudaStreamEndCapture(r->stream, &graph);
+        cudaGetLastError(); /* its error: nobody wants the graph */
+        if (graph != NULL)
+            cudaGraphDestroy(graph);
+        r->capturing = NULL;
+    }
     for (int i = 0; i < r->n; i++)
         drop(&r->items[i]);
     r->n = 0;
@@ -49,7 +73,12 @@ void recordings_forget(struct recordings *r)
 
 void recordings_free(struct recordings *r)
 {
+    if (r == NULL)
+        return;
     recordings_forget(r);
+    for (int i = 0; i < 2; i++)
+        if (r->launched[i] != NULL)
+            cudaEventDestroy(r->launched[i]);
     free(r);
 }
 
@@ -78,6 +107,22 @@ static void note(struct recordings *r, const void *key, size_t key_bytes)
     memcpy(at->key, key, key_bytes);
 }
 
+/* Not more than two graphs in flight: a launch into a full queue blocks, and looks after no gang.
+ */
+static int launch(struct cuda *c, cudaGraphExec_t graph, struct err *e)
+{
+    struct recordings *all = c->recordings;
+    cudaEvent_t behind = all->launched[all->n_launched++ % 2];
+    int rc = 0;
+
+    if (c->gang != NULL)
+        TRY(cuda_await(c, behind, e));
+    TRY(cuda_check(cudaGraphLaunch(graph, c->stream), "cudaGraphLaunch", e));
+    TRY(cuda_check(cudaEventRecord(behind, c->stream), "cudaEventRecord", e));
+out:
+    return rc;
+}
+
 int cuda_record(struct ops *o, const void *key, size_t key_bytes, bool *ret_done, struct err *e)
 {
     struct cuda *c = cuda_of(o);
@@ -96,7 +141,7 @@ int cuda_record(struct ops *o, const void *key, size_t key_bytes, bool *ret_done
     }
     r->used = all->calls;
     if (r->graph != NULL) {
-        TRY(cuda_check(cudaGraphLaunch(r->graph, c->stream), "cudaGraphLaunch", e));
+        TRY(launch(c, r->graph, e));
         *ret_done = true;
         return 0;
     }
@@ -122,7 +167,9 @@ int cuda_record_end(struct ops *o, bool failed, struct err *e)
     if (failed || rc != 0)
         goto out;
     TRY(cuda_check(cudaGraphInstantiate(&r->graph, graph, 0), "cudaGraphInstantiate", e));
-    TRY(cuda_check(cudaGraphLaunch(r->graph, c->stream), "cudaGraphLaunch", e));
+    cudaGraphDestroy(graph); /* before a wait, which may end a gang whose calls it holds */
+    graph = NULL;
+    TRY(launch(c, r->graph, e));
 out:
     if (graph != NULL)
         cudaGraphDestroy(graph);

@@ -27,6 +27,7 @@ struct crew {
     struct render render;
     int guidance, tensor; /* 1, 1: alone */
     bool by_host;         /* sums of a device go through the host, whatever it could do */
+    bool unrecorded;      /* every step's ops are called one by one */
     void (*in_step)(void *user, int step, int steps); /* of member `marked`; NULL: none */
     int marked;
 
@@ -65,6 +66,8 @@ static inline int crew_picture(const struct crew *c, int rank, struct image *ret
         TRY(ops_cpu_new(o->threads, o->precision, &ops, why));
     if (c->by_host)
         ops->gang_open = NULL;
+    if (c->unrecorded)
+        ops->record = NULL;
     ops->shard = (struct shard){.rank = rank % c->tensor, .size = c->tensor};
     TRY(model_open(o->model, ops, 0, &m, why));
     TRY(model_lora_folders(m, o->lora_folders, 0, why));

@@ -22,7 +22,8 @@ struct member {
     struct gang *host, *gang;
     cudaStream_t stream;
     void *device; /* of N floats */
-    int tell;     /* a pipe: a byte says that the first sum is done */
+    cudaGraphExec_t graph;
+    int tell; /* a pipe: a byte says that the first sum is done */
 };
 
 typedef int (*part_fn)(struct member *m);
@@ -38,6 +39,15 @@ static int sees(cudaError_t code)
     return code == cudaSuccess ? 0 : ERR_INTERNAL;
 }
 
+static void let_go(void *owner)
+{
+    struct member *m = owner;
+
+    if (m->graph != NULL)
+        cudaGraphExecDestroy(m->graph);
+    m->graph = NULL;
+}
+
 static int member_run(const struct gang_place *p, int tell, part_fn part)
 {
     struct member m = {.tell = tell};
@@ -47,7 +57,9 @@ static int member_run(const struct gang_place *p, int tell, part_fn part)
     TRY(gang_join(p, &m.host, &e));
     TRY(sees(cudaStreamCreateWithFlags(&m.stream, cudaStreamNonBlocking)));
     TRY(sees(cudaMalloc(&m.device, N * sizeof(float))));
-    TRY(nccl_open(m.host, 0, m.stream, &m.gang, &e));
+    TRY(nccl_open(
+        &(struct nccl_place){.host = m.host, .stream = m.stream, .let_go = let_go, .owner = &m},
+        &m.gang, &e));
     TRY(part(&m));
 out:
     if (rc != 0 && e.code != 0)
@@ -198,6 +210,44 @@ static void neighbours_exchange(void **state)
     all_do(2, swaps);
 }
 
+/* 1 becomes size, size^2, size^3: a captured sum adds nothing until it is launched, and then again.
+ */
+static int sums_in_a_graph(struct member *m)
+{
+    float x = 1, want = 1;
+    cudaGraph_t graph = NULL;
+    int rc = 0;
+
+    TRY(m->gang->all_reduce(m->gang, m->device, 1, GANG_F32, NULL)); /* NCCL connects outside */
+    TRY(sees(cudaMemcpyAsync(m->device, &x, sizeof x, cudaMemcpyHostToDevice, m->stream)));
+    TRY(sees(cudaStreamBeginCapture(m->stream, cudaStreamCaptureModeThreadLocal)));
+    TRY(m->gang->all_reduce(m->gang, m->device, 1, GANG_F32, NULL));
+    TRY(sees(cudaStreamEndCapture(m->stream, &graph)));
+    TRY(sees(cudaGraphInstantiate(&m->graph, graph, 0)));
+    TRY(sees(cudaGraphDestroy(graph)));
+    for (int i = 0; i < 3; i++) {
+        want *= (float)m->gang->size;
+        TRY(sees(cudaGraphLaunch(m->graph, m->stream)));
+    }
+    TRY(sees(cudaMemcpyAsync(&x, m->device, sizeof x, cudaMemcpyDeviceToHost, m->stream)));
+    TRY(sees(cudaStreamSynchronize(m->stream)));
+    TRY(x == want ? 0 : ERR_OUTPUT);
+    TRY(barrier(m->host));
+    m->gang->free(
+        m->gang); /* lets go of the graph first: else NCCL waits for it, and that is told */
+    m->gang = NULL;
+    rc = m->graph == NULL ? sees(cudaDeviceSynchronize()) : ERR_OUTPUT;
+out:
+    return rc;
+}
+
+static void captured_sums_are_taken_at_each_launch(void **state)
+{
+    (void)state;
+    all_do(2, sums_in_a_graph);
+    all_do(4, sums_in_a_graph);
+}
+
 static int sums_for_ever(struct member *m)
 {
     int rc = 0;
@@ -259,6 +309,7 @@ int main(void)
         cmocka_unit_test(sums_go_from_device_to_device),
         cmocka_unit_test(halves_of_both_kinds_are_added),
         cmocka_unit_test(neighbours_exchange),
+        cmocka_unit_test(captured_sums_are_taken_at_each_launch),
         cmocka_unit_test(a_killed_member_hangs_nobody),
         cmocka_unit_test(told_to_stop_they_stop),
     };

@@ -52,48 +52,88 @@ static void guidance_over_two_devices_changes_no_byte(void **state)
 }
 
 /* Partial sums are rounded to f16 once more: of the order of f16's own error to float32. */
-static void assert_as_near_as_one(int guidance, int tensor, bool by_host)
+static void assert_near(const struct crew *all)
 {
-    struct crew exact = crew_of(BACKEND_CPU, 1, 1), one = crew_of(BACKEND_CUDA, 1, 1),
-                all = crew_of(BACKEND_CUDA, guidance, tensor);
+    static float exact[LATENT], one[LATENT];
+    static int steps;
     double own, error;
 
-    if (missing(guidance * tensor))
-        skip();
-    all.by_host = by_host;
-    crew_render(&exact);
-    crew_render(&one);
-    crew_render(&all);
-    own = relative_l2(one.result->latent, exact.result->latent, LATENT);
-    error = relative_l2(all.result->latent, exact.result->latent, LATENT);
-    print_message("f16 is off by %.1e, by %d x %d%s by %.1e\n", own, guidance, tensor,
-                  by_host ? " through the host" : "", error);
+    if (steps != all->render.steps) {
+        struct crew in_f32 = crew_of(BACKEND_CPU, 1, 1), alone = crew_of(BACKEND_CUDA, 1, 1);
+
+        in_f32.render.steps = alone.render.steps = steps = all->render.steps;
+        crew_render(&in_f32);
+        crew_render(&alone);
+        memcpy(exact, in_f32.result->latent, sizeof exact);
+        memcpy(one, alone.result->latent, sizeof one);
+        crew_done(&in_f32);
+        crew_done(&alone);
+    }
+    own = relative_l2(one, exact, LATENT);
+    error = relative_l2(all->result->latent, exact, LATENT);
+    print_message("f16 is off by %.1e, by %d x %d%s by %.1e\n", own, all->guidance, all->tensor,
+                  all->by_host ? " through the host" : "", error);
     assert_true(own < 0.02);
     assert_true(error < 2 * own);
-    crew_done(&exact);
-    crew_done(&one);
-    crew_done(&all);
-}
-
-static void layers_over_two_devices(void **state)
-{
-    (void)state;
-    assert_as_near_as_one(1, 2, false);
 }
 
 static void both_over_four_devices(void **state)
 {
+    struct crew all = crew_of(BACKEND_CUDA, 2, 2);
+
     (void)state;
-    assert_as_near_as_one(2, 2, false);
+    if (missing(4))
+        skip();
+    crew_render(&all);
+    assert_near(&all);
+    crew_done(&all);
 }
 
 static void without_nccl_sums_go_through_the_host(void **state)
 {
+    struct crew all = crew_of(BACKEND_CUDA, 1, 2);
+
     (void)state;
-    assert_as_near_as_one(1, 2, true);
+    if (missing(2))
+        skip();
+    all.by_host = true;
+    crew_render(&all);
+    assert_near(&all);
+    crew_done(&all);
 }
 
-static void die(void *user, int step, int steps)
+/* The first step is called, the second captured, the others are replayed: with NCCL's sums. */
+static void assert_recorded_as_called(int tensor)
+{
+    struct crew recorded = crew_of(BACKEND_CUDA, 1, tensor),
+                called = crew_of(BACKEND_CUDA, 1, tensor);
+
+    if (missing(tensor))
+        skip();
+    recorded.render.steps = called.render.steps = 4;
+    called.unrecorded = true;
+    crew_render(&recorded);
+    crew_render(&called);
+    assert_near(&recorded);
+    assert_memory_equal(recorded.result->latent, called.result->latent, LATENT * sizeof(float));
+    assert_memory_equal(recorded.result->pixels, called.result->pixels, 64 * 32 * 3);
+    crew_done(&recorded);
+    crew_done(&called);
+}
+
+static void layers_over_two_devices_recorded_or_called(void **state)
+{
+    (void)state;
+    assert_recorded_as_called(2);
+}
+
+static void layers_over_four_devices_recorded_or_called(void **state)
+{
+    (void)state;
+    assert_recorded_as_called(4);
+}
+
+static void die_called(void *user, int step, int steps)
 {
     (void)user;
     (void)steps;
@@ -101,29 +141,55 @@ static void die(void *user, int step, int steps)
         raise(SIGKILL);
 }
 
-static void a_member_killed_in_mid_step_hangs_nobody(void **state)
+static void die_recorded(void *user, int step, int steps)
 {
-    struct crew c = crew_of(BACKEND_CUDA, 1, 2);
+    (void)user;
+    (void)steps;
+    if (step == 3)
+        raise(SIGKILL);
+}
 
-    (void)state;
-    if (missing(2))
+/* The others have queued sums that never end, by calls or as a graph. */
+static void assert_nobody_hangs(int guidance, int tensor, void (*die)(void *, int, int))
+{
+    struct crew c = crew_of(BACKEND_CUDA, guidance, tensor);
+
+    if (missing(guidance * tensor))
         skip();
+    c.render.steps = 6;
     c.in_step = die;
     c.marked = 1;
     crew_start(&c);
     assert_int_equal(crew_wait(&c, 1), -SIGKILL);
-    assert_int_equal(crew_wait(&c, 0), -ERR_LOST);
+    for (int i = 0; i < crew_size(&c); i++)
+        if (i != 1)
+            assert_int_equal(crew_wait(&c, i), -ERR_LOST);
+    assert_non_null(strstr(c.result->text, "went away"));
     crew_done(&c);
+}
+
+static void a_member_killed_in_mid_step_hangs_nobody(void **state)
+{
+    (void)state;
+    assert_nobody_hangs(1, 2, die_called);
+}
+
+static void a_member_killed_in_a_recorded_step_hangs_nobody(void **state)
+{
+    (void)state;
+    assert_nobody_hangs(2, 2, die_recorded);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(guidance_over_two_devices_changes_no_byte),
-        cmocka_unit_test(layers_over_two_devices),
         cmocka_unit_test(both_over_four_devices),
         cmocka_unit_test(without_nccl_sums_go_through_the_host),
+        cmocka_unit_test(layers_over_two_devices_recorded_or_called),
+        cmocka_unit_test(layers_over_four_devices_recorded_or_called),
         cmocka_unit_test(a_member_killed_in_mid_step_hangs_nobody),
+        cmocka_unit_test(a_member_killed_in_a_recorded_step_hangs_nobody),
     };
     int missing_all = cuda_missing();
 
