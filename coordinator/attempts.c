@@ -342,6 +342,19 @@ bool attempt_has_failed(const struct task_entry *t, uint32_t attempt)
     return false;
 }
 
+void attempt_note_over(struct task_entry *t, uint32_t attempt)
+{
+    t->over[t->n_over++ % COORD_REFUSED_MAX] = attempt;
+}
+
+bool attempt_is_over(const struct task_entry *t, uint32_t attempt)
+{
+    for (size_t i = 0; i < COORD_REFUSED_MAX; i++)
+        if (t->over[i] == attempt)
+            return true;
+    return false;
+}
+
 struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
                               const char **ret_verdict)
 {

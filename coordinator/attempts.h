@@ -39,6 +39,14 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
                    const struct msg_failed *m, int64_t since_ms, int64_t now_ms, struct outbox *o,
                    struct err *e);
 
+/*
+ * The attempt was revoked, or its gang ended early. A worker that comes to hold it all the same,
+ * its lease or the revocation having been late or lost, would work on it in vain, or wait for
+ * members that never come: it is told again.
+ */
+void attempt_note_over(struct task_entry *t, uint32_t attempt);
+bool attempt_is_over(const struct task_entry *t, uint32_t attempt);
+
 /* Whether that attempt's failure was counted; of the last COORD_REFUSED_MAX. */
 bool attempt_has_failed(const struct task_entry *t, uint32_t attempt);
 

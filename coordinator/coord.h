@@ -147,17 +147,17 @@ struct task_entry {
     uint32_t n_refused;
     uint32_t failed[COORD_REFUSED_MAX]; /* attempts whose failure was counted, a ring */
     uint32_t n_failed;
-    bool only_elsewhere;         /* the last failure would come again on that worker */
-    uint64_t memory_over;        /* oom: only workers with a larger budget than this; 0: any */
-    struct needs needs;          /* model_key 0: not looked at yet */
-    uint64_t lot;                /* of its job's queue */
-    int steps;                   /* 0 unknown */
-    char *fail_code, *fail_text; /* of the last failed attempt, NULL if none; owned */
-    int64_t not_before_ms;       /* back-off */
-    uint64_t probe_session;      /* worker that gets it if the path is free */
-    struct planned_gang gang;    /* which that worker leads */
-    uint32_t gang_over[COORD_REFUSED_MAX]; /* attempts of gangs that ended early, a ring */
-    uint32_t n_gang_over;
+    bool only_elsewhere;              /* the last failure would come again on that worker */
+    uint64_t memory_over;             /* oom: only workers with a larger budget than this; 0: any */
+    struct needs needs;               /* model_key 0: not looked at yet */
+    uint64_t lot;                     /* of its job's queue */
+    int steps;                        /* 0 unknown */
+    char *fail_code, *fail_text;      /* of the last failed attempt, NULL if none; owned */
+    int64_t not_before_ms;            /* back-off */
+    uint64_t probe_session;           /* worker that gets it if the path is free */
+    struct planned_gang gang;         /* which that worker leads */
+    uint32_t over[COORD_REFUSED_MAX]; /* attempts that must not be taken up again, a ring */
+    uint32_t n_over;
     uint32_t too_large; /* `auto`: for one device; parts of the U-Net it needs, 0: one */
     bool guided;        /* known with needs: the U-Net has two branches or more */
     bool awaits_assets; /* TASK_PROBING: its files are looked at first */

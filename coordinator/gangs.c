@@ -39,39 +39,61 @@ static bool suits(const struct worker *w, const struct task_entry *t)
 {
     return t == NULL ||
            (!(t->only_elsewhere && task_refused_by(t, w->session)) &&
-            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over) &&
-            !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels));
+            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over));
+}
+
+static bool is_blocked(const struct worker *w, const struct task_entry *t)
+{
+    return t && block_holds(&w->blocks, t->needs.model_key, t->needs.pixels);
+}
+
+/* Workers that are not blocked for it are too few for a gang: those that are take part too. */
+static bool blocks_count(const struct coord *c, const struct worker *w, const struct task_entry *t,
+                         size_t n)
+{
+    size_t all = 0;
+
+    for (size_t i = 0; i < c->n_workers; i++) {
+        const struct worker *v = c->workers[i];
+
+        all += able(v) && kin(v, w) && suits(v, t) && !is_blocked(v, t);
+    }
+    return all >= n;
 }
 
 bool gang_find(const struct coord *c, struct worker *w, const struct task_entry *t, size_t n,
                struct worker **ret_members)
 {
+    bool strict = blocks_count(c, w, t, n);
     size_t found = 1;
 
-    if (!able(w) || !is_free(w) || !w->meeting || !w->meeting[0] || !suits(w, t))
+    if (!able(w) || !is_free(w) || !w->meeting || !w->meeting[0] || !suits(w, t) ||
+        (strict && is_blocked(w, t)))
         return false;
     ret_members[0] = w;
-    for (size_t i = 0; i < c->n_workers && found < n; i++) {
-        struct worker *v = c->workers[i];
+    for (int blocked = 0; blocked <= !strict; blocked++) /* those last */
+        for (size_t i = 0; i < c->n_workers && found < n; i++) {
+            struct worker *v = c->workers[i];
 
-        if (v != w && able(v) && is_free(v) && kin(v, w) && suits(v, t))
-            ret_members[found++] = v;
-    }
+            if (v != w && able(v) && is_free(v) && kin(v, w) && suits(v, t) &&
+                is_blocked(v, t) == blocked)
+                ret_members[found++] = v;
+        }
     return found == n;
 }
 
 bool gang_waits(const struct coord *c, const struct worker *w, const struct task_entry *t, size_t n)
 {
+    bool seen = false, strict = blocks_count(c, w, t, n);
     size_t all = 0, free_ones = 0, busy_before = 0;
-    bool seen = false;
 
-    if (!able(w) || !suits(w, t))
+    if (!able(w) || !suits(w, t) || (strict && is_blocked(w, t)))
         return false;
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
         seen |= v == w;
-        if (!able(v) || !kin(v, w) || !suits(v, t))
+        if (!able(v) || !kin(v, w) || !suits(v, t) || (strict && is_blocked(v, t)))
             continue;
         all++;
         free_ones += is_free(v);
@@ -89,6 +111,25 @@ bool gang_possible(const struct coord *c, size_t n)
 
         for (size_t k = 0; k < c->n_workers && able(c->workers[i]); k++)
             all += able(c->workers[k]) && kin(c->workers[i], c->workers[k]);
+        if (all >= n)
+            return true;
+    }
+    return false;
+}
+
+bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session)
+{
+    for (size_t i = 0; i < c->n_workers; i++) {
+        const struct worker *w = c->workers[i];
+        size_t all = 0;
+
+        for (size_t k = 0; k < c->n_workers; k++) {
+            const struct worker *v = c->workers[k];
+
+            all +=
+                able(v) && kin(v, w) && v->session != session && !task_refused_by(t, v->session) &&
+                (t->memory_over == 0 || v->memory_bytes == 0 || v->memory_bytes > t->memory_over);
+        }
         if (all >= n)
             return true;
     }
@@ -234,15 +275,7 @@ out:
 void gang_note_over(struct task_entry *t, const struct run *r)
 {
     if (r->gang)
-        t->gang_over[t->n_gang_over++ % COORD_REFUSED_MAX] = r->attempt;
-}
-
-bool gang_is_over(const struct task_entry *t, uint32_t attempt)
-{
-    for (size_t i = 0; i < COORD_REFUSED_MAX; i++)
-        if (t->gang_over[i] == attempt)
-            return true;
-    return false;
+        attempt_note_over(t, r->attempt);
 }
 
 int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct outbox *o,

@@ -29,7 +29,8 @@ size_t gang_size_of(const struct task_entry *t);
 
 /*
  * The members of a gang of n led by w, in order of rank; false: not enough are free. t: the task,
- * NULL: any. ret_members: [MSG_GANG_MAX].
+ * NULL: any. Workers blocked for it take part only where the others are fewer than n.
+ * ret_members: [MSG_GANG_MAX].
  */
 bool gang_find(const struct coord *c, struct worker *w, const struct task_entry *t, size_t n,
                struct worker **ret_members);
@@ -40,6 +41,9 @@ bool gang_waits(const struct coord *c, const struct worker *w, const struct task
 
 /* n connected workers could be a gang, if they were free. */
 bool gang_possible(const struct coord *c, size_t n);
+
+/* The same of workers other than `session` that could take t and have not failed it. */
+bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session);
 
 /*
  * Plans t, which goes to w, for a gang: members are reserved, t->gang says them. Nothing happens if
@@ -54,13 +58,8 @@ void gang_release(struct coord *c, struct task_entry *t, bool give_back);
 int gang_lease(struct coord *c, struct task_entry *t, const char *task, int64_t now_ms,
                struct outbox *o, bool *ret_gave, struct err *e);
 
-/*
- * An attempt of a gang that ended early. A worker that comes to hold it all the same, its lease or
- * the revocation having been late or lost, would wait for members that never come: it is told
- * again.
- */
+/* An attempt that ended early: if it is a gang's, attempt_note_over(). */
 void gang_note_over(struct task_entry *t, const struct run *r);
-bool gang_is_over(const struct task_entry *t, uint32_t attempt);
 
 /* Ends the other attempts of a gang; 0: of none. */
 int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct outbox *o,

@@ -126,7 +126,7 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
     r = run_numbered(t, ref->attempt);
     if ((r && r->session == w->session) || t->phase == TASK_WRITING)
         goto out;
-    if (!r && gang_is_over(t, ref->attempt)) {
+    if (!r && attempt_is_over(t, ref->attempt)) {
         TRY(send_revoke(c, o, w, t, ref->attempt, e));
         goto out;
     }
@@ -256,7 +256,7 @@ static int stalled(struct coord *c, struct worker *w, struct task_entry *t, int6
     failed.ref.attempt = r->attempt;
     c->count.stalled++;
     TRY(send_revoke(c, o, w, t, r->attempt, e));
-    gang_note_over(t, r);
+    attempt_note_over(t, r->attempt); /* the revocation may be lost */
     run_remove(c, t, r);
     TRY(gang_dissolve(c, t, gang, o, e));
     if (t->phase == TASK_RUNNING && t->n_runs == 0)

@@ -6,6 +6,7 @@
 #include "coordinator/tail.h"
 
 #define RISK          0.75 /* of the time left, that what is open may take */
+#define LACKING_MAX   8    /* tasks that came back and lack a gang: no more are begun meanwhile */
 #define ADOPTIONS_MAX 64   /* tries of one worker per call: pictures found need no lease */
 
 /* A connected worker that takes leases. */
@@ -22,6 +23,10 @@ static bool memory_fits(const struct task_entry *t, const struct worker *w)
 
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session)
 {
+    size_t size = gang_size_of(t);
+
+    if (size > 1)
+        return gang_elsewhere(c, t, size, session);
     for (size_t i = 0; i < c->n_workers; i++)
         if (works(c->workers[i]) && c->workers[i]->session != session &&
             memory_fits(t, c->workers[i]) && !task_refused_by(t, c->workers[i]->session))
@@ -29,14 +34,22 @@ bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t
     return false;
 }
 
-/* Whether a worker that is not blocked for it could take such a task. */
+/*
+ * Whether a worker other than w that is not blocked for it could take such a task. t: that very
+ * one, or NULL. One that has failed it counts only if w has, too: it waits for others itself.
+ */
 static bool unblocked_elsewhere(const struct coord *c, const struct needs *n,
-                                const struct worker *w)
+                                const struct task_entry *t, const struct worker *w)
 {
-    for (size_t i = 0; i < c->n_workers; i++)
-        if (c->workers[i] != w && works(c->workers[i]) &&
-            !block_holds(&c->workers[i]->blocks, n->model_key, n->pixels))
+    bool failed_too = t && task_refused_by(t, w->session);
+
+    for (size_t i = 0; i < c->n_workers; i++) {
+        const struct worker *v = c->workers[i];
+
+        if (v != w && works(v) && !block_holds(&v->blocks, n->model_key, n->pixels) &&
+            (!t || (memory_fits(t, v) && (failed_too || !task_refused_by(t, v->session)))))
             return true;
+    }
     return false;
 }
 
@@ -91,8 +104,9 @@ static bool fits(const struct coord *c, const struct task_entry *t, const struct
 {
     if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms || !memory_fits(t, w))
         return false;
-    if (block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
-        unblocked_elsewhere(c, &t->needs, w))
+    if (gang_size_of(t) == 1 && /* gangs look at their members themselves */
+        block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
+        unblocked_elsewhere(c, &t->needs, t, w))
         return false;
     if (!task_refused_by(t, w->session))
         return true;
@@ -197,7 +211,8 @@ static int take(struct coord *c, struct job_entry *j, const struct worker *w,
         TRY(queue_lot(j, w, false, &lot, e));
         if (lot == j->queue.groups.n) {
             TRY(queue_lot(j, w, true, &lot, e));
-            if (lot == j->queue.groups.n || unblocked_elsewhere(c, &j->queue.lots[lot].needs, w))
+            if (lot == j->queue.groups.n ||
+                unblocked_elsewhere(c, &j->queue.lots[lot].needs, NULL, w))
                 break;
         }
         k = j->queue.lots[lot].k;
@@ -220,45 +235,71 @@ static bool lacks_gang(const struct coord *c, struct worker *w, const struct tas
     return size > 1 && !gang_find(c, w, t, size, members);
 }
 
+static int needs_known(struct task_entry *t, int64_t now_ms, struct err *e)
+{
+    struct task task = {0};
+    int rc = 0;
+
+    if (!t->needs.model_key && job_takes_leases(t->job, now_ms))
+        rc = sched_describe(t, &task, e);
+    task_done(&task);
+    return rc;
+}
+
+/* The task for this worker; NULL: the gang that it needs is not there, and whether w waits for it.
+ */
+static int or_wait(const struct coord *c, struct worker *w, struct task_entry *t,
+                   struct task_entry **ret_task, bool *ret_waits, struct err *e)
+{
+    struct task task = {0};
+    bool lacks;
+    int rc = 0;
+
+    if (!t->needs.model_key)
+        TRY(sched_describe(t, &task, e));
+    lacks = lacks_gang(c, w, t, gang_size_of(t));
+    *ret_waits = lacks && gang_waits(c, w, t, gang_size_of(t));
+    *ret_task = lacks ? NULL : t;
+out:
+    task_done(&task);
+    return rc;
+}
+
 /* ret_waits: nothing, since a gang waits for the worker. */
 static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_entry **ret_task,
                 bool *ret_waits, struct err *e)
 {
     uint64_t tried[SCHED_JOBS_TRIED];
     struct job_entry *j;
+    size_t lacking = 0;
     int rc = 0;
 
     *ret_task = NULL;
     *ret_waits = false;
     for (struct task_entry *t = c->ready_first; t; t = t->next) {
-        struct task task = {0};
-
-        if (!t->needs.model_key && job_takes_leases(t->job, now_ms)) {
-            TRY(sched_describe(t, &task, e));
-            task_done(&task);
-        }
+        TRY(needs_known(t, now_ms, e));
         if (!fits(c, t, w, now_ms))
             continue;
-        if (!lacks_gang(c, w, t, gang_size_of(t))) {
-            *ret_task = t;
+        TRY(or_wait(c, w, t, ret_task, ret_waits, e));
+        if (*ret_task || *ret_waits)
             return 0;
-        }
-        if (gang_waits(c, w, t, gang_size_of(t))) {
-            *ret_waits = true;
-            return 0;
-        }
+        lacking++;
     }
-    for (size_t n = 0; n < SCHED_JOBS_TRIED && !*ret_task; n++) {
+    for (size_t n = 0; n < SCHED_JOBS_TRIED && !*ret_task && !*ret_waits; n++) {
         j = next_job(c, w, now_ms, tried, n);
         if (!j)
             break;
         tried[n] = j->number;
-        if (!lacks_gang(c, w, NULL, gang_size(j))) {
+        if (gang_size(j) > 1 && lacking >= LACKING_MAX)
+            continue;
+        if (!lacks_gang(c, w, NULL, gang_size(j)))
             TRY(take(c, j, w, ret_task, e));
-        } else if (gang_waits(c, w, NULL, gang_size(j))) {
-            *ret_waits = true;
-            break;
-        }
+        else
+            *ret_waits = gang_waits(c, w, NULL, gang_size(j));
+        if (*ret_task &&
+            gang_size(j) >
+                1) /* now that the task is known, so are the workers that may not have it */
+            TRY(or_wait(c, w, *ret_task, ret_task, ret_waits, e));
     }
     if (*ret_task) {
         (*ret_task)->job->pass++;

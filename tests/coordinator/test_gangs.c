@@ -220,6 +220,53 @@ static void a_busy_worker_drains_for_the_gang(void **state)
     assert_true(coord_task(&t->c, the_job(t), 0)->n_runs == 2);
 }
 
+/* The worker failed three tasks of the job's model. */
+static void block(struct table *t, const char *name)
+{
+    struct peer peer = peer_named(name);
+    struct worker *w = coord_worker(&t->c, &peer);
+    struct needs needs;
+
+    MUST(queue_needs(the_job(t), 0, &needs, e));
+    for (uint64_t task = 1; task <= 3; task++)
+        MUST(block_note(&w->blocks, "sticker-128", needs.model_key, ERR_INTERNAL, 0, task, e));
+}
+
+static void a_blocked_worker_is_a_member_where_others_are_too_few(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job(PAIR, 9));
+    join_gangs(t, "bad");
+    block(t, "bad");
+    join_gangs(t, "w2");
+    assert_int_equal(t->c.count.gangs, 1);
+    assert_int_equal(count_sent(t, "bad", MSG_LEASE), 1);
+    assert_int_equal(count_sent(t, "w2", MSG_LEASE), 1);
+}
+
+/* And the job's tasks are neither rendered alone meanwhile nor begun in numbers. */
+static void for_others_that_are_busy_a_blocked_worker_is_no_substitute(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job(PAIR, 90));
+    join_gangs(t, "bad");
+    block(t, "bad");
+    meets(t, "w2", "a", "cpu-avx2");
+    ready_to_meet(t, "w2", 0);
+    join_gangs(t, "w3");
+    for (int i = 0; i < 30; i++) {
+        tick(t, 500);
+        ready_to_meet(t, "w3", 2);
+    }
+    assert_int_equal(t->c.count.leases, 0);
+    assert_in_range(t->c.n_tasks, 0, 10);
+    ready_to_meet(t, "w2", 2);
+    assert_int_equal(count_sent(t, "w2", MSG_LEASE) + count_sent(t, "w3", MSG_LEASE), 2);
+    assert_int_equal(count_sent(t, "bad", MSG_LEASE), 0);
+}
+
 static void four_share_both_ways(void **state)
 {
     struct table *t = *state;
@@ -346,6 +393,8 @@ int main(void)
         SENTENCE(who_still_holds_a_part_of_a_gang_that_is_over_is_told_again),
         SENTENCE(workers_of_another_class_or_host_are_no_members),
         SENTENCE(a_busy_worker_drains_for_the_gang),
+        SENTENCE(a_blocked_worker_is_a_member_where_others_are_too_few),
+        SENTENCE(for_others_that_are_busy_a_blocked_worker_is_no_substitute),
         SENTENCE(four_share_both_ways),
         SENTENCE(auto_shares_the_last_task_and_no_other),
         SENTENCE(auto_takes_two_where_two_are_free),

@@ -89,6 +89,35 @@ static void a_blocked_worker_works_again_when_it_is_the_only_one(void **state)
     assert_int_equal(count_sent(t, "bad", MSG_LEASE), 1);
 }
 
+/* Each of the two waits for the other: one is blocked, the other has failed the task. */
+static void a_task_that_the_only_unblocked_worker_failed_goes_to_the_blocked_one(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 4);
+    join(t, "bad", 0);
+    join(t, "good", 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        ready(t, "bad", 1);
+        failed(t, "bad", i, 1, "bad_output");
+    }
+    ready(t, "good", 4);
+    for (uint64_t i = 0; i < 3; i++)
+        result(t, "good", i, 2);
+    failed(t, "good", 3, 1, "io");
+    fresh(t);
+    ready(t, "bad", 1);
+    ready(t, "good", 1);
+    tick(t, 10000);
+    assert_leased(t, "bad", 3, 2);
+    failed(t, "bad", 3, 2, "io"); /* and comes back to the other one */
+    fresh(t);
+    ready(t, "bad", 1);
+    ready(t, "good", 1);
+    tick(t, 10000);
+    assert_leased(t, "good", 3, 3);
+}
+
 static void workers_shows_what_a_worker_is_blocked_for_until_a_picture_lifts_it(void **state)
 {
     struct msg m, ask = {.type = MSG_WORKERS, .workers = {.request = 5}};
@@ -235,6 +264,7 @@ int main(void)
         SENTENCE(one_worker_lost_again_and_again_is_one_worker),
         SENTENCE(three_tasks_of_a_model_failed_in_one_way_block_the_worker_for_it),
         SENTENCE(a_blocked_worker_works_again_when_it_is_the_only_one),
+        SENTENCE(a_task_that_the_only_unblocked_worker_failed_goes_to_the_blocked_one),
         SENTENCE(workers_shows_what_a_worker_is_blocked_for_until_a_picture_lifts_it),
         SENTENCE(bad_input_is_the_tasks_fault_and_blocks_no_worker),
         SENTENCE(oom_goes_to_a_worker_with_more_memory_only),

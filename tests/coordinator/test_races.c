@@ -57,6 +57,25 @@ static void a_worker_that_comes_back_with_its_attempt_did_not_die_of_it(void **s
     assert_int_equal(the_job(t)->done, 1);
 }
 
+/* A worker goes on with an attempt whose revocation it never got, and would do so for ever. */
+static void a_revoke_that_was_lost_on_the_way_is_said_again(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    progress(t, "w", 0, 1, 0);
+    for (int i = 0; i < 7; i++) {
+        ready_holding(t, "w", 0, 0, 1);
+        tick(t, 10000);
+    }
+    assert_int_equal(count_sent(t, "w", MSG_REVOKE), 1);
+    fresh(t);
+    ready_holding(t, "w", 0, 0, 1);
+    assert_int_equal(count_sent(t, "w", MSG_REVOKE), 1);
+    assert_true(the_task(t, 0)->n_runs == 0);
+}
+
 static void a_failure_whose_ack_was_lost_is_counted_once(void **state)
 {
     struct table *t = *state;
@@ -265,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SENTENCE(a_worker_that_comes_back_with_its_attempt_did_not_die_of_it),
+        SENTENCE(a_revoke_that_was_lost_on_the_way_is_said_again),
         SENTENCE(a_failure_whose_ack_was_lost_is_counted_once),
         SENTENCE(a_lease_that_was_lost_on_the_way_is_given_again),
         SENTENCE(a_ready_that_was_lost_on_the_way_is_made_good_by_the_next),
