@@ -254,6 +254,7 @@ int depot_open(const char *state_dir, const struct library *library, struct depo
                struct err *e)
 {
     struct depot *d = calloc(1, sizeof *d);
+    struct buf hashes = {0};
     int rc = 0;
 
     if (!d)
@@ -266,12 +267,16 @@ int depot_open(const char *state_dir, const struct library *library, struct depo
         pthread_cond_init(&d->shared.wake, NULL) != 0)
         TRY(err_set(e, ERR_IO, "cannot start the thread that reads files"));
     TRY(files_open(state_dir, &d->inquiries.files, e));
+    buf_printf(&hashes, "%s/hashes", state_dir);
+    TRY(buf_check(&hashes, e));
+    TRY(hash_memo_new(buf_text(&hashes), &d->inquiries.hashes, e));
     if (pthread_create(&d->thread, NULL, serve, d) != 0)
         TRY(err_set(e, ERR_IO, "cannot start the thread that reads files"));
     d->started = true;
     *ret_depot = d;
     d = NULL;
 out:
+    buf_done(&hashes);
     depot_close(d);
     return rc;
 }
@@ -301,6 +306,7 @@ void depot_close(struct depot *d)
     }
     inquiries_done(&d->inquiries);
     files_close(d->inquiries.files);
+    hash_memo_free(d->inquiries.hashes);
     if (d->fd >= 0)
         close(d->fd);
     free(d);

@@ -27,6 +27,8 @@ struct hashing {
     char *path;
     int fd; /* -1: not open yet */
     struct file_stamp stamp;
+    struct stat found; /* when reading began */
+    bool settled;      /* then */
     struct hash_run *run;
     uint64_t done;
 };
@@ -381,13 +383,13 @@ bool inquiries_busy(const struct inquiries *q)
 
 static int hashing_begin(struct hashing *h, struct err *e)
 {
-    struct stat st;
     int rc = 0;
 
     h->fd = open(h->path, O_RDONLY | O_CLOEXEC);
-    if (h->fd < 0 || fstat(h->fd, &st) != 0)
+    if (h->fd < 0 || fstat(h->fd, &h->found) != 0)
         TRY(err_errno(e, h->path));
-    h->stamp = file_stamp_of(&st);
+    h->stamp = file_stamp_of(&h->found);
+    h->settled = hash_memo_settled(&h->found);
     TRY(hash_run_new(&h->run, e));
 out:
     return rc;
@@ -404,6 +406,8 @@ static int hashing_end(struct inquiries *q, struct hashing *h, struct err *e)
     if (!file_stamp_equal(&h->stamp, &now) || h->done != now.bytes)
         TRY(err_set(e, ERR_MISSING, "'%s' changed while it was read", h->path));
     TRY(files_put(q->files, h->path, &h->stamp, hex, e));
+    if (h->settled)
+        hash_memo_share(q->hashes, &h->found, hex);
     q->hashed_files++;
 out:
     return rc;

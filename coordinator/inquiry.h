@@ -12,16 +12,18 @@
 #include "coordinator/asset_answer.h"
 #include "coordinator/files.h"
 #include "jobs/library.h"
+#include "proto/hash_memo.h"
 
 #define INQUIRY_SLICE (8u << 20) /* bytes hashed at a time */
 
 struct inquiry;
 struct hashing;
 
-/* The first four are set by the caller, the rest zero. */
+/* The first five are set by the caller, the rest zero. */
 struct inquiries {
     const struct library *library;                      /* borrowed */
     struct files *files;                                /* borrowed */
+    struct hash_memo *hashes;                           /* for workers on this machine; borrowed */
     void (*answer)(void *user, struct asset_answer *a); /* takes the contents over */
     void *user;
     struct inquiry *open;          /* that wait for hashes; owned */

@@ -9,6 +9,7 @@
 struct engine {
     struct checkpoint *checkpoint; /* its files; the weights are let go of */
     uint64_t memory_bytes;
+    struct hash_memo *hashes; /* borrowed, may be NULL */
     struct ops *ops;
     char device_class[256];
     struct model *model;
@@ -72,6 +73,7 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     if (g == NULL)
         return err_set(e, ERR_OOM, "model '%s': no memory", o->model);
     g->memory_bytes = o->memory_bytes;
+    g->hashes = o->hashes;
     if (o->threads < 1 || (unsigned)o->precision >= PRECISION_COUNT)
         TRY(err_set(e, ERR_ARG, "an engine needs at least one thread and a known precision"));
     TRY(checkpoint_open(&source, &g->checkpoint, e));
@@ -179,7 +181,7 @@ static int hash_files(struct engine *g, struct err *e)
         return err_set(e, ERR_OOM, "no memory for the hashes of %zu files", n);
     for (size_t i = 0; i < n; i++) {
         g->files[i].path = files[i].name;
-        TRY(hash_file(files[i].path, g->files[i].sha256, e));
+        TRY(hash_memo_file(g->hashes, files[i].path, g->files[i].sha256, e));
     }
     TRY(hash_model(g, files, n, e));
 out:
@@ -311,7 +313,7 @@ int engine_embeddings(struct engine *g, size_t i, const struct embedding_info **
     for (size_t k = 0; k < n; k++) {
         infos[k].name = p->used[i].items[k].name;
         infos[k].path = p->used[i].items[k].path;
-        TRY(hash_file(infos[k].path, infos[k].sha256, e));
+        TRY(hash_memo_file(g->hashes, infos[k].path, infos[k].sha256, e));
     }
     free(g->embedding_infos);
     g->embedding_infos = infos;

@@ -15,7 +15,7 @@
 
 #include "engine/optional.h"
 #include "proto/err.h"
-#include "proto/hash.h"
+#include "proto/hash_memo.h"
 #include "proto/terms.h"
 
 #include <stdatomic.h>
@@ -40,8 +40,10 @@ struct engine_options {
     enum backend backend;
     int device; /* of BACKEND_CUDA, 0.. */
     enum precision precision;
-    int threads;           /* 1..; the picture does not depend on it */
-    uint64_t memory_bytes; /* budget for weights and one render; 0: no limit */
+    int threads;              /* 1..; the picture does not depend on it */
+    uint64_t memory_bytes;    /* budget for weights and one render; 0: no limit */
+    struct hash_memo *hashes; /* of files that are read for engine_files(); borrowed for the
+                                 engine's life; NULL: each engine reads them */
     /* Tensor parallel: which part of the U-Net's layers is loaded, of how many; 0 of 0: all. */
     int shard, shards;
 };
@@ -72,7 +74,8 @@ struct engine_device {
 };
 int engine_probe_cuda(int device, struct engine_device *ret_d, struct err *e);
 
-/* SHA-256 of every file of the model that decides pixels, computed at the first call and kept. */
+/* SHA-256 of every file of the model that decides pixels, computed at the first call (or known to
+ * engine_options.hashes) and kept. */
 struct model_file {
     const char
         *path; /* relative to the model folder: "unet/config.json"; as checkpoint_file's name */

@@ -23,7 +23,8 @@ struct entry {
 struct cache {
     char *dir; /* owned */
     uint64_t budget;
-    struct entry *entries; /* owned */
+    struct hash_memo *hashes; /* borrowed, may be NULL */
+    struct entry *entries;    /* owned */
     struct cache_counts counts;
     /* the part that is written */
     int fd; /* -1: none */
@@ -31,7 +32,8 @@ struct cache {
     struct hash_run *run;
 };
 
-int cache_open(const char *dir, uint64_t budget_bytes, struct cache **ret_cache, struct err *e)
+int cache_open(const char *dir, uint64_t budget_bytes, struct hash_memo *hashes,
+               struct cache **ret_cache, struct err *e)
 {
     struct cache *c = calloc(1, sizeof *c);
 
@@ -40,6 +42,7 @@ int cache_open(const char *dir, uint64_t budget_bytes, struct cache **ret_cache,
         return err_set(e, ERR_OOM, "no memory for the cache of files");
     }
     c->budget = budget_bytes;
+    c->hashes = hashes;
     c->fd = -1;
     *ret_cache = c;
     return 0;
@@ -128,10 +131,19 @@ static void touch(int fd)
     (void)!futimens(fd, times);
 }
 
+/* Who looks it up has the file's stamp as touching it left it. */
+static void note(struct cache *c, const struct entry *x)
+{
+    struct stat st;
+
+    if (fstat(x->fd, &st) == 0 && same_file(&x->verified, &st))
+        hash_memo_note(c->hashes, &st, x->sha256);
+}
+
 int cache_hold(struct cache *c, const char *sha256, bool *ret_here, struct err *e)
 {
     struct buf path = {0};
-    struct entry *x;
+    struct entry *x = NULL;
     bool right = false;
     int rc;
 
@@ -151,6 +163,7 @@ int cache_hold(struct cache *c, const char *sha256, bool *ret_here, struct err *
         right = false; /* what cannot be read is fetched again */
     if (right) {
         touch(x->fd);
+        note(c, x);
         x->holds++;
         c->counts.hits++;
         *ret_here = true;
@@ -409,7 +422,7 @@ int cache_commit(struct cache *c, struct err *e)
 {
     struct buf part = {0}, path = {0};
     char hex[HASH_HEX_SIZE];
-    struct entry *x;
+    struct entry *x = NULL;
     int rc;
 
     TRY(path_of(c, "parts", c->sha256, &part, e));

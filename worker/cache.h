@@ -9,6 +9,7 @@
  * A file is verified again when this process first uses it, and when its stamp changed since: a
  * torn or altered one is removed and counts as missing. Files in use hold a lock, which no other
  * worker and no crash can take or keep; the longest unused of the others make room. One thread.
+ * What was verified is noted in this process' memo of hashes, and never read from there.
  *
  *     TRY(cache_open(dir, 50 << 30, &c, e));
  *     TRY(cache_hold(c, sha256, &here, e));
@@ -23,15 +24,17 @@
 #define WORKER_CACHE_H
 
 #include "proto/buf.h"
-#include "proto/hash.h"
+#include "proto/hash_memo.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct cache;
 
-/* Nothing is made on disk before the first cache_begin. dir: copied. ERR_OOM. */
-int cache_open(const char *dir, uint64_t budget_bytes, struct cache **ret_cache, struct err *e);
+/* Nothing is made on disk before the first cache_begin. dir: copied; hashes: borrowed,
+ * NULL: nothing is noted. ERR_OOM. */
+int cache_open(const char *dir, uint64_t budget_bytes, struct hash_memo *hashes,
+               struct cache **ret_cache, struct err *e);
 void cache_close(struct cache *c);
 
 /* Is it here, whole? Then it stays until it is released as often as it was held. */

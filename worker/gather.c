@@ -25,6 +25,7 @@ int gather_new(const struct gather_options *o, struct gather **ret_gather, struc
     if (!g)
         return err_set(e, ERR_OOM, "no memory for a stock of files");
     g->options = *o;
+    g->known.hashes = o->hashes;
     *ret_gather = g;
     return 0;
 }

@@ -16,9 +16,10 @@ struct gather;
 struct stock_event;
 
 struct gather_options {
-    struct cache *cache; /* borrowed */
-    struct view *view;   /* borrowed */
-    uint32_t part_bytes; /* of a want; 0: MSG_CHUNK_MAX */
+    struct hash_memo *hashes; /* borrowed */
+    struct cache *cache;      /* borrowed */
+    struct view *view;        /* borrowed */
+    uint32_t part_bytes;      /* of a want; 0: MSG_CHUNK_MAX */
     /* Called with each event, which is the callee's: given with it. */
     void (*happened)(void *user, const struct stock_event *event);
     void *user;

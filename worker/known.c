@@ -5,13 +5,6 @@
 
 void known_done(struct known *k)
 {
-    while (k->files) {
-        struct known_file *next = k->files->next;
-
-        free(k->files->path);
-        free(k->files);
-        k->files = next;
-    }
     while (k->listings) {
         struct known_listing *next = k->listings->next;
 
@@ -21,49 +14,13 @@ void known_done(struct known *k)
     }
 }
 
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-static struct known_file *file_of(struct known *k, const char *path)
-{
-    struct known_file *f = k->files;
-
-    while (f && strcmp(f->path, path) != 0)
-        f = f->next;
-    if (f)
-        return f;
-    f = calloc(1, sizeof *f);
-    if (!f || !(f->path = strdup(path))) {
-        free(f);
-        return NULL;
-    }
-    f->next = k->files;
-    k->files = f;
-    return f;
-}
-
 bool known_is(struct known *k, const char *path, const char *sha256, uint64_t bytes)
 {
-    struct known_file *f;
-    struct stat st, after;
+    char hex[HASH_HEX_SIZE];
+    struct stat st;
 
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes ||
-        !(f = file_of(k, path)))
-        return false;
-    if (!f->sha256[0] || !same_file(&f->st, &st)) {
-        f->sha256[0] = 0;
-        if (hash_file(path, f->sha256, NULL) != 0 || stat(path, &after) != 0 ||
-            !same_file(&st, &after)) {
-            f->sha256[0] = 0;
-            return false;
-        }
-        k->hashed_bytes += bytes;
-        f->st = st;
-    }
-    return strcmp(f->sha256, sha256) == 0;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == bytes &&
+           hash_memo_file(k->hashes, path, hex, NULL) == 0 && strcmp(hex, sha256) == 0;
 }
 
 const struct buf *known_listing(const struct known *k, const char *sha256)

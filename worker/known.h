@@ -1,31 +1,24 @@
 /*
- * What this process knows by hash: its own files (read once, again when their stamp changes) and
- * the listings that came. One thread.
+ * What this worker knows by hash: its own files (proto/hash_memo.h) and the listings that came. One
+ * thread.
  */
 #ifndef WORKER_KNOWN_H
 #define WORKER_KNOWN_H
 
 #include "proto/buf.h"
-#include "proto/hash.h"
+#include "proto/hash_memo.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
 
-/* Zeroed memory is empty. */
+/* Zeroed memory but for `hashes` is empty. */
 struct known {
-    struct known_file {
-        struct known_file *next;
-        char *path; /* owned */
-        struct stat st;
-        char sha256[HASH_HEX_SIZE];
-    } * files;
+    struct hash_memo *hashes; /* borrowed; NULL: files are read each time */
     struct known_listing {
         struct known_listing *next;
         char sha256[HASH_HEX_SIZE];
         struct buf text;
     } * listings;
-    uint64_t hashed_bytes;
 };
 
 void known_done(struct known *k);

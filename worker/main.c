@@ -71,8 +71,11 @@ static int open_worker(struct worker *w, struct err *e)
     runner.threads = o->threads;
     TRY(link_connect(o->connect, w->identity, &w->link, e));
     TRY(library_open(o->directories, o->n_directories, &w->library, e));
+    TRY(hash_memo_new(o->hashes, &w->hashes, e));
     runner.library = w->library;
+    runner.hashes = w->hashes;
     TRY(stock_open(&(struct stock_options){.library = w->library,
+                                           .hashes = w->hashes,
                                            .dir = o->cache_folder,
                                            .budget_bytes = o->cache_bytes,
                                            .own_files = o->own_files},
@@ -95,6 +98,7 @@ static void close_worker(struct worker *w)
     stock_close(w->stock);
     gang_offer_free(w->offer);
     library_close(w->library);
+    hash_memo_free(w->hashes);
     link_close(w->link, LINGER_MS);
     if (w->signals >= 0)
         close(w->signals);

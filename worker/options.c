@@ -46,6 +46,9 @@ const char *const options_help =
     "                          (default: 50G)\n"
     "      --no-shared-files   fetch every file that the coordinator has, also those that the\n"
     "                          directories of --models have with the same bytes\n"
+    "      --hashes FILE       hashes of files that did not change since, such as hashes in the\n"
+    "                          state folder of a coordinator on this machine: spares reading\n"
+    "                          models once more (default: none)\n"
     "      --log-level LEVEL   debug, info, warn or error (default: info)\n"
     "      --plan              print the memory that a task would take at its peak, and end.\n"
     "                          TASKS: a file with the JSON of one task a line, - for standard\n"
@@ -81,7 +84,8 @@ enum {
     OPTION_SPILL_DIR,
     OPTION_CACHE_DIR,
     OPTION_CACHE_SIZE,
-    OPTION_NO_SHARED_FILES
+    OPTION_NO_SHARED_FILES,
+    OPTION_HASHES
 };
 
 static const struct option long_options[] = {
@@ -108,6 +112,7 @@ static const struct option long_options[] = {
     {"cache-dir", required_argument, NULL, OPTION_CACHE_DIR},
     {"cache-size", required_argument, NULL, OPTION_CACHE_SIZE},
     {"no-shared-files", no_argument, NULL, OPTION_NO_SHARED_FILES},
+    {"hashes", required_argument, NULL, OPTION_HASHES},
     {0},
 };
 
@@ -275,6 +280,9 @@ static int set(struct options *o, int option, char **argv, struct err *e)
         return set_cache(o, optarg, e);
     case OPTION_CACHE_SIZE:
         return size_parse(optarg, &o->cache_bytes, e);
+    case OPTION_HASHES:
+        o->hashes = optarg;
+        return 0;
     case OPTION_NO_SHARED_FILES:
         o->own_files = false;
         return 0;

@@ -157,6 +157,7 @@ static int open_model(struct resident *r, const struct resident_model *wanted, s
                                      .precision = wanted->precision,
                                      .threads = r->options.threads,
                                      .memory_bytes = r->options.memory_bytes,
+                                     .hashes = r->options.hashes,
                                      .shard = m.shard,
                                      .shards = m.shards};
     int rc = 0;

@@ -16,6 +16,7 @@ struct resident_options {
     int threads;
     uint64_t memory_bytes; /* budget of one engine, 0: no limit */
     const char *const *lora_folders, *const *embedding_folders; /* of every engine; borrowed */
+    struct hash_memo *hashes;                                   /* the same; may be NULL */
 };
 
 /* What is loaded: paths as engine_options has them. */

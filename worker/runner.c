@@ -426,7 +426,8 @@ int runner_open(const struct runner_options *o, struct runner **ret_runner, stru
     struct resident_options models = {.backend = o->backend,
                                       .device = o->device,
                                       .threads = o->threads,
-                                      .memory_bytes = o->memory_bytes};
+                                      .memory_bytes = o->memory_bytes,
+                                      .hashes = o->hashes};
     struct runner *r = calloc(1, sizeof *r);
     int rc = 0;
 

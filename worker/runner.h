@@ -27,6 +27,7 @@ struct runner_options {
     const struct library *library; /* borrowed for the runner's life */
     struct view *view;             /* where given LoRAs and embeddings appear; NULL: none are given;
                                       borrowed likewise */
+    struct hash_memo *hashes;      /* of files that were read; NULL: none; borrowed likewise */
     enum backend backend;
     int device;            /* of BACKEND_CUDA */
     int threads;           /* of a render; 1.. */

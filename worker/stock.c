@@ -173,9 +173,10 @@ int stock_open(const struct stock_options *o, struct stock **ret_stock, struct e
     s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->fd < 0)
         TRY(err_errno(e, "eventfd"));
-    TRY(cache_open(o->dir, o->budget_bytes, &s->cache, e));
+    TRY(cache_open(o->dir, o->budget_bytes, o->hashes, &s->cache, e));
     TRY(view_open(o->dir, &s->view, e));
-    TRY(gather_new(&(struct gather_options){.cache = s->cache,
+    TRY(gather_new(&(struct gather_options){.hashes = o->hashes,
+                                            .cache = s->cache,
                                             .view = s->view,
                                             .part_bytes = o->part_bytes,
                                             .happened = happened,

@@ -22,6 +22,7 @@ struct stock;
 
 struct stock_options {
     const struct library *library; /* borrowed */
+    struct hash_memo *hashes;      /* of files that were read; borrowed */
     const char *dir;               /* of the cache */
     uint64_t budget_bytes;         /* of the cache */
     bool own_files;                /* the library's files serve if size and hash are equal */

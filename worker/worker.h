@@ -29,6 +29,7 @@ struct worker {
     char host[PROBE_HOST_SIZE];
     struct gang_offer *offer; /* for the next gang that this worker leads; owned, NULL: none */
     struct library *library;
+    struct hash_memo *hashes;
     struct runner *runner;
     struct stock *stock;
     struct gathered *gathered; /* of leases; owned list */

@@ -102,20 +102,25 @@ out:
 static int worker_start(struct cluster *c, struct slot *slot, struct err *e)
 {
     char threads[16];
-    const char *argv[] = {"litho-worker", "--connect", c->endpoint, "--name", slot->name,
-                          "--threads",    threads,     NULL,        NULL,     NULL};
-    struct buf log = {0};
+    struct buf log = {0}, hashes = {0};
+    const char *argv[] = {"litho-worker", "--connect", c->endpoint, "--name",
+                          slot->name,     "--threads", threads,     "--hashes",
+                          NULL,           NULL,        NULL,        NULL};
     int rc = 0;
 
     snprintf(threads, sizeof(threads), "%d", c->o.threads);
     if (c->o.models != NULL) {
-        argv[7] = "--models";
-        argv[8] = c->o.models;
+        argv[9] = "--models";
+        argv[10] = c->o.models;
     }
+    buf_printf(&hashes, "%s/hashes", c->o.state);
+    TRY(buf_check(&hashes, e));
+    argv[8] = buf_text(&hashes);
     TRY(log_path(c, slot->name, &log, e));
     TRY(child_start(&slot->child, argv, log.data, e));
 out:
     buf_done(&log);
+    buf_done(&hashes);
     return rc;
 }
 

@@ -1,4 +1,5 @@
 #include "coordinator/depot.h"
+#include "proto/hash_memo.h"
 #include "tests/coordinator/fixture.h"
 
 #include <poll.h>
@@ -134,6 +135,30 @@ static void a_file_is_read_once_and_again_when_it_changed(void **state)
     assert_int_equal(p->last.answer.failure.code, ERR_MISSING);
 }
 
+/* A worker beside the coordinator goes by the same stamp. The file is old enough to be settled. */
+static void what_was_read_is_shared_with_workers_of_this_machine(void **state)
+{
+    const char *models = SOURCE_DIR "/models", *file = "/sticker-128/unet/config.json";
+    struct place *p = *state;
+    char hex[HASH_HEX_SIZE];
+    struct hash_memo *memo;
+    struct buf path = {0};
+
+    depot_close(p->depot);
+    library_close(p->library);
+    MUST(library_open(&models, 1, &p->library, e));
+    MUST(depot_open(p->dir, p->library, &p->depot, e));
+    assert_int_equal(ask(p, ASSET_MODEL, "sticker-128")->failure.code, 0);
+    buf_printf(&path, "%s/hashes", p->dir);
+    MUST(hash_memo_new(buf_text(&path), &memo, e));
+    path.size = 0;
+    buf_printf(&path, "%s%s", models, file);
+    MUST(hash_memo_file(memo, buf_text(&path), hex, e));
+    assert_int_equal(hash_memo_read_bytes(memo), 0);
+    hash_memo_free(memo);
+    buf_done(&path);
+}
+
 static void of_a_folder_the_files_that_are_read_are_listed(void **state)
 {
     struct place *p = *state;
@@ -264,6 +289,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_file_is_read_once_and_again_when_it_changed),
+        TEST(what_was_read_is_shared_with_workers_of_this_machine),
         TEST(of_a_folder_the_files_that_are_read_are_listed),
         TEST(parts_are_sent_of_files_and_listings_that_are_as_they_were),
         TEST(a_hash_is_found_wherever_the_library_has_it),

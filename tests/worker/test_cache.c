@@ -13,7 +13,7 @@ static int setup(void **state)
     struct place *p = calloc(1, sizeof *p);
 
     p->dir = temporary_folder();
-    MUST(cache_open(p->dir, 100, &p->c, e));
+    MUST(cache_open(p->dir, 100, NULL, &p->c, e));
     *state = p;
     return 0;
 }
@@ -90,7 +90,7 @@ static void a_file_is_here_once_it_was_committed(void **state)
     assert_true(hold(p, 'a', 40));
     release(p, 'a', 40);
     cache_close(p->c); /* and for the next process */
-    MUST(cache_open(p->dir, 100, &p->c, e));
+    MUST(cache_open(p->dir, 100, NULL, &p->c, e));
     assert_true(hold(p, 'a', 40));
 }
 
@@ -136,7 +136,7 @@ static void what_is_in_use_is_never_removed(void **state)
     assert_true(hold(p, 'a', 40));
     assert_int_equal(put(p, 'b', 70, &why), ERR_MISSING);
     assert_non_null(strstr(why.text, "40 bytes of its 100 are in use"));
-    MUST(cache_open(p->dir, 60, &other, e)); /* another worker's eyes */
+    MUST(cache_open(p->dir, 60, NULL, &other, e)); /* another worker's eyes */
     {
         struct cache *mine = p->c;
 
@@ -161,7 +161,7 @@ static void a_fetch_goes_on_after_a_crash(void **state)
     assert_int_equal(have, 0);
     MUST(cache_append(p->c, bytes, 30, e));
     cache_close(p->c);
-    MUST(cache_open(p->dir, 100, &p->c, e));
+    MUST(cache_open(p->dir, 100, NULL, &p->c, e));
     MUST(cache_begin(p->c, hex, 80, &have, e));
     assert_int_equal(have, 30);
     MUST(cache_append(p->c, bytes + 30, 50, e));
@@ -189,7 +189,7 @@ static void a_torn_or_altered_file_counts_as_missing(void **state)
         fputc('x', file);
         fclose(file);
     }
-    MUST(cache_open(p->dir, 100, &p->c, e));
+    MUST(cache_open(p->dir, 100, NULL, &p->c, e));
     assert_false(hold(p, 'a', 40));
     assert_int_equal(cache_counts(p->c).damaged, 1);
     free(path);
@@ -204,7 +204,7 @@ static void two_workers_do_not_write_one_part(void **state)
 
     bytes_of('a', 40, hex);
     MUST(cache_begin(p->c, hex, 40, &have, e));
-    MUST(cache_open(p->dir, 100, &other, e));
+    MUST(cache_open(p->dir, 100, NULL, &other, e));
     assert_int_equal(cache_begin(other, hex, 40, &have, NULL), ERR_CONFLICT);
     cache_suspend(p->c);
     MUST(cache_begin(other, hex, 40, &have, e));

@@ -76,7 +76,7 @@ static void every_option_arrives(void **state)
     (void)state;
     assert_int_equal(PARSE(&o, &e, "-c", "ipc:///x", "--name=big-one", "-m", "a", "--models", "b",
                            "--threads", "3", "--memory", "1.5G", "--device", "ref", "--credits",
-                           "4", "--log-level", "debug"),
+                           "4", "--log-level", "debug", "--hashes", "state/hashes"),
                      0);
     assert_string_equal(o.name, "big-one");
     assert_int_equal(o.n_directories, 2);
@@ -86,6 +86,7 @@ static void every_option_arrives(void **state)
     assert_int_equal(o.backend, BACKEND_REF);
     assert_int_equal(o.credits, 4);
     assert_int_equal(o.log_level, LOG_DEBUG);
+    assert_string_equal(o.hashes, "state/hashes");
     options_done(&o);
 }
 

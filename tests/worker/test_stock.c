@@ -21,6 +21,7 @@ struct place {
     char *dir, *library_dir;
     struct library *library;
     struct stock *stock;
+    struct hash_memo *hashes;
     struct blob files[8];
     size_t n;
     int wants; /* answered or not */
@@ -36,6 +37,7 @@ static void open_stock(struct place *p, uint64_t budget, bool own)
 
     buf_printf(&cache, "%s/cache", p->dir);
     MUST(stock_open(&(struct stock_options){.library = p->library,
+                                            .hashes = p->hashes,
                                             .dir = buf_text(&cache),
                                             .budget_bytes = budget,
                                             .own_files = own,
@@ -54,6 +56,7 @@ static int setup(void **state)
     p->library_dir = buf_detach(&path);
     mkdir(p->library_dir, 0700);
     MUST(library_open((const char *const[]){p->library_dir}, 1, &p->library, e));
+    MUST(hash_memo_new(NULL, &p->hashes, e));
     open_stock(p, 1000, true);
     *state = p;
     return 0;
@@ -65,6 +68,7 @@ static int teardown(void **state)
 
     given_free(p->last.given);
     stock_close(p->stock);
+    hash_memo_free(p->hashes);
     library_close(p->library);
     remove_tree(p->dir);
     free(p->library_dir);
@@ -315,6 +319,46 @@ static void what_does_not_fit_beside_what_renders_waits_for_it(void **state)
     assert_non_null(strstr(p->last.why.text, "does not fit the cache"));
 }
 
+static void what_the_cache_verified_need_not_be_read_again(void **state)
+{
+    struct place *p = *state;
+    const char *a = serve(p, "a model's bytes");
+    char hex[HASH_HEX_SIZE];
+
+    gather(p, 1, "model", "a.safetensors", a, false, 15);
+    assert_int_equal(outcome(p), STOCK_READY);
+    MUST(hash_memo_file(p->hashes, p->last.given->model, hex, e)); /* as the engine asks for it */
+    assert_string_equal(hex, a);
+    assert_int_equal(hash_memo_read_bytes(p->hashes), 0);
+}
+
+static void a_cached_file_is_read_whatever_the_memo_says(void **state)
+{
+    struct place *p = *state;
+    const char *a = serve(p, "a model's bytes");
+    struct buf path = {0};
+    struct stat st;
+    FILE *damaged;
+
+    gather(p, 1, "model", "a.safetensors", a, false, 15);
+    assert_int_equal(outcome(p), STOCK_READY);
+    stock_release(p->stock, &p->last.ref);
+    stock_close(p->stock);
+    buf_printf(&path, "%s/cache/files/%s", p->dir, a);
+    damaged = fopen(buf_text(&path), "r+");
+    assert_non_null(damaged);
+    fputs("A", damaged);
+    fclose(damaged);
+    assert_int_equal(stat(buf_text(&path), &st), 0);
+    hash_memo_note(p->hashes, &st, a); /* a lie */
+    open_stock(p, 1000, true);
+    gather(p, 2, "model", "a.safetensors", a, false, 15);
+    assert_int_equal(outcome(p), STOCK_READY);
+    holds(p->last.given->model, "", "a model's bytes");
+    assert_int_equal(stock_counts(p->stock).damaged, 1);
+    buf_done(&path);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -325,6 +369,8 @@ int main(void)
         TEST(a_file_that_is_gone_fails_its_lease_by_name),
         TEST(names_that_lead_elsewhere_are_refused),
         TEST(what_does_not_fit_beside_what_renders_waits_for_it),
+        TEST(what_the_cache_verified_need_not_be_read_again),
+        TEST(a_cached_file_is_read_whatever_the_memo_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
