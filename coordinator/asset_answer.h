@@ -13,7 +13,8 @@ struct asset_answer {
     enum asset_role role;
     char *name;                 /* as the task has it; owned, as all strings here */
     struct err failure;         /* ERR_MISSING: it is not here; code 0: the rest holds */
-    char *label;                /* the last part of its path; an embedding's or LoRA's name */
+    char *label;                /* the last part of its path; the library's name of an embedding
+                                   or a LoRA */
     char sha256[HASH_HEX_SIZE]; /* of the file, or of the folder's listing */
     bool folder;
     uint64_t bytes;

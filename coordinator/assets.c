@@ -140,8 +140,8 @@ static int add_embeddings(const struct asset_entry *names, const struct task *t,
     int rc = 0;
 
     for (size_t i = 0; i < l->n; i++)
-        if (asset_may_use(t, l->files[i].path))
-            TRY(asset_needs_add(needs, ASSET_EMBEDDING, l->files[i].path, e));
+        if (asset_may_use(t, l->files[i].path) && !asset_is_bound(t, l->files[i].path))
+            TRY(asset_needs_add(needs, ASSET_EMBEDDING, l->files[i].path, l->files[i].path, e));
 out:
     return rc;
 }
@@ -170,10 +170,11 @@ out:
     return rc;
 }
 
-/* Those of the task that are known to be here: f for each. */
+/* Those of the task that are known to be here: f for each, with the name that it has elsewhere. */
 static int each(const struct coord *c, const struct task *t,
-                int (*f)(void *user, const struct asset_answer *a, struct err *e), void *user,
-                struct err *e)
+                int (*f)(void *user, const struct asset_answer *a, const char *label,
+                         struct err *e),
+                void *user, struct err *e)
 {
     const struct asset_entry *names = find(&c->assets, ASSET_NAMES, "");
     struct asset_needs needs = {0};
@@ -183,17 +184,18 @@ static int each(const struct coord *c, const struct task *t,
     if (names && names->answered)
         TRY(add_embeddings(names, t, &needs, e));
     for (size_t i = 0; i < needs.n; i++) {
-        const struct asset_entry *x = find(&c->assets, needs.at[i].role, needs.at[i].name);
+        const struct asset_need *need = &needs.at[i];
+        const struct asset_entry *x = find(&c->assets, need->role, need->name);
 
         if (x && x->answered && x->answer.failure.code == 0)
-            TRY(f(user, &x->answer, e));
+            TRY(f(user, &x->answer, need->label ? need->label : x->answer.label, e));
     }
 out:
     asset_needs_done(&needs);
     return rc;
 }
 
-static int add_row(void *user, const struct asset_answer *a, struct err *e)
+static int add_row(void *user, const struct asset_answer *a, const char *label, struct err *e)
 {
     struct asset_set *set = user;
     struct lease_asset *grown;
@@ -210,11 +212,12 @@ static int add_row(void *user, const struct asset_answer *a, struct err *e)
         return err_set(e, ERR_OOM, "no memory for a lease's files");
     set->names = names;
     names[set->n] = a->name;
-    grown[set->n] = (struct lease_asset){
-        .role = asset_role_name(a->role), .name = a->label, .folder = a->folder, .bytes = a->bytes};
+    grown[set->n] = (struct lease_asset){.role = asset_role_name(a->role),
+                                         .name = strdup(label),
+                                         .folder = a->folder,
+                                         .bytes = a->bytes};
     memcpy(grown[set->n].sha256, a->sha256, HASH_HEX_SIZE);
-    set->n++;
-    return 0;
+    return grown[set->n++].name ? 0 : err_set(e, ERR_OOM, "no memory for a lease's files");
 }
 
 int asset_set_of(const struct coord *c, const struct task *t, const char *task,
@@ -244,6 +247,8 @@ out:
 
 void asset_set_done(struct asset_set *set)
 {
+    for (size_t i = 0; i < set->n; i++)
+        free((char *)(uintptr_t)set->rows[i].name);
     free(set->rows);
     free(set->names);
     *set = (struct asset_set){0};
@@ -287,17 +292,20 @@ out:
     return rc;
 }
 
-static int add_expected(void *user, const struct asset_answer *a, struct err *e)
+static int add_expected(void *user, const struct asset_answer *a, const char *label, struct err *e)
 {
     static const char *const prefixes[ASSET_ROLES] = {"",     "config:", "vae:",      "init_image",
                                                       "mask", "lora:",   "embedding:"};
-    bool alone = a->role == ASSET_INIT || a->role == ASSET_MASK;
+    bool alone = a->role == ASSET_INIT || a->role == ASSET_MASK, named = a->role >= ASSET_LORA;
     struct buf path = {0};
     int rc = 0;
 
     for (size_t i = 0; i < a->files.n; i++) {
         path.size = 0;
-        buf_printf(&path, "%s%s", prefixes[a->role], alone ? "" : a->files.files[i].path);
+        buf_printf(&path, "%s%s", prefixes[a->role],
+                   alone   ? ""
+                   : named ? label
+                           : a->files.files[i].path);
         TRY(buf_check(&path, e));
         TRY(listing_add(user, buf_text(&path), a->files.files[i].sha256, 0, e));
     }

@@ -23,8 +23,8 @@ int assets_ready(struct coord *c, const struct task *t, int64_t now_ms, bool *re
 
 /* What is known of a task's files. */
 struct asset_set {
-    struct lease_asset *rows; /* strings borrow from the entries; owned */
-    const char **names;       /* the same as the task names them; owned array */
+    struct lease_asset *rows; /* with their names; owned */
+    const char **names;       /* as the task names them, borrowed from the entries; owned array */
     size_t n;
     char task_hash[HASH_HEX_SIZE];
 };

@@ -111,6 +111,14 @@ out:
 
 /* --- from a name to a path --- */
 
+static int itself(const char *path, struct buf *ret_path, struct err *e)
+{
+    if (*path != '/')
+        return err_set(e, ERR_MISSING, "'%s' is no absolute path", path);
+    buf_puts(ret_path, path);
+    return buf_check(ret_path, e);
+}
+
 static int path_by_name(const struct inquiries *q, enum asset_role role, const char *name,
                         struct buf *ret_path, struct err *e)
 {
@@ -122,14 +130,13 @@ static int path_by_name(const struct inquiries *q, enum asset_role role, const c
     case ASSET_VAE:
         return library_find_vae(q->library, name, ret_path, e);
     case ASSET_LORA:
-        return library_find_lora(q->library, name, ret_path, e);
+        return *name == '/' ? itself(name, ret_path, e)
+                            : library_find_lora(q->library, name, ret_path, e);
     case ASSET_EMBEDDING:
-        return library_find_embedding(q->library, name, ret_path, e);
+        return *name == '/' ? itself(name, ret_path, e)
+                            : library_find_embedding(q->library, name, ret_path, e);
     default:
-        if (*name != '/')
-            return err_set(e, ERR_MISSING, "'%s' is no absolute path", name);
-        buf_puts(ret_path, name);
-        return buf_check(ret_path, e);
+        return itself(name, ret_path, e);
     }
 }
 
@@ -248,20 +255,39 @@ out:
     return rc;
 }
 
-/* Paths come from whoever submits jobs: what is no picture leaves this machine under no such name.
- */
-static int check_picture(const char *path, struct err *e)
+/* The first bytes of a file, zeros where it is shorter. */
+static int read_start(const char *path, unsigned char *b, size_t size, struct err *e)
 {
-    unsigned char b[12] = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : read(fd, b, sizeof b);
+    ssize_t n = fd < 0 ? -1 : read(fd, b, size);
     int rc = n < 0 ? err_errno(e, path) : 0;
 
     if (fd >= 0)
         close(fd);
+    return rc;
+}
+
+/* Paths come from whoever submits jobs: what is no picture leaves this machine under no such name,
+ * and what is no safetensors file under no LoRA's. */
+static int check_picture(const char *path, struct err *e)
+{
+    unsigned char b[12] = {0};
+    int rc = read_start(path, b, sizeof b, e);
+
     if (rc == 0 && memcmp(b, "\x89PNG", 4) != 0 && memcmp(b, "\xff\xd8\xff", 3) != 0 &&
         (memcmp(b, "RIFF", 4) != 0 || memcmp(b + 8, "WEBP", 4) != 0))
         rc = err_set(e, ERR_INPUT, "'%s' is no PNG, JPEG or WebP file", path);
+    return rc;
+}
+
+/* 8 bytes of a length below 4 GiB, then a JSON object. */
+static int check_tensors(const char *path, struct err *e)
+{
+    unsigned char b[9] = {0};
+    int rc = read_start(path, b, sizeof b, e);
+
+    if (rc == 0 && (b[8] != '{' || b[4] || b[5] || b[6] || b[7]))
+        rc = err_set(e, ERR_INPUT, "'%s' is no safetensors file", path);
     return rc;
 }
 
@@ -273,6 +299,8 @@ static int gather_one(struct inquiries *q, struct inquiry *i, const char *path, 
 
     if (a->role == ASSET_INIT || a->role == ASSET_MASK)
         TRY(check_picture(path, e));
+    if ((a->role == ASSET_LORA || a->role == ASSET_EMBEDDING) && a->name[0] == '/')
+        TRY(check_tensors(path, e));
     TRY(hash_of(q, i, path, a->sha256, &a->bytes, e));
     if (!a->sha256[0])
         *ret_waits = true;
@@ -284,7 +312,7 @@ out:
 
 static int label_set(struct asset_answer *a, const char *path, struct err *e)
 {
-    bool named = a->role == ASSET_LORA || a->role == ASSET_EMBEDDING;
+    bool named = (a->role == ASSET_LORA || a->role == ASSET_EMBEDDING) && a->name[0] != '/';
     const char *slash = strrchr(path, '/'), *label = named ? a->name : slash ? slash + 1 : path;
 
     if (!asset_name_is_safe(label, strlen(label)))

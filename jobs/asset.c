@@ -2,6 +2,7 @@
 
 #include "engine/prompt/check.h"
 #include "engine/prompt/split.h"
+#include "engine/prompt/unicode.h"
 #include "jobs/utf8.h"
 
 #include <stdlib.h>
@@ -26,31 +27,33 @@ enum asset_role asset_role_from_name(const char *name)
 }
 
 int asset_needs_add(struct asset_needs *needs, enum asset_role role, const char *name,
-                    struct err *e)
+                    const char *label, struct err *e)
 {
-    struct asset_need *grown = realloc(needs->at, (needs->n + 1) * sizeof *grown);
+    struct asset_need *grown = realloc(needs->at, (needs->n + 1) * sizeof *grown), *need;
 
     if (!grown)
         return err_set(e, ERR_OOM, "no memory for a task's files");
     needs->at = grown;
-    grown[needs->n] = (struct asset_need){.role = role, .name = strdup(name)};
-    if (!grown[needs->n].name)
+    need = &grown[needs->n++];
+    *need = (struct asset_need){
+        .role = role, .name = strdup(name), .label = label ? strdup(label) : NULL};
+    if (!need->name || (label && !need->label))
         return err_set(e, ERR_OOM, "no memory for a task's files");
-    needs->n++;
     return 0;
 }
 
 void asset_needs_done(struct asset_needs *needs)
 {
     for (size_t i = 0; i < needs->n; i++)
-        free(needs->at[i].name);
+        free(needs->at[i].name), free(needs->at[i].label);
     free(needs->at);
     *needs = (struct asset_needs){0};
 }
 
 /* The LoRAs of the prompt that do something. */
-static int add_loras(const char *prompt, struct asset_needs *needs, struct err *e)
+static int add_loras(const struct task *t, struct asset_needs *needs, struct err *e)
 {
+    const char *prompt = t->prompt;
     struct lora_use *uses = NULL;
     struct prompt_fault fault;
     struct split split;
@@ -60,9 +63,12 @@ static int add_loras(const char *prompt, struct asset_needs *needs, struct err *
     if (!strchr(prompt, '<') || split_parse(prompt, &split, &fault) != 0)
         return 0;
     TRY(lora_uses(&split, &uses, &n, e));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        const char *file = names_find(&t->loras, uses[i].name);
+
         if (uses[i].unet != 0 || uses[i].te != 0)
-            TRY(asset_needs_add(needs, ASSET_LORA, uses[i].name, e));
+            TRY(asset_needs_add(needs, ASSET_LORA, file ? file : uses[i].name, uses[i].name, e));
+    }
 out:
     lora_uses_free(uses, n);
     split_done(&split);
@@ -77,8 +83,11 @@ int asset_needs_of(const struct task *t, struct asset_needs *ret_needs, struct e
     *ret_needs = (struct asset_needs){0};
     for (int i = 0; i < 5; i++)
         if (fields[i] && *fields[i])
-            TRY(asset_needs_add(ret_needs, (enum asset_role)i, fields[i], e));
-    TRY(add_loras(t->prompt, ret_needs, e));
+            TRY(asset_needs_add(ret_needs, (enum asset_role)i, fields[i], NULL, e));
+    TRY(add_loras(t, ret_needs, e));
+    for (size_t i = 0; i < t->embeddings.n; i++)
+        TRY(asset_needs_add(ret_needs, ASSET_EMBEDDING, t->embeddings.at[i].file,
+                            t->embeddings.at[i].name, e));
 out:
     return rc;
 }
@@ -119,6 +128,26 @@ static bool holds(const char *text, const char *name)
 bool asset_may_use(const struct task *t, const char *embedding)
 {
     return holds(t->prompt, embedding) || holds(t->negative_prompt, embedding);
+}
+
+static bool same_tokens(const char *a, const char *b)
+{
+    struct buf x = {0}, y = {0};
+    bool same = unicode_clean(a, strlen(a), &x, NULL) == 0 &&
+                unicode_clean(b, strlen(b), &y, NULL) == 0 && x.size == y.size &&
+                memcmp(buf_text(&x), buf_text(&y), x.size) == 0;
+
+    buf_done(&x);
+    buf_done(&y);
+    return same;
+}
+
+bool asset_is_bound(const struct task *t, const char *embedding)
+{
+    for (size_t i = 0; i < t->embeddings.n; i++)
+        if (same_tokens(t->embeddings.at[i].name, embedding))
+            return true;
+    return false;
 }
 
 const char *asset_hash_of(const char *name)

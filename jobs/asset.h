@@ -33,19 +33,22 @@ enum asset_role asset_role_from_name(const char *name);
 struct asset_needs {
     struct asset_need {
         enum asset_role role;
-        char *name; /* as the task has it: library name, absolute path, sha256:HEX; owned */
-    } * at;         /* owned */
+        char *name;  /* as the task has it: library name, absolute path, sha256:HEX; owned */
+        char *label; /* what prompts call a LoRA or an embedding; else NULL; owned */
+    } * at;          /* owned */
     size_t n;
 };
 
 /*
- * What the task's fields name, and the LoRAs of its prompt that have a weight. Embeddings are not
- * among them: only who knows their names can tell (asset_may_use). ERR_OOM; a prompt that cannot be
- * read names nothing. ret_needs: asset_needs_done(), also on failure.
+ * What the task's fields name, the LoRAs of its prompt that have a weight, and the embeddings that
+ * it binds. Others of the library are not among them: only who knows their names can tell
+ * (asset_may_use). ERR_OOM; a prompt that cannot be read names nothing. ret_needs:
+ * asset_needs_done(), also on failure.
  */
 int asset_needs_of(const struct task *t, struct asset_needs *ret_needs, struct err *e);
+/* label may be NULL. Copies both. */
 int asset_needs_add(struct asset_needs *needs, enum asset_role role, const char *name,
-                    struct err *e);
+                    const char *label, struct err *e);
 void asset_needs_done(struct asset_needs *needs);
 
 /*
@@ -54,6 +57,10 @@ void asset_needs_done(struct asset_needs *needs);
  * the end.
  */
 bool asset_may_use(const struct task *t, const char *embedding);
+
+/* Whether the task binds this name, or one that a tokenizer takes for the same (capitals), to a
+ * file: the library's embedding of that name is then not meant. */
+bool asset_is_bound(const struct task *t, const char *embedding);
 
 /* The 64 digits of "sha256:HEX", or NULL if the name is no such one. Borrowed from name. */
 const char *asset_hash_of(const char *name);

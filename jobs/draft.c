@@ -349,6 +349,8 @@ void draft_done(struct draft *dr)
     json_decref(dr->exclude);
     json_decref(dr->known_styles);
     json_decref(dr->styles);
+    json_decref(dr->names[0]);
+    json_decref(dr->names[1]);
     json_decref(dr->sheet);
     json_decref(dr->conduct);
     pool_done(&dr->pool);

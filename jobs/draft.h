@@ -54,6 +54,7 @@ struct draft {
     json_t *known_styles; /* of styles_file: name to [prompt, negative prompt]; owned */
     json_t *styles;       /* those that are used, as a bundle has them; owned */
     bool has_styles_file, styles_broken;
+    json_t *names[2]; /* `loras`, `embeddings`, by enum names_kind; owned */
     const char *path;
     struct node *path_node; /* NULL: the default path */
     json_t *sheet;          /* owned */
@@ -114,6 +115,13 @@ int draft_select_styles(struct draft *dr, const char *text, struct place at, jso
 
 /* `styles` for all tasks. After draft_fixed. */
 int draft_styles(struct draft *dr, struct err *e);
+
+/* `loras` and `embeddings`. */
+int draft_names(struct draft *dr, struct err *e);
+
+/* Relative paths of LoRAs, in prompts, styles, and variables that begin a LoRA's name, become
+ * absolute. After everything that prompts are made of. */
+int draft_lora_paths(struct draft *dr, struct err *e);
 
 /* `axes`, and the files that they name. */
 int draft_axes(struct draft *dr, struct err *e);

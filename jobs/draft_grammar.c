@@ -2,8 +2,11 @@
 #include "jobs/draft.h"
 
 #include "engine/prompt/check.h"
+#include "jobs/asset.h"
+#include "jobs/suggest.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define PROMPTS_MAX 5000 /* checked of one kind: prompts are many, kinds of mistakes are not */
 #define SHOWN_MAX   60   /* bytes of a prompt in a message */
@@ -54,6 +57,61 @@ static void tell(const struct grammar *g, const char *prompt, const struct promp
     buf_done(&where);
 }
 
+/* --- its LoRAs and embeddings --- */
+
+/* A file that the prompt calls by path: those of the two mappings were looked for there. */
+static void look_for_paths(const struct grammar *g, const struct names *loras)
+{
+    struct stat st;
+
+    for (size_t i = 0; i < loras->n; i++) {
+        const char *file = loras->at[i].file;
+
+        if (*file == '/' && !json_object_get(g->dr->names[NAMES_LORAS], loras->at[i].name) &&
+            stat(file, &st) != 0)
+            diagnose_warning(g->dr->d, prompt_place(g->dr, g->param),
+                             "%s: no file '%s' on this machine", param_name(g->param), file);
+    }
+}
+
+/* A name near one that the manifest binds may be meant to be it. */
+static void suggest_bound(const struct grammar *g, const char *name)
+{
+    const json_t *bound = g->dr->names[NAMES_LORAS];
+    const char *names[NAMES_BOUND_MAX], *near, *key;
+    json_t *file;
+    size_t n = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)bound, key, file) if (n < NAMES_BOUND_MAX) names[n++] =
+        key;
+    near = suggest_nearest(name, names, n);
+    if (near)
+        diagnose_warning(g->dr->d, prompt_place(g->dr, g->param),
+                         "%s: no LoRA '%s' under 'loras', did you mean '%s'?", param_name(g->param),
+                         name, near);
+}
+
+/* *ret_good false: one is named as none can be. */
+static void check_loras(const struct grammar *g, const struct task *t,
+                        const struct prompt_report *report, bool *ret_good)
+{
+    look_for_paths(g, &t->loras);
+    for (size_t i = 0; i < report->n_loras; i++) {
+        const char *name = report->loras[i].name;
+
+        if (names_find(&t->loras, name) || asset_hash_of(name))
+            continue;
+        if (!strchr(name, '/')) {
+            suggest_bound(g, name);
+            continue;
+        }
+        *ret_good = false;
+        diagnose(g->dr->d, prompt_place(g->dr, g->param),
+                 "%s: LoRA '%s' is no name, nor the path of a .safetensors file",
+                 param_name(g->param), name);
+    }
+}
+
 /* --- one prompt --- */
 
 /* *ret_good false: the prompt cannot be rendered. */
@@ -80,6 +138,8 @@ static int check_prompt(struct grammar *g, uint64_t index, bool *ret_good, struc
         if (first || note->fatal || strcmp(note->text, g->first_note) != 0)
             tell(g, prompt, note);
     }
+    if (!negative)
+        check_loras(g, &t, &report, ret_good);
 out:
     prompt_report_done(&report);
     task_done(&t);

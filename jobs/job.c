@@ -1,6 +1,7 @@
 #include "jobs/job.h"
 
 #include "jobs/axis.h"
+#include "jobs/bind.h"
 #include "jobs/clash.h"
 #include "jobs/exclude.h"
 #include "jobs/param.h"
@@ -21,6 +22,7 @@ struct job {
     char *name;        /* owned */
     struct task fixed; /* parameters that no column sets; prompts with their variables */
     struct styles styles;
+    struct names loras, embeddings;       /* of all tasks, those that they use and others */
     const struct style_set *fixed_styles; /* of every task, unless a column selects them; or NULL */
     struct axes axes;
     struct exclude exclude;
@@ -58,8 +60,9 @@ static int check_keys(const json_t *object, const char *what, const char *const 
 static int read_document(const void *bundle, size_t size, struct job *job, json_t **ret_root,
                          struct err *e)
 {
-    static const char *const keys[] = {"litho",   "job",    "fixed",  "axes",   "combine",
-                                       "exclude", "output", "styles", "conduct"};
+    static const char *const keys[] = {"litho",   "job",     "fixed",     "axes",
+                                       "combine", "exclude", "output",    "styles",
+                                       "conduct", "loras",   "embeddings"};
     struct buf canonical = {0};
     json_t *root = NULL;
     int rc;
@@ -358,6 +361,9 @@ static int load(const void *bundle, size_t size, struct job *job, struct err *e)
     TRY(read_name(json_object_get(root, "job"), job, e));
     TRY(axes_read(json_object_get(root, "axes"), json_object_get(root, "combine"), &job->axes, e));
     TRY(styles_read(json_object_get(root, "styles"), &job->styles, e));
+    TRY(names_read(json_object_get(root, "loras"), NAMES_LORAS, "bundle", &job->loras, e));
+    TRY(names_read(json_object_get(root, "embeddings"), NAMES_EMBEDDINGS, "bundle",
+                   &job->embeddings, e));
     TRY(read_fixed(json_object_get(root, "fixed"), job, e));
     TRY(check_prompt(job, PARAM_PROMPT, e));
     TRY(check_prompt(job, PARAM_NEGATIVE_PROMPT, e));
@@ -396,6 +402,8 @@ void job_free(struct job *job)
     axes_done(&job->axes);
     task_done(&job->fixed);
     styles_done(&job->styles);
+    names_done(&job->loras);
+    names_done(&job->embeddings);
     free(job->models);
     free(job->name);
     free(job->bundle);
@@ -504,6 +512,7 @@ int job_task(const struct job *job, uint64_t index, struct task *ret_task, struc
         TRY(apply_axis(job, a, index, &t, e));
     TRY(expand(job, &t.prompt, false, index, e));
     TRY(expand(job, &t.negative_prompt, true, index, e));
+    TRY(bind_task(&t, &job->loras, &job->embeddings, e));
     *ret_task = t;
     t = (struct task){0};
 out:

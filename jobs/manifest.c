@@ -94,9 +94,10 @@ out:
 
 static void check_top(struct draft *dr)
 {
-    static const char *const own[] = {
-        "litho",    "job",         "defaults", "axes",  "combine",    "exclude",  "output",
-        "outpaint", "styles_file", "priority", "first", "max_failed", "deadline", "gang"};
+    static const char *const own[] = {"litho",       "job",      "defaults", "axes",
+                                      "combine",     "exclude",  "output",   "outpaint",
+                                      "styles_file", "priority", "first",    "max_failed",
+                                      "deadline",    "gang",     "loras",    "embeddings"};
     const char *keys[sizeof own / sizeof *own + PARAM_COUNT];
     const struct node *version = node_get(dr->root, "litho");
     size_t n = 0;
@@ -168,6 +169,7 @@ static int read_parts(struct draft *dr, struct err *e)
     check_top(dr);
     TRY(read_job(dr, e));
     TRY(draft_styles_file(dr, e));
+    TRY(draft_names(dr, e));
     TRY(draft_axes(dr, e));
     TRY(draft_combine(dr, e));
     TRY(draft_fixed(dr, e));
@@ -175,6 +177,7 @@ static int read_parts(struct draft *dr, struct err *e)
     TRY(draft_exclude(dr, e));
     TRY(draft_output(dr, e));
     TRY(draft_conduct(dr, e));
+    TRY(draft_lora_paths(dr, e));
     TRY(draft_prompts(dr, e));
 out:
     return rc;
@@ -209,6 +212,13 @@ static json_t *combine_json(const struct combine *combine)
 /* NULL when out of memory: json_pack refuses a NULL part. */
 static json_t *bundle_json(const struct draft *dr)
 {
+    const struct {
+        const char *key;
+        json_t *value;
+    } optional[] = {{"styles", dr->styles},
+                    {"conduct", dr->conduct},
+                    {"loras", dr->names[NAMES_LORAS]},
+                    {"embeddings", dr->names[NAMES_EMBEDDINGS]}};
     json_t *axes = json_array(), *bundle;
 
     for (size_t a = 0; a < dr->n_axes; a++)
@@ -220,13 +230,12 @@ static json_t *bundle_json(const struct draft *dr)
     bundle = json_pack("{s:i, s:s, s:O, s:o, s:o, s:O, s:{s:s, s:O}}", "litho", 1, "job", dr->job,
                        "fixed", dr->fixed, "axes", axes, "combine", combine_json(&dr->combine),
                        "exclude", dr->exclude, "output", "path", dr->path, "sheet", dr->sheet);
-    if (bundle &&
-        ((json_object_size(dr->styles) > 0 && json_object_set(bundle, "styles", dr->styles) != 0) ||
-         (json_object_size(dr->conduct) > 0 &&
-          json_object_set(bundle, "conduct", dr->conduct) != 0))) {
-        json_decref(bundle);
-        return NULL;
-    }
+    for (size_t i = 0; bundle && i < sizeof optional / sizeof *optional; i++)
+        if (json_object_size(optional[i].value) > 0 &&
+            json_object_set(bundle, optional[i].key, optional[i].value) != 0) {
+            json_decref(bundle);
+            bundle = NULL;
+        }
     return bundle;
 }
 

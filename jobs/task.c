@@ -87,6 +87,29 @@ int task_check(const struct task *t, struct err *e)
 
 /* --- JSON --- */
 
+static void put_key(const char *key, struct buf *ret_text)
+{
+    const char *text = buf_text(ret_text);
+
+    buf_puts(ret_text, *text && text[strlen(text) - 1] == '{' ? "\"" : ",\"");
+    buf_puts(ret_text, key);
+    buf_puts(ret_text, "\":");
+}
+
+static void put_names(const struct names *names, enum names_kind kind, struct buf *ret_text)
+{
+    json_t *map;
+
+    if (names->n == 0)
+        return;
+    map = names_json(names);
+    ret_text->failed |= map == NULL;
+    put_key(names_key(kind), ret_text);
+    if (map)
+        json_canonical(map, ret_text);
+    json_decref(map);
+}
+
 void task_to_json(const struct task *t, struct buf *ret_text)
 {
     /* By name, as RFC 8785 asks. */
@@ -135,17 +158,16 @@ void task_to_json(const struct task *t, struct buf *ret_text)
         PARAM_VAE_TILE,
         PARAM_WIDTH,
     };
-    bool first = true;
-
     buf_putc(ret_text, '{');
     for (int i = 0; i < PARAM_FIELDS; i++) {
+        if (order[i] == PARAM_EMPHASIS)
+            put_names(&t->embeddings, NAMES_EMBEDDINGS, ret_text);
+        if (order[i] == PARAM_MASK)
+            put_names(&t->loras, NAMES_LORAS, ret_text);
         if (param_is_absent(t, order[i]))
             continue;
-        buf_puts(ret_text, first ? "\"" : ",\"");
-        buf_puts(ret_text, param_name(order[i]));
-        buf_puts(ret_text, "\":");
+        put_key(param_name(order[i]), ret_text);
         param_put_json(t, order[i], ret_text);
-        first = false;
     }
     buf_putc(ret_text, '}');
 }
@@ -163,12 +185,16 @@ int task_from_value(const json_t *value, struct task *ret_t, struct err *e)
     {
         int p = param_from_name(key);
 
-        if (p < 0 || p >= PARAM_FIELDS)
+        if ((p < 0 || p >= PARAM_FIELDS) && strcmp(key, "loras") != 0 &&
+            strcmp(key, "embeddings") != 0)
             return err_set(e, ERR_INPUT, "task: unknown key '%.100s'", key);
     }
     for (int p = 0; p < PARAM_FIELDS; p++)
         TRY(param_from_json(&t, (enum param)p, json_object_get(value, param_name((enum param)p)),
                             "task", e));
+    TRY(names_read(json_object_get(value, "loras"), NAMES_LORAS, "task", &t.loras, e));
+    TRY(names_read(json_object_get(value, "embeddings"), NAMES_EMBEDDINGS, "task", &t.embeddings,
+                   e));
     TRY(clash_check_task(&t, e));
     *ret_t = t;
     t = (struct task){0};
@@ -196,6 +222,7 @@ int task_copy(const struct task *t, struct task *ret_t, struct err *e)
     struct task copy = *t;
     bool failed = false;
 
+    copy.loras = copy.embeddings = (struct names){0};
     for (size_t i = 0; text_field(&copy, i); i++) {
         char **field = text_field(&copy, i);
 
@@ -204,7 +231,8 @@ int task_copy(const struct task *t, struct task *ret_t, struct err *e)
             failed = failed || !*field;
         }
     }
-    if (failed) {
+    if (failed || names_copy(&t->loras, &copy.loras, e) != 0 ||
+        names_copy(&t->embeddings, &copy.embeddings, e) != 0) {
         task_done(&copy);
         return err_set(e, ERR_OOM, "out of memory for a task");
     }
@@ -216,5 +244,7 @@ void task_done(struct task *t)
 {
     for (size_t i = 0; text_field(t, i); i++)
         free(*text_field(t, i));
+    names_done(&t->loras);
+    names_done(&t->embeddings);
     *t = (struct task){0};
 }

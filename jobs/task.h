@@ -6,6 +6,7 @@
 #ifndef JOBS_TASK_H
 #define JOBS_TASK_H
 
+#include "jobs/names.h"
 #include "proto/buf.h"
 #include "proto/err.h"
 #include "proto/json.h"
@@ -71,6 +72,8 @@ struct task {
     enum upscaler hr_upscaler;
     int hr_second_pass_steps; /* 0: as many as the first pass */
     int vae_tile;             /* pixels; 0: the whole picture */
+
+    struct names loras, embeddings; /* of those that the prompts use: bound to files; mostly none */
 };
 
 /* A task in which everything that may be left out has its default; the rest is zero. No memory. */

@@ -7,14 +7,19 @@
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-/* All but the `<lora:...>` of a prompt goes. */
+/* All but the `<lora:...>` of a prompt goes, and `<lyco:...>`, which is the same. */
 static void keep_loras(char *prompt)
 {
     char *to = prompt;
 
-    for (const char *from = prompt; (from = strstr(from, "<lora:"));)
+    for (const char *from = prompt; (from = strchr(from, '<'));) {
+        if (strncmp(from, "<lora:", 6) != 0 && strncmp(from, "<lyco:", 6) != 0) {
+            from++;
+            continue;
+        }
         while (*from && (*to++ = *from++) != '>')
             ;
+    }
     *to = 0;
 }
 
@@ -63,4 +68,14 @@ struct kind kind_of(const char *task)
     buf_done(&text);
     task_done(&t);
     return (struct kind){x, (uint64_t)width * (uint64_t)height};
+}
+
+bool kind_binds(const char *task)
+{
+    struct task t = {0};
+    bool binds =
+        task_from_json(task, strlen(task), &t, NULL) == 0 && (t.loras.n > 0 || t.embeddings.n > 0);
+
+    task_done(&t);
+    return binds;
 }

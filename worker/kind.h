@@ -6,6 +6,7 @@
 #ifndef WORKER_KIND_H
 #define WORKER_KIND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct kind {
@@ -15,5 +16,8 @@ struct kind {
 
 /* task: JSON as a lease has it; one that cannot be read goes alone, to fail alone. */
 struct kind kind_of(const char *task);
+
+/* Whether the task binds names of its own to files, which are looked for before it starts. */
+bool kind_binds(const char *task);
 
 #endif

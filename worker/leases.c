@@ -96,15 +96,16 @@ int leases_start(struct session *s, struct err *e)
     return 0;
 }
 
-/* The files that the lease lists are looked for, and their list kept. */
+/* The files that the lease lists, and those that the task binds names to, are looked for; their list
+ * is kept. */
 static int gather(struct session *s, struct held *h, const struct msg_lease *m, struct err *e)
 {
     struct session_action *a = NULL;
     int rc = 0;
 
-    if (m->n_assets == 0)
+    if (m->n_assets == 0 && !kind_binds(h->task))
         return 0;
-    h->assets = calloc(m->n_assets, sizeof *h->assets);
+    h->assets = calloc(m->n_assets ? m->n_assets : 1, sizeof *h->assets);
     if (!h->assets)
         TRY(err_set(e, ERR_OOM, "out of memory for a lease"));
     for (size_t i = 0; i < m->n_assets; i++) {

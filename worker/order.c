@@ -20,11 +20,28 @@ static const char *field_of(const struct task *t, enum asset_role role)
     return role <= ASSET_MASK ? fields[role] : NULL;
 }
 
+/* What the task binds the asset's name to; NULL: nothing. */
+static const char *bound_file(const struct task *t, const struct order_asset *a)
+{
+    return a->role == ASSET_LORA        ? names_find(&t->loras, a->label)
+           : a->role == ASSET_EMBEDDING ? names_find(&t->embeddings, a->label)
+                                        : NULL;
+}
+
+/* An absolute path. */
+static int find_itself(const char *path, struct buf *ret_path)
+{
+    buf_puts(ret_path, path && *path == '/' ? path : "");
+    return ret_path->size ? 0 : ERR_MISSING;
+}
+
 static int find_own(const struct library *library, const struct task *t,
                     const struct order_asset *a, struct buf *ret_path)
 {
     const char *field = field_of(t, a->role);
 
+    if (a->bound)
+        return find_itself(bound_file(t, a), ret_path);
     switch (a->role) {
     case ASSET_MODEL:
         return library_find(library, field, ret_path, NULL);
@@ -37,8 +54,7 @@ static int find_own(const struct library *library, const struct task *t,
     case ASSET_EMBEDDING:
         return library_find_embedding(library, a->label, ret_path, NULL);
     default:
-        buf_puts(ret_path, field && *field == '/' ? field : "");
-        return ret_path->size ? 0 : ERR_MISSING;
+        return find_itself(field, ret_path);
     }
 }
 
@@ -61,6 +77,7 @@ static int asset_take(struct order_asset *a, const struct lease_asset *l, const 
     a->label = strdup(l->name);
     if (!a->label)
         TRY(no_memory(e));
+    a->bound = bound_file(t, a) != NULL;
     if (library && find_own(library, t, a, &own) == 0)
         a->own = buf_detach(&own);
     if (a->folder)
@@ -75,6 +92,53 @@ static int asset_take(struct order_asset *a, const struct lease_asset *l, const 
 out:
     buf_done(&own);
     return rc;
+}
+
+/* --- the task's own names that the lease does not list --- */
+
+static bool is_listed(const struct order *o, enum asset_role role, const char *name)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->assets[i].role == role && strcmp(o->assets[i].label, name) == 0)
+            return true;
+    return false;
+}
+
+static int bind_own(struct order *o, const struct names *names, enum names_kind kind, bool own,
+                    struct err *e)
+{
+    enum asset_role role = kind == NAMES_LORAS ? ASSET_LORA : ASSET_EMBEDDING;
+    int rc = 0;
+
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = names->at[i].name, *file = names->at[i].file;
+        struct given_name *bound = &o->bound[o->n_bound];
+        struct stat st;
+
+        if (is_listed(o, role, name))
+            continue;
+        if (!own || *file != '/' || stat(file, &st) != 0 || !S_ISREG(st.st_mode))
+            TRY(err_set(e, ERR_MISSING, "%s '%s': neither the coordinator nor this worker has '%s'",
+                        names_noun(kind), name, file));
+        *bound = (struct given_name){
+            .embedding = kind == NAMES_EMBEDDINGS, .name = strdup(name), .path = strdup(file)};
+        o->n_bound++;
+        if (!bound->name || !bound->path)
+            TRY(no_memory(e));
+    }
+out:
+    return rc;
+}
+
+static int bind_rest(struct order *o, const struct task *t, bool own, struct err *e)
+{
+    int rc;
+
+    o->bound = calloc(t->loras.n + t->embeddings.n + 1, sizeof *o->bound);
+    if (!o->bound)
+        return no_memory(e);
+    rc = bind_own(o, &t->loras, NAMES_LORAS, own, e);
+    return rc ? rc : bind_own(o, &t->embeddings, NAMES_EMBEDDINGS, own, e);
 }
 
 int order_new(const struct attempt_ref *ref, const char *task, const struct lease_asset *assets,
@@ -94,6 +158,7 @@ int order_new(const struct attempt_ref *ref, const char *task, const struct leas
             goto out;
         }
     }
+    TRY(bind_rest(o, &t, library != NULL, e));
     *ret_order = o;
     o = NULL;
 out:
@@ -124,6 +189,11 @@ void order_free(struct order *o, struct cache *c)
         free(o->assets[i].own);
         listing_done(&o->assets[i].listing);
     }
+    for (size_t i = 0; i < o->n_bound; i++) {
+        free(o->bound[i].name);
+        free(o->bound[i].path);
+    }
+    free(o->bound);
     free(o->assets);
     free(o);
 }
@@ -344,7 +414,7 @@ out:
 static int give_name(const struct order_asset *a, struct given *g, struct view *v, struct err *e)
 {
     struct given_name *n = &g->names[g->n_names++];
-    bool own = a->own && strcmp(a->own, a->files[0].path) == 0;
+    bool own = !a->bound && a->own && strcmp(a->own, a->files[0].path) == 0;
     int rc = 0;
 
     *n = (struct given_name){.embedding = a->role == ASSET_EMBEDDING, .name = strdup(a->label)};
@@ -353,6 +423,17 @@ static int give_name(const struct order_asset *a, struct given *g, struct view *
     if (!own)
         rc = view_make(v, e);
     return rc;
+}
+
+/* Files of this machine under the task's own names. */
+static int give_bound(const struct given_name *bound, struct given *g, struct view *v,
+                      struct err *e)
+{
+    struct given_name *n = &g->names[g->n_names++];
+
+    *n = (struct given_name){
+        .embedding = bound->embedding, .name = strdup(bound->name), .path = strdup(bound->path)};
+    return n->name && n->path ? view_make(v, e) : no_memory(e);
 }
 
 static int give_identity(const struct order *o, struct given *g, struct err *e)
@@ -373,7 +454,7 @@ int order_give(const struct order *o, struct view *v, struct given **ret_given, 
     struct given *g = calloc(1, sizeof *g);
     int rc = 0;
 
-    if (!g || !(g->names = calloc(o->n ? o->n : 1, sizeof *g->names)))
+    if (!g || !(g->names = calloc(o->n + o->n_bound + 1, sizeof *g->names)))
         TRY(no_memory(e));
     for (size_t i = 0; i < o->n; i++) {
         const struct order_asset *a = &o->assets[i];
@@ -387,6 +468,8 @@ int order_give(const struct order *o, struct view *v, struct given **ret_given, 
         else
             TRY(give_path(a, v, paths[a->role], e));
     }
+    for (size_t i = 0; i < o->n_bound; i++)
+        TRY(give_bound(&o->bound[i], g, v, e));
     TRY(give_identity(o, g, e));
     *ret_given = g;
     g = NULL;

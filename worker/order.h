@@ -23,8 +23,9 @@ struct order_file {
 
 struct order_asset {
     enum asset_role role;
-    char *label, *own; /* the name in the lease; what this machine's library has under the task's
-                          name, NULL: nothing; owned */
+    char *label, *own; /* the name in the lease; what this machine has under the task's name, NULL:
+                          nothing; owned */
+    bool bound;        /* that name is the task's own, not the library's */
     char sha256[HASH_HEX_SIZE];
     bool folder;
     uint64_t bytes;
@@ -36,6 +37,8 @@ struct order_asset {
 
 struct order {
     struct order *next;
+    struct given_name *bound; /* [n_bound], of the task's own names those that no asset is; owned */
+    size_t n_bound;
     struct attempt_ref ref;
     struct order_asset *assets; /* owned */
     size_t n;
@@ -45,7 +48,8 @@ struct order {
 
 /*
  * library: NULL: none of this machine's own files are used. ERR_INPUT: an asset that PROTOCOL.md
- * does not allow. ret_order: order_free().
+ * does not allow. ERR_MISSING: a file of the task's own names is neither an asset nor here.
+ * ret_order: order_free().
  */
 int order_new(const struct attempt_ref *ref, const char *task, const struct lease_asset *assets,
               size_t n, const struct library *library, struct order **ret_order, struct err *e);

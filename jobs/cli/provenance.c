@@ -131,12 +131,16 @@ static json_t *plain(const char *prompt)
 
 int provenance_bundle(const struct task *t, struct buf *ret_bundle, struct err *e)
 {
-    json_t *fixed = NULL, *bundle = NULL;
+    static const char *const keys[2] = {"loras", "embeddings"};
+    json_t *fixed = NULL, *bundle = NULL, *names[2] = {NULL, NULL};
     struct buf text = {0};
     int rc = 0;
 
     task_to_json(t, &text);
     TRY(json_read("task", buf_text(&text), text.size, &fixed, e));
+    for (size_t i = 0; i < 2; i++) /* a job's, not a parameter's */
+        if ((names[i] = json_incref(json_object_get(fixed, keys[i]))))
+            json_object_del(fixed, keys[i]);
     json_object_set_new(fixed, "prompt", plain(t->prompt));
     json_object_set_new(fixed, "negative_prompt", plain(t->negative_prompt));
     bundle = json_pack("{s:i, s:s, s:O, s:[], s:[], s:[], s:{s:s, s:n}}", "litho", 1, "job",
@@ -144,9 +148,14 @@ int provenance_bundle(const struct task *t, struct buf *ret_bundle, struct err *
                        "{job}/picture.png", "sheet");
     if (bundle == NULL)
         TRY(err_set(e, ERR_OOM, "replay: out of memory"));
+    for (size_t i = 0; i < 2; i++)
+        if (names[i] && json_object_set(bundle, keys[i], names[i]) != 0)
+            TRY(err_set(e, ERR_OOM, "replay: out of memory"));
     json_canonical(bundle, ret_bundle);
     TRY(buf_check(ret_bundle, e));
 out:
+    json_decref(names[0]);
+    json_decref(names[1]);
     json_decref(fixed);
     json_decref(bundle);
     buf_done(&text);

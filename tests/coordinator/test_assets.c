@@ -94,6 +94,99 @@ static void a_lease_waits_for_its_files_and_lists_them(void **state)
     msg_done(&m);
 }
 
+static size_t asked_by_name(const struct table *t, const char *name)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->o.n; i++)
+        n += t->o.items[i].type == OUT_ASSET && strcmp(t->o.items[i].path, name) == 0;
+    return n;
+}
+
+/* The depot has one file for a LoRA or an embedding of this name, path or hash. */
+static void answer_named(struct table *t, enum asset_role role, const char *name,
+                         const char *sha256)
+{
+    struct asset_answer a = {.role = role, .name = strdup(name), .label = strdup("x"), .bytes = 5};
+
+    memcpy(a.sha256, sha256, HASH_HEX_SIZE);
+    MUST(listing_add(&a.files, a.label, sha256, 5, e));
+    on(t, &(struct event){.type = EVENT_ASSET, .asset = &a});
+    settle(t);
+}
+
+/* role, name and hash of each file of the lease. */
+static void lease_lists(const struct table *t, const char *want)
+{
+    struct buf got = {0};
+    struct msg m;
+    size_t i = 0;
+
+    while (t->o.items[i].type != OUT_SEND || t->o.items[i].message != MSG_LEASE)
+        i++;
+    MUST(msg_decode(t->o.items[i].frame.data, t->o.items[i].frame.size, &m, e));
+    for (size_t k = 0; k < m.lease.n_assets; k++)
+        buf_printf(&got, "%s %s %.4s; ", m.lease.assets[k].role, m.lease.assets[k].name,
+                   m.lease.assets[k].sha256);
+    assert_string_equal(buf_text(&got), want);
+    buf_done(&got);
+    msg_done(&m);
+}
+
+static void a_leases_files_have_the_names_that_its_prompt_calls(void **state)
+{
+    struct asset_answer names = {.role = ASSET_NAMES, .name = strdup("")};
+    static const char none[HASH_HEX_SIZE] = A;
+    struct table *t = *state;
+    struct task task = {0};
+    struct buf json = {0};
+    struct listing files = {0};
+    struct asset_set by_file, by_name;
+    bool known;
+    char *hash;
+
+    hello(t, "w1", "worker");
+    ready(t, "w1", 1);
+    submit_job(t, bundle_job((struct spec){.fixed = "'prompt':'a GLOW bulb <lora:ink:0.5>'",
+                                           .loras = "{'ink':'/x/y.safetensors'}",
+                                           .embeddings = "{'glow':'sha256:" B "'}"}));
+    answer_model(t, A);
+    MUST(listing_add(&names.files, "Glow", none, 0, e)); /* the library's is not meant */
+    MUST(listing_add(&names.files, "bulb", none, 0, e));
+    on(t, &(struct event){.type = EVENT_ASSET, .asset = &names});
+    answer_named(t, ASSET_LORA, "/x/y.safetensors", C);
+    answer_named(t, ASSET_EMBEDDING, "sha256:" B, B);
+    assert_int_equal(told(t, MSG_LEASE), 0);
+    assert_int_equal(asked_by_name(t, "Glow"), 0);
+    assert_int_equal(asked_by_name(t, "bulb"), 1);
+    answer_named(t, ASSET_EMBEDDING, "bulb", A);
+    lease_lists(t, "model m.safetensors 0123; lora ink 2123; embedding glow 1123; "
+                   "embedding bulb 0123; ");
+    MUST(job_task(t->c.jobs[0]->job, 0, &task, e));
+    MUST(asset_expected(&t->c, &task, &files, e));
+    assert_string_equal(files.files[1].path, "lora:ink");
+    assert_string_equal(files.files[2].path, "embedding:glow");
+    task_to_json(&task, &json);
+    MUST(asset_set_of(&t->c, &task, buf_text(&json), &by_file, e));
+    hash = strdup(by_file.task_hash);
+    assert_string_equal(by_file.names[1], "/x/y.safetensors"); /* looked for again by that */
+    asset_set_done(&by_file);
+    /* The LoRA under that name in the library: the same task. */
+    names_done(&task.loras);
+    json.size = 0;
+    task_to_json(&task, &json);
+    assert_null(strstr(buf_text(&json), "loras"));
+    MUST(assets_ready(&t->c, &task, t->now_ms, &known, &t->o, e));
+    answer_named(t, ASSET_LORA, "ink", C);
+    MUST(asset_set_of(&t->c, &task, buf_text(&json), &by_name, e));
+    assert_string_equal(by_name.task_hash, hash);
+    asset_set_done(&by_name);
+    free(hash);
+    listing_done(&files);
+    buf_done(&json);
+    task_done(&task);
+}
+
 static void what_the_coordinator_does_not_have_is_left_to_the_worker(void **state)
 {
     struct table *t = *state;
@@ -252,6 +345,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_assets, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_lease_waits_for_its_files_and_lists_them),
+        TEST(a_leases_files_have_the_names_that_its_prompt_calls),
         TEST(what_the_coordinator_does_not_have_is_left_to_the_worker),
         TEST(only_files_that_a_job_names_are_sent),
         TEST(a_worker_that_goes_while_files_are_hashed_leaves_no_trace),

@@ -269,6 +269,30 @@ static void what_is_no_picture_is_not_sent_as_one(void **state)
     buf_done(&path);
 }
 
+static void a_lora_is_found_by_its_path_if_it_is_one(void **state)
+{
+    static const char lora[] = "\2\0\0\0\0\0\0\0{}";
+    struct place *p = *state;
+    struct buf path = {0};
+    FILE *file;
+
+    put(p, "secret.safetensors", "a key of some length", NULL);
+    buf_printf(&path, "%s/secret.safetensors", p->models);
+    assert_int_equal(ask(p, ASSET_LORA, buf_text(&path))->failure.code, ERR_INPUT);
+    assert_int_equal(ask(p, ASSET_EMBEDDING, buf_text(&path))->failure.code, ERR_INPUT);
+    file = fopen(buf_text(&path), "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(lora, 1, sizeof lora - 1, file), sizeof lora - 1);
+    fclose(file);
+    assert_int_equal(ask(p, ASSET_LORA, buf_text(&path))->failure.code, 0);
+    assert_int_equal(p->last.answer.bytes, sizeof lora - 1);
+    assert_string_equal(p->last.answer.label, "secret.safetensors");
+    assert_int_equal(ask(p, ASSET_EMBEDDING, buf_text(&path))->failure.code, 0);
+    buf_puts(&path, ".not");
+    assert_int_equal(ask(p, ASSET_LORA, buf_text(&path))->failure.code, ERR_MISSING);
+    buf_done(&path);
+}
+
 static void a_damaged_index_is_begun_anew(void **state)
 {
     struct place *p = *state;
@@ -296,6 +320,7 @@ int main(void)
         TEST(embeddings_are_known_by_their_names),
         TEST(names_that_lead_elsewhere_are_not_looked_up),
         TEST(what_is_no_picture_is_not_sent_as_one),
+        TEST(a_lora_is_found_by_its_path_if_it_is_one),
         TEST(a_damaged_index_is_begun_anew),
     };
 

@@ -16,14 +16,15 @@
 #include <cmocka.h>
 
 struct spec {
-    const char *job;     /* default: stickers */
-    const char *fixed;   /* members that replace the defaults: "'prompt':'x'" */
-    const char *axes;    /* "[{'name':..}]" */
-    const char *combine; /* default: product of all, in order */
-    const char *exclude; /* default: none */
-    const char *path;    /* default: {job}/{index}.png */
-    const char *sheet;   /* default: null */
-    const char *conduct; /* default: left out */
+    const char *job;                /* default: stickers */
+    const char *fixed;              /* members that replace the defaults: "'prompt':'x'" */
+    const char *axes;               /* "[{'name':..}]" */
+    const char *combine;            /* default: product of all, in order */
+    const char *exclude;            /* default: none */
+    const char *path;               /* default: {job}/{index}.png */
+    const char *sheet;              /* default: null */
+    const char *conduct;            /* default: left out */
+    const char *loras, *embeddings; /* default: left out */
 };
 
 static json_t *bundle_json(const char *text)
@@ -94,6 +95,10 @@ static json_t *bundle_value(const struct spec *s)
     assert_non_null(root);
     if (s->conduct)
         json_object_set_new(root, "conduct", bundle_json(s->conduct));
+    if (s->loras)
+        json_object_set_new(root, "loras", bundle_json(s->loras));
+    if (s->embeddings)
+        json_object_set_new(root, "embeddings", bundle_json(s->embeddings));
     return root;
 }
 

@@ -33,6 +33,32 @@ static void a_task_needs_what_its_fields_and_its_prompts_loras_name(void **state
     asset_needs_done(&needs);
 }
 
+static void bound_names_are_needed_by_their_files(void **state)
+{
+    struct task t = task_of("a <lora:fur:0.5> <lora:ink>", "");
+    struct asset_needs needs;
+
+    (void)state;
+    assert_int_equal(names_put(&t.loras, "ink", "/a/b.safetensors", NULL), 0);
+    assert_int_equal(names_put(&t.embeddings, "Bad  Hands", "sha256:" A, NULL), 0);
+    assert_int_equal(asset_needs_of(&t, &needs, NULL), 0);
+    assert_int_equal(needs.n, 4);
+    assert_null(needs.at[0].label);
+    assert_string_equal(needs.at[1].name, "fur");
+    assert_string_equal(needs.at[1].label, "fur");
+    assert_string_equal(needs.at[2].name, "/a/b.safetensors");
+    assert_string_equal(needs.at[2].label, "ink");
+    assert_int_equal(needs.at[3].role, ASSET_EMBEDDING);
+    assert_string_equal(needs.at[3].name, "sha256:" A);
+    assert_string_equal(needs.at[3].label, "Bad  Hands");
+    assert_true(asset_is_bound(&t, "bad hands")); /* the same tokens */
+    assert_false(asset_is_bound(&t, "badhands"));
+    assert_false(asset_is_bound(&t, "bad"));
+    asset_needs_done(&needs);
+    names_done(&t.loras);
+    names_done(&t.embeddings);
+}
+
 static void an_embedding_may_be_used_where_its_letters_stand(void **state)
 {
     struct task t = task_of("A fox, Bad-Hands style", "easy negative");
@@ -100,6 +126,8 @@ static void a_tasks_hash_follows_its_files_and_not_their_names(void **state)
     assert_string_equal(x, y);
     assert_int_equal(hash_bytes(canonical, sizeof canonical - 1, expected, NULL), 0);
     assert_string_equal(x, expected);
+    hash("{\"loras\":{\"fur\":\"/x/y.safetensors\"},\"model\":\"a\",\"seed\":1}", one, 2, y);
+    assert_string_equal(x, y); /* bound to a path, the same as by name */
     hash("{\"model\":\"a\",\"seed\":1}", other, 2, y);
     assert_string_not_equal(x, y);
     hash("{\"model\":\"a\",\"seed\":2}", one, 2, y);
@@ -113,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_task_needs_what_its_fields_and_its_prompts_loras_name),
+        cmocka_unit_test(bound_names_are_needed_by_their_files),
         cmocka_unit_test(an_embedding_may_be_used_where_its_letters_stand),
         cmocka_unit_test(names_that_lead_elsewhere_are_unsafe),
         cmocka_unit_test(roles_have_names_both_ways),

@@ -81,6 +81,14 @@ static void unknown_keys_are_refused(void **state)
     refused("\"steps\":20", "\"steps\":20,\"size\":\"64x64\"", "unknown key 'size'");
 }
 
+static void names_of_no_file_are_refused(void **state)
+{
+    (void)state;
+    refused("\"model\"", "\"loras\":{},\"model\"", "task: 'loras' must map 1 to 256 names");
+    refused("\"model\"", "\"embeddings\":{\"a\":\"b\"},\"model\"",
+            "task: embedding 'b' must be the path");
+}
+
 static void missing_keys_are_named(void **state)
 {
     (void)state;
@@ -202,10 +210,13 @@ static void what_is_at_its_default_is_left_out(void **state)
 static void every_field_is_written_and_read_back(void **state)
 {
     static const char full[] =
-        "{\"cfg_scale\":5,\"clip_skip\":2,\"denoising_strength\":0.5,\"emphasis\":\"no_norm\","
+        "{\"cfg_scale\":5,\"clip_skip\":2,\"denoising_strength\":0.5,"
+        "\"embeddings\":{\"glow\":\"/e/g.safetensors\"},\"emphasis\":\"no_norm\","
         "\"eta\":0,\"guidance_rescale\":0.7,\"height\":128,\"init_image\":\"/p/a.png\","
         "\"inpaint_full_res\":true,\"inpaint_full_res_padding\":16,\"inpainting_fill\":\"fill\","
-        "\"inpainting_mask_invert\":true,\"mask\":\"/p/m.png\",\"mask_blur\":2.5,"
+        "\"inpainting_mask_invert\":true,"
+        "\"loras\":{\"ink\":\"/l/i.safetensors\",\"oil\":\"/l/o.safetensors\"},\"mask\":\"/p/"
+        "m.png\",\"mask_blur\":2.5,"
         "\"model\":\"m.safetensors\",\"model_config\":\"/c\",\"negative_prompt\":\"\","
         "\"outpaint_bottom\":32,\"outpaint_left\":8,\"outpaint_right\":16,\"outpaint_top\":24,"
         "\"precision\":\"f32\",\"prompt\":\"x\",\"rescale_betas_zero_snr\":true,"
@@ -239,6 +250,8 @@ static void tasks_are_canonical_json_whatever_they_hold(void **state)
 
     (void)state;
     assert_int_equal(task_from_json(good, strlen(good), &t, NULL), 0);
+    assert_int_equal(names_put(&t.loras, "a\"b", "/l/o.safetensors", NULL), 0);
+    assert_int_equal(names_put(&t.embeddings, "z", "/e/\xc3\xa9.safetensors", NULL), 0);
     for (int p = 0; p < PARAM_FIELDS; p++) {
         static const char *const values[] = {"1",      "8",       "64",  "0.5",  "true",
                                              "/x",     "none",    "nv",  "fill", "euler",
@@ -421,6 +434,7 @@ int main(void)
         cmocka_unit_test(canonical_json_reads_back_to_the_same_bytes),
         cmocka_unit_test(fractions_keep_their_shortest_text),
         cmocka_unit_test(unknown_keys_are_refused),
+        cmocka_unit_test(names_of_no_file_are_refused),
         cmocka_unit_test(missing_keys_are_named),
         cmocka_unit_test(wrong_types_are_refused),
         cmocka_unit_test(bounds_are_checked_and_named),

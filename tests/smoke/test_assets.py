@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Files that come over the wire: a worker with an empty disk and no sight of the models renders the bytes that a worker
 beside them renders; what it has it does not fetch again; what is torn or changed is noticed."""
+import json
 import os
 import re
 import shutil
 import subprocess
 
-from programs import BIN, MODEL, SIGKILL, Case, Program, environment, main, pictures, png_chunks, sha256, wait_until
+from programs import BIN, MODEL, SIGKILL, Case, Program, environment, main, pictures, png_chunks, png_texts, sha256, wait_until
 from test_features import FOX, MASK, noise, write_tensors
 
 JOB = """\
@@ -107,6 +108,63 @@ class Assets(Case):
         self.assertEqual(os.listdir(os.path.join(self.cache, "parts")), [])
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(os.listdir(os.path.join(self.cache, "views")), [])
+
+    def named_files(self):
+        """A LoRA and an embedding somewhere on the coordinator's machine; the embedding's hash."""
+        with open(os.path.join(MODEL, "unet", "config.json"), encoding="utf-8") as file:
+            width = json.load(file)["block_out_channels"][-1]
+        layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+        os.makedirs(os.path.join(self.library, "styles"))
+        lora, word = (os.path.join(self.library, "styles", name) for name in ("ink.safetensors", "word.safetensors"))
+        write_tensors(lora, {layer + ".alpha": ([], [4.0]),
+                             layer + ".lora_down.weight": ([4, width], noise(1, 4 * width, 2.0)),
+                             layer + ".lora_up.weight": ([width, 4], noise(2, 4 * width, 2.0))})
+        write_tensors(word, {"emb_params": ([1, 192], noise(2, 192, 0.3))})
+        return lora, word, sha256(word)
+
+    def test_a_lora_by_path_and_an_embedding_by_hash_reach_a_worker_without_files(self):
+        lora, word, digest = self.named_files()
+        plain = JOB.replace("a ${thing}", "a ${thing} <lora:ink:0.8>")
+        endpoint = self.start(1)
+        self.near_worker(endpoint)
+        for folder, source, name in (("loras", lora, "ink"), ("embeddings", word, "smudge")):
+            os.makedirs(os.path.join(self.library, folder))
+            shutil.copy(source, os.path.join(self.library, folder, name + ".safetensors"))
+        self.render(endpoint, plain)
+        expected = {name: pixels(self.path("out1", "far", name)) for name in ("fox.png", "pizza.png")}
+        self.render(endpoint, plain.replace("job: far", "job: less").replace("<lora:ink:0.8>", ""))
+        self.assertNotEqual(pixels(self.path("out1", "less", "fox.png")), expected["fox.png"])
+        self.boss.stop()
+        shutil.rmtree(os.path.join(self.library, "loras"))
+        shutil.rmtree(os.path.join(self.library, "embeddings"))
+
+        endpoint = self.start(2)
+        self.far_worker(endpoint)
+        bound = plain + "loras: {ink: library/styles/ink.safetensors}\nembeddings: {smudge: sha256:%s}\n" % digest
+        in_prompt = bound.replace("job: far", "job: direct").replace("<lora:ink:0.8>", "<lora:library/styles/ink.safetensors:0.8>")
+        in_prompt = re.sub("loras: .*\n", "", in_prompt)
+        self.render(endpoint, bound)
+        self.render(endpoint, in_prompt, "direct.yaml")
+        for name, want in expected.items():
+            self.assertEqual(pixels(self.path("out2", "far", name)), want)
+            self.assertEqual(pixels(self.path("out2", "direct", name)), want)
+        record = json.loads(png_texts(self.path("out2", "direct", "fox.png"))["litho"])
+        self.assertEqual(record["task"]["loras"], {"ink": lora})
+        self.assertEqual(record["task"]["embeddings"], {"smudge": "sha256:" + digest})
+        self.assertEqual(record["assets"], {"lora:ink": sha256(lora), "embedding:smudge": digest})
+        self.assertIn("<lora:ink:0.8>", record["task"]["prompt"])
+        done = self.litho("replay", self.path("out2", "direct", "fox.png"), "--verify", "--models", self.library)
+        self.assertIn("equal", done.stdout)
+        with open(lora, "r+b") as file:  # another LoRA now: its pictures are rendered again, and no others
+            file.seek(-4, os.SEEK_END)
+            file.write(b"\0\0\0\0")
+        self.render(endpoint, bound)
+        self.assertNotEqual(pixels(self.path("out2", "far", "fox.png")), expected["fox.png"])
+        self.assertEqual(pixels(self.path("out2", "direct", "fox.png")), expected["fox.png"])
+        none = lora.replace("ink", "oil")
+        done = self.render(endpoint, bound.replace("job: far", "job: none").replace("ink.safe", "oil.safe"), expect=1)
+        self.assertIn("job.yaml:10:14: warning: no file '%s' on this machine" % none, done.stdout + done.stderr)
+        self.assertIn("LoRA 'ink': neither the coordinator nor this worker has '%s'" % none, done.stdout + done.stderr)
 
     def test_what_is_here_is_not_fetched_again_but_what_is_torn(self):
         endpoint = self.start()

@@ -67,6 +67,28 @@ static void second_lease_waits_and_starts_when_the_first_ends(void **state)
     session_free(s);
 }
 
+static void names_of_the_tasks_own_are_looked_for_before_it_starts(void **state)
+{
+    static const char task[] =
+        "{\"cfg_scale\":1,\"height\":64,\"loras\":{\"ink\":\"/a/ink.safetensors\"},\"model\":\"m\","
+        "\"negative_prompt\":\"\",\"precision\":\"f32\",\"prompt\":\"a\",\"sampler\":\"euler\","
+        "\"scheduler\":\"uniform\",\"seed\":1,\"steps\":1,\"width\":64}";
+    const struct msg m = {.type = MSG_LEASE, .lease = {.ref = ref(1, 1), .task = task}};
+    struct session *s = opened(1);
+    const struct session_action *a;
+    struct attempt_ref first = ref(1, 1);
+
+    (void)state;
+    hear(s, &m, T0); /* no file is listed */
+    a = does(s, SESSION_GATHER);
+    assert_string_equal(a->task, task);
+    assert_int_equal(a->n_assets, 0);
+    nothing_more(s);
+    assert_int_equal(session_gathered(s, &first, T0, NULL), 0);
+    does(s, SESSION_START);
+    session_free(s);
+}
+
 static void duplicate_lease_is_ignored(void **state)
 {
     struct session *s = opened(2);
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test(hello_then_ready_with_all_credits),
         cmocka_unit_test(lease_renders_and_result_waits_for_its_ack),
         cmocka_unit_test(second_lease_waits_and_starts_when_the_first_ends),
+        cmocka_unit_test(names_of_the_tasks_own_are_looked_for_before_it_starts),
         cmocka_unit_test(duplicate_lease_is_ignored),
         cmocka_unit_test(unanswered_hello_is_said_again_on_a_new_connection),
         cmocka_unit_test(ping_leaves_at_every_heartbeat_even_in_a_long_step),

@@ -157,6 +157,23 @@ static void gather(struct place *p, int index, const char *role, const char *nam
     MUST(stock_gather(p->stock, &ref, TASK, &a, 1, e));
 }
 
+/* A lease whose task binds the LoRA `ink` to that; listed with the hash, or not (NULL). */
+static void gather_bound(struct place *p, int index, const char *file, const char *sha256,
+                         uint64_t bytes)
+{
+    struct lease_asset a = {.role = "lora", .name = "ink", .bytes = bytes};
+    struct attempt_ref ref = ref_of(index);
+    struct buf task = {0};
+
+    if (sha256)
+        memcpy(a.sha256, sha256, HASH_HEX_SIZE);
+    buf_puts(&task, TASK);
+    task.size -= strlen(",\"width\":64}");
+    buf_printf(&task, ",\"width\":64,\"loras\":{\"ink\":\"%s\"}}", file);
+    MUST(stock_gather(p->stock, &ref, buf_text(&task), &a, sha256 ? 1 : 0, e));
+    buf_done(&task);
+}
+
 static void holds(const char *folder, const char *name, const char *text)
 {
     struct buf path = {0}, there = {0};
@@ -246,6 +263,40 @@ static void bytes_that_differ_are_fetched_once_more_and_then_refused(void **stat
     assert_non_null(strstr(p->last.why.text, "'ink'"));
     assert_non_null(strstr(p->last.why.text, sha256)); /* expected; and what came */
     assert_non_null(strstr(p->last.why.text, "got "));
+}
+
+static void a_name_of_the_tasks_own_is_its_file_and_no_other(void **state)
+{
+    struct place *p = *state;
+    const char *sha256 = serve(p, "ink of the task");
+    struct buf own = {0};
+
+    buf_printf(&own, "%s/loras", p->library_dir);
+    mkdir(buf_text(&own), 0700);
+    buf_puts(&own, "/ink.safetensors");
+    write_own(p, "loras/ink.safetensors", "ink of library"); /* of the same name */
+    write_own(p, "there.safetensors", "ink of the task");
+    own.size = 0;
+    buf_printf(&own, "%s/there.safetensors", p->library_dir);
+    gather_bound(p, 1, buf_text(&own), sha256, 15);
+    assert_int_equal(outcome(p), STOCK_READY);
+    assert_int_equal(p->wants, 0);
+    assert_string_equal(p->last.given->names[0].path, buf_text(&own));
+    gather_bound(p, 2, "/nowhere/there.safetensors", sha256, 15);
+    assert_int_equal(outcome(p), STOCK_READY);
+    assert_int_equal(p->wants, 1); /* it came from the coordinator */
+    holds(p->last.given->names[0].path, "", "ink of the task");
+    gather_bound(p, 3, buf_text(&own), NULL, 0); /* the coordinator does not have it */
+    assert_int_equal(outcome(p), STOCK_READY);
+    assert_int_equal(p->last.given->n_names, 1);
+    assert_string_equal(p->last.given->names[0].name, "ink");
+    assert_string_equal(p->last.given->names[0].path, buf_text(&own));
+    gather_bound(p, 4, "/nowhere/there.safetensors", NULL, 0);
+    assert_int_equal(outcome(p), STOCK_FAILED);
+    assert_int_equal(p->last.why.code, ERR_MISSING);
+    assert_non_null(strstr(p->last.why.text, "LoRA 'ink': neither the coordinator nor this worker "
+                                             "has '/nowhere/there.safetensors'"));
+    buf_done(&own);
 }
 
 static void a_file_that_is_gone_fails_its_lease_by_name(void **state)
@@ -366,6 +417,7 @@ int main(void)
         TEST(a_folder_comes_whole_and_looks_as_it_did),
         TEST(this_machines_files_serve_by_their_bytes_alone),
         TEST(bytes_that_differ_are_fetched_once_more_and_then_refused),
+        TEST(a_name_of_the_tasks_own_is_its_file_and_no_other),
         TEST(a_file_that_is_gone_fails_its_lease_by_name),
         TEST(names_that_lead_elsewhere_are_refused),
         TEST(what_does_not_fit_beside_what_renders_waits_for_it),

@@ -175,6 +175,37 @@ static void bundle_is_a_job_of_exactly_this_task(void **state)
     provenance_done(&p);
 }
 
+static void a_bundle_has_the_tasks_own_names(void **state)
+{
+    struct task t = {0}, again = {0};
+    struct buf bundle = {0}, was = {0}, is = {0};
+    struct provenance p;
+    struct job *job;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(read_record(RECORD("1", FILE_A), &p, &e), 0);
+    assert_int_equal(task_copy(&p.task, &t, &e), 0);
+    free(t.prompt);
+    t.prompt = strdup("a glow <lora:ink:0.5><lora:ink-2:1>");
+    assert_int_equal(names_put(&t.loras, "ink", "/a/ink.safetensors", &e), 0);
+    assert_int_equal(names_put(&t.loras, "ink-2", "/b/ink.safetensors", &e), 0);
+    assert_int_equal(names_put(&t.embeddings, "glow", "/a/glow.safetensors", &e), 0);
+    assert_int_equal(provenance_bundle(&t, &bundle, &e), 0);
+    assert_int_equal(job_load(bundle.data, bundle.size, &job, &e), 0);
+    assert_int_equal(job_task(job, 0, &again, &e), 0);
+    task_to_json(&t, &was);
+    task_to_json(&again, &is);
+    assert_string_equal(buf_text(&is), buf_text(&was));
+    task_done(&t);
+    task_done(&again);
+    job_free(job);
+    buf_done(&bundle);
+    buf_done(&was);
+    buf_done(&is);
+    provenance_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +216,7 @@ int main(void)
         cmocka_unit_test(differences_name_files_and_versions),
         cmocka_unit_test(changed_pictures_are_told),
         cmocka_unit_test(bundle_is_a_job_of_exactly_this_task),
+        cmocka_unit_test(a_bundle_has_the_tasks_own_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
