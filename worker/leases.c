@@ -96,8 +96,8 @@ int leases_start(struct session *s, struct err *e)
     return 0;
 }
 
-/* The files that the lease lists, and those that the task binds names to, are looked for; their list
- * is kept. */
+/* The files that the lease lists, and those that the task binds names to, are looked for; their
+ * list is kept. */
 static int gather(struct session *s, struct held *h, const struct msg_lease *m, struct err *e)
 {
     struct session_action *a = NULL;
