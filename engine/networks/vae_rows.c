@@ -88,24 +88,57 @@ out:
     return rc;
 }
 
+/* One neighbour's row for one's own, both of n numbers, through the host's memory. */
+struct border {
+    int peer;
+    struct act *own, *theirs;
+};
+
+/* Of a device: rows travel as float32, which holds what f16 and bf16 do. */
+static int meet_by_host(const struct rows *r, const struct border *borders, int n, int64_t row,
+                        struct err *e)
+{
+    struct ops *o = r->vae->ops;
+    size_t mark = arena_mark(o->host), bytes = (size_t)row * sizeof(float);
+    struct gang_transfer t[2];
+    float *rows;
+    int rc = 0;
+
+    TRY(host_scratch(o, 4 * row, &rows, e));
+    for (int i = 0; i < n; i++) {
+        float *own_row = rows + 2 * i * row, *their_row = own_row + row;
+
+        TRY(o->get(o, own_row, borders[i].own, row, e));
+        t[i] = (struct gang_transfer){borders[i].peer, own_row, bytes, their_row, bytes};
+    }
+    TRY(o->planning ? 0 : r->gang->exchange(r->gang, t, n, e));
+    for (int i = 0; i < n; i++)
+        TRY(o->put(o, borders[i].theirs, t[i].receive, row, e));
+out:
+    arena_release(o->host, mark);
+    return rc;
+}
+
 /* The rows above and below a map's own come to stand beside them. */
 static int meet_borders(const struct rows *r, struct act *buffer, int64_t channels, struct err *e)
 {
     struct ops *o = r->vae->ops;
     int64_t row = r->w * channels;
     size_t bytes = (size_t)row * o->act_bytes;
+    struct border b[2];
     struct gang_transfer t[2];
     int n = 0;
 
-    if (o->planning)
-        return 0;
     if (has_above(r))
-        t[n++] =
-            (struct gang_transfer){r->gang->rank - 1, act_at(o, buffer, row), bytes, buffer, bytes};
+        b[n++] = (struct border){r->gang->rank - 1, act_at(o, buffer, row), buffer};
     if (has_below(r))
-        t[n++] = (struct gang_transfer){r->gang->rank + 1, act_at(o, buffer, r->h * row), bytes,
-                                        act_at(o, buffer, (r->h + 1) * row), bytes};
-    return r->gang->exchange(r->gang, t, n, e);
+        b[n++] = (struct border){r->gang->rank + 1, act_at(o, buffer, r->h * row),
+                                 act_at(o, buffer, (r->h + 1) * row)};
+    if (o->device)
+        return meet_by_host(r, b, n, row, e);
+    for (int i = 0; i < n; i++)
+        t[i] = (struct gang_transfer){b[i].peer, b[i].own, bytes, b[i].theirs, bytes};
+    return o->planning ? 0 : r->gang->exchange(r->gang, t, n, e);
 }
 
 /* A 3x3 convolution from one buffer to another; residual: own rows, NULL: none. */
@@ -219,7 +252,7 @@ struct range vae_rows_of(int64_t h, int rank, int size)
 
 bool vae_shares_rows(const struct vae *v, const struct extent *s, const struct gang *g)
 {
-    return g != NULL && v->ops->group_norm_part != NULL && !v->ops->device && s->h >= g->size;
+    return g != NULL && v->ops->group_norm_part != NULL && s->h >= g->size;
 }
 
 int vae_decode_rows(const struct vae *v, float *y, const float *z, const struct extent *s,

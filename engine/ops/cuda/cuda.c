@@ -149,6 +149,7 @@ static const struct ops table = {
     .linear = cuda_linear,
     .conv2d = cuda_conv2d,
     .group_norm = cuda_group_norm,
+    .group_norm_part = cuda_group_norm_part,
     .layer_norm = cuda_layer_norm,
     .attention = cuda_attention,
     .geglu = cuda_geglu,

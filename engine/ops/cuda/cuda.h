@@ -41,8 +41,7 @@ struct cuda {
     int next_stage;
     cudaEvent_t settled; /* of cuda_await_all() */
     struct recordings *recordings;
-    struct gang
-        *gang; /* device gang whose sums are in the stream: waits look at its members; NULL */
+    struct gang *gang; /* whose sums are in the stream: waits look at its members; NULL: none */
     char device_class[256];
 };
 
@@ -120,6 +119,9 @@ void cuda_norm_free(struct ops *o, struct norm *n);
 int cuda_group_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                     int64_t n, int64_t p, int64_t c, int groups, float eps, enum activation act,
                     struct err *e);
+int cuda_group_norm_part(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
+                         int64_t n, int64_t p, int64_t c, int groups, float eps,
+                         enum activation act, const struct norm_whole *whole, struct err *e);
 int cuda_layer_norm(struct ops *o, struct act *y, const struct act *x, const struct norm *norm,
                     int64_t m, int64_t c, float eps, struct err *e);
 

@@ -101,6 +101,16 @@ int64_t kernels_group_norm_scratch(int64_t n, int64_t p, int groups);
 cudaError_t kernels_group_norm(cudaStream_t s, enum kernel_number type,
                                const struct kernel_group_norm *g);
 
+/*
+ * The two halves of it, for a map of which only a part is here: sums[n, 2, groups] of the numbers
+ * and of their squares, in double, from the pieces; and y from moments[n, groups, 2], the mean and
+ * 1/deviation.
+ */
+cudaError_t kernels_group_sums(cudaStream_t s, enum kernel_number type,
+                               const struct kernel_group_norm *g, double *sums);
+cudaError_t kernels_group_apply(cudaStream_t s, enum kernel_number type,
+                                const struct kernel_group_norm *g, const float *moments);
+
 /* y[m, c], one warp per row, variance from the mean. y may be x. */
 cudaError_t kernels_layer_norm(cudaStream_t s, enum kernel_number type, void *y, const void *x,
                                const float *gamma, const float *beta, int64_t m, int64_t c,

@@ -168,20 +168,94 @@ int64_t kernels_group_norm_scratch(int64_t n, int64_t p, int groups)
     return n * (pieces + 1) * groups * static_cast<int64_t>(sizeof(struct moments));
 }
 
-template <class T, int V>
-static cudaError_t group_norm(cudaStream_t s, const struct kernel_group_norm *g)
+/* One warp: group blockIdx.x of sample blockIdx.y, the sums of numbers and squares of its pieces.
+ */
+static __global__ void group_add(struct kernel_group_norm g, const struct moments *pieces,
+                                 double *sums, int64_t n_pieces)
 {
-    unsigned pieces = blocks_for(g->p, KERNEL_NORM_ROWS), n = static_cast<unsigned>(g->n);
-    struct moments *all = static_cast<struct moments *>(g->scratch);
-    struct moments *joined = all + g->n * pieces * g->groups;
+    int64_t width = g.c / g.groups;
+    double sum = 0, squares = 0;
+
+    pieces += blockIdx.y * n_pieces * g.groups + blockIdx.x;
+    for (int64_t i = threadIdx.x; i < n_pieces; i += WARP) {
+        int64_t left = g.p - i * KERNEL_NORM_ROWS;
+        double count =
+            static_cast<double>((left < KERNEL_NORM_ROWS ? left : KERNEL_NORM_ROWS) * width);
+        double mean = pieces[i * g.groups].mean;
+
+        sum += mean * count;
+        squares += pieces[i * g.groups].m2 + mean * mean * count;
+    }
+    sum = warp_sum(sum);
+    squares = warp_sum(squares);
+    if (threadIdx.x == 0) {
+        sums[2 * blockIdx.y * g.groups + blockIdx.x] = sum;
+        sums[(2 * blockIdx.y + 1) * g.groups + blockIdx.x] = squares;
+    }
+}
+
+template <class T, int V>
+static void launch_pieces(cudaStream_t s, const struct kernel_group_norm *g)
+{
     int64_t columns = g->c / V, lanes = columns < THREADS ? THREADS / columns : 1;
     size_t shared = static_cast<size_t>(lanes * g->c + 2 * g->groups) * sizeof(float);
 
-    LAUNCH((group_pieces<T, V>), dim3(pieces, n), dim3(THREADS), shared, s, *g, all);
-    LAUNCH(group_join, dim3(static_cast<unsigned>(g->groups), n), dim3(WARP), 0, s, *g, all, joined,
-           static_cast<int64_t>(pieces));
-    LAUNCH((group_apply<T, V>), dim3(blocks_for(g->p * g->c, THREADS * V), n), dim3(THREADS), 0, s,
-           *g, joined);
+    LAUNCH((group_pieces<T, V>),
+           dim3(blocks_for(g->p, KERNEL_NORM_ROWS), static_cast<unsigned>(g->n)), dim3(THREADS),
+           shared, s, *g, static_cast<struct moments *>(g->scratch));
+}
+
+template <class T, int V>
+static void launch_apply(cudaStream_t s, const struct kernel_group_norm *g,
+                         const struct moments *moments)
+{
+    LAUNCH((group_apply<T, V>),
+           dim3(blocks_for(g->p * g->c, THREADS * V), static_cast<unsigned>(g->n)), dim3(THREADS),
+           0, s, *g, moments);
+}
+
+template <class T, int V>
+static cudaError_t group_norm(cudaStream_t s, const struct kernel_group_norm *g)
+{
+    unsigned pieces = blocks_for(g->p, KERNEL_NORM_ROWS);
+    struct moments *all = static_cast<struct moments *>(g->scratch);
+    struct moments *joined = all + g->n * pieces * g->groups;
+
+    launch_pieces<T, V>(s, g);
+    LAUNCH(group_join, dim3(static_cast<unsigned>(g->groups), static_cast<unsigned>(g->n)),
+           dim3(WARP), 0, s, *g, all, joined, static_cast<int64_t>(pieces));
+    launch_apply<T, V>(s, g, joined);
+    return cudaGetLastError();
+}
+
+template <class T> static void group_pieces_of(cudaStream_t s, const struct kernel_group_norm *g)
+{
+    wide(g->c, g->x, g->x) ? launch_pieces<T, 8>(s, g) : launch_pieces<T, 1>(s, g);
+}
+
+cudaError_t kernels_group_sums(cudaStream_t s, enum kernel_number type,
+                               const struct kernel_group_norm *g, double *sums)
+{
+    type == KERNEL_F16 ? group_pieces_of<__half>(s, g) : group_pieces_of<__nv_bfloat16>(s, g);
+    LAUNCH(group_add, dim3(static_cast<unsigned>(g->groups), static_cast<unsigned>(g->n)),
+           dim3(WARP), 0, s, *g, static_cast<const struct moments *>(g->scratch), sums,
+           static_cast<int64_t>(blocks_for(g->p, KERNEL_NORM_ROWS)));
+    return cudaGetLastError();
+}
+
+template <class T>
+static void group_apply_of(cudaStream_t s, const struct kernel_group_norm *g,
+                           const struct moments *moments)
+{
+    wide(g->c, g->y, g->x) ? launch_apply<T, 8>(s, g, moments) : launch_apply<T, 1>(s, g, moments);
+}
+
+cudaError_t kernels_group_apply(cudaStream_t s, enum kernel_number type,
+                                const struct kernel_group_norm *g, const float *moments)
+{
+    const struct moments *m = reinterpret_cast<const struct moments *>(moments);
+
+    type == KERNEL_F16 ? group_apply_of<__half>(s, g, m) : group_apply_of<__nv_bfloat16>(s, g, m);
     return cudaGetLastError();
 }
 

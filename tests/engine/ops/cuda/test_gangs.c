@@ -3,6 +3,7 @@
  * with NCCL's sums and with sums through the host.
  */
 #include "tests/engine/gang/crew.h"
+#include "tests/engine/gang/rows.h"
 #include "tests/engine/ops/cuda/fixture.h"
 
 #define LATENT (8 * 4 * 4) /* numbers of a picture of 64 x 32 */
@@ -180,6 +181,52 @@ static void a_member_killed_in_a_recorded_step_hangs_nobody(void **state)
     assert_nobody_hangs(2, 2, die_recorded);
 }
 
+static struct ops *open_f16(void)
+{
+    return cuda_with(PRECISION_F16);
+}
+
+static struct ops *open_bf16(void)
+{
+    return cuda_with(PRECISION_BF16);
+}
+
+static struct ops *open_f32(void)
+{
+    return backend_open(BACKEND_FAST);
+}
+
+/* A part's convolutions may be another algorithm's: both are off by the roundings of the type. */
+static void assert_rows_make_the_whole(const char *model, rows_open_fn open, int size)
+{
+    const size_t bytes = 2 * sizeof(struct rows_result);
+    struct rows_result *r =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    double own, error;
+
+    assert_true(r != MAP_FAILED);
+    rows_in_processes(1, model, open_f32, &r[1]);
+    rows_in_processes(1, model, open, r);
+    rows_in_processes(size, model, open, r);
+    own = relative_l2(r->whole, r[1].whole, ROWS_PICTURE);
+    error = relative_l2(r->rows, r[1].whole, ROWS_PICTURE);
+    print_message("%s is off by %.1e, by rows of %d by %.1e; %.2f of the memory\n", model, own,
+                  size, error, (double)r->rows_bytes / (double)r->whole_bytes);
+    assert_true(own < 0.03);
+    assert_true(error < 2 * own);
+    assert_true(r->rows_bytes < r->whole_bytes);
+    munmap(r, bytes);
+}
+
+static void pictures_are_decoded_by_rows(void **state)
+{
+    (void)state;
+    if (!cuda_is_emulated())
+        skip(); /* every member opens the first device */
+    assert_rows_make_the_whole("sd1", open_f16, 2);
+    assert_rows_make_the_whole("sdxl", open_bf16, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +235,7 @@ int main(void)
         cmocka_unit_test(without_nccl_sums_go_through_the_host),
         cmocka_unit_test(layers_over_two_devices_recorded_or_called),
         cmocka_unit_test(layers_over_four_devices_recorded_or_called),
+        cmocka_unit_test(pictures_are_decoded_by_rows),
         cmocka_unit_test(a_member_killed_in_mid_step_hangs_nobody),
         cmocka_unit_test(a_member_killed_in_a_recorded_step_hangs_nobody),
     };
