@@ -19,6 +19,7 @@ static const struct policy table[] = {
     {ERR_TIMEOUT, POLICY_ANYWHERE, 3, .costs = true, .blocks = true},
     {ERR_IO, POLICY_ANYWHERE, 3, .costs = true, .blocks = true},
     {ERR_CANCELLED, POLICY_ANYWHERE, UINT32_MAX, .costs = false, .blocks = false},
+    {ERR_DEVICE, POLICY_ANYWHERE, 3, .costs = true, .blocks = false},
     {ERR_INTERNAL, POLICY_ANYWHERE, 3, .costs = true, .blocks = true},
 };
 

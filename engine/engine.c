@@ -124,6 +124,11 @@ const char *engine_probe_class(enum backend backend, enum precision precision)
     return backend == BACKEND_REF ? "ref" : ops_cpu_class(precision);
 }
 
+int engine_count_cuda(int *ret_n, struct err *e)
+{
+    return ops_cuda_count(ret_n, e);
+}
+
 int engine_probe_cuda(int device, struct engine_device *ret_d, struct err *e)
 {
     struct cuda_device d;

@@ -73,6 +73,8 @@ struct engine_device {
     uint64_t memory_bytes;
 };
 int engine_probe_cuda(int device, struct engine_device *ret_d, struct err *e);
+/* How many there are, 1 or more; else the reason, as an error. */
+int engine_count_cuda(int *ret_n, struct err *e);
 
 /* SHA-256 of every file of the model that decides pixels, computed at the first call (or known to
  * engine_options.hashes) and kept. */

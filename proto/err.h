@@ -26,7 +26,8 @@
     X(ERR_LOST, -8, "worker_lost", 1)      /* the worker went away */                              \
     X(ERR_CONFLICT, -9, "conflict", 0)     /* in use by another, or of another version */          \
     X(ERR_TIMEOUT, -10, "deadline", 1)     /* no answer in time */                                 \
-    X(ERR_INTERNAL, -11, "internal", 1)    /* our own invariant does not hold */
+    X(ERR_INTERNAL, -11, "internal", 1)    /* our own invariant does not hold */                   \
+    X(ERR_DEVICE, -12, "device_lost", 1)   /* the process needs a new one to use the device again */
 
 enum err_code {
 #define X(code, value, name, retry) code = value,

@@ -33,6 +33,23 @@ int events_frames(struct worker *w, struct err *e)
     return got < 0 ? got : 0;
 }
 
+/* Other tasks would fail likewise: what waits is handed back; what runs ends by itself. */
+static int on_device_lost(struct worker *w, const struct err *why, int64_t now_ms, struct err *e)
+{
+    int rc = 0;
+
+    if (w->device_lost)
+        return 0;
+    w->device_lost = true;
+    log_error("device_lost", "text=\"%s\"", why->text);
+    if (w->leaving)
+        return 0;
+    TRY(session_leave(w->session, true, now_ms, e));
+    TRY(actions_perform(w, e));
+out:
+    return rc;
+}
+
 int events_reports(struct worker *w, struct err *e)
 {
     struct report r;
@@ -51,6 +68,9 @@ int events_reports(struct worker *w, struct err *e)
         else
             TRY(session_failed(w->session, &r.error, now_ms, e));
         TRY(actions_perform(w, e));
+        w->finished |= r.kind == REPORT_FINISHED || r.kind == REPORT_HELPED;
+        if (r.kind == REPORT_FAILED && r.error.code == ERR_DEVICE)
+            TRY(on_device_lost(w, &r.error, now_ms, e));
     }
 out:
     return rc;

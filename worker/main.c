@@ -7,6 +7,7 @@
 #include "worker/plan.h"
 
 #include <errno.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@
 #define LINGER_MS   1000   /* for the bye to leave */
 #define PATIENCE_MS 3000   /* for a cancelled render to end, before it is left behind */
 #define SPIN_COUNT  "1000" /* of a waiting render thread, before it sleeps */
+#define STARTED     "LITHO_WORKER_STARTED_MS" /* tells the next process: monotonic ms */
+#define EXIT_DEVICE 3
 
 /* Unique per process, so that two workers of one name do not take each other's connection. */
 static void make_identity(struct worker *w)
@@ -43,6 +46,15 @@ static int open_signals(struct worker *w, struct err *e)
     return w->signals < 0 ? err_errno(e, "signalfd") : 0;
 }
 
+/* When the first of the processes that followed each other by start_again() began. */
+static int64_t started_ms(void)
+{
+    const char *text = getenv(STARTED);
+    int64_t now_ms = clock_monotonic_ms(), then_ms = text ? strtoll(text, NULL, 10) : now_ms;
+
+    return then_ms > 0 && then_ms < now_ms ? then_ms : now_ms;
+}
+
 static int open_worker(struct worker *w, struct err *e)
 {
     struct options *o = &w->options;
@@ -59,7 +71,7 @@ static int open_worker(struct worker *w, struct err *e)
                                       .spill_bytes = o->spill_bytes};
     int rc = 0;
 
-    w->started_ms = clock_monotonic_ms();
+    w->started_ms = started_ms();
     w->spill.parent = o->spill_folder;
     probe_host(w->host);
     make_identity(w);
@@ -175,6 +187,8 @@ static int run(struct worker *w)
         log_error("worker_failed", "code=%s text=\"%s\"", err_name(e.code), e.text);
         code = e.code == ERR_ARG ? 2 : 1;
     }
+    if (code == 0 && w->device_lost && !w->leaving)
+        code = EXIT_DEVICE;
     if (w->runner) {
         runner_cancel(w->runner);
         await_runner(w, code);
@@ -185,6 +199,40 @@ static int run(struct worker *w)
     return code;
 }
 
+/* This program in the place of this process, with nothing of it left open. Returns if it fails. */
+static void run_program(char **argv)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    if (n <= 0)
+        return;
+    path[n] = 0;
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* a driver's files would keep its memory */
+    execv(path, argv);
+}
+
+/*
+ * A lost device is another process's to use again. One that comes to lose it at once would go on so
+ * for ever, and take each task's tries: only a worker that has finished a picture tries again.
+ */
+static int start_again(const struct worker *w, char **argv)
+{
+    char text[32];
+
+    if (!w->finished) {
+        log_error("device_lost", "text=\"it was lost before a picture was finished: exit code %d\"",
+                  EXIT_DEVICE);
+        return EXIT_DEVICE;
+    }
+    log_warn("device_lost", "text=\"starting again\"");
+    snprintf(text, sizeof text, "%lld", (long long)w->started_ms);
+    if (setenv(STARTED, text, 1) == 0)
+        run_program(argv);
+    log_error("device_lost", "text=\"cannot start again: %s\"", strerror(errno));
+    return EXIT_DEVICE;
+}
+
 /*
  * Render threads that wait for each other spin for long by default, which on a machine whose cores
  * are shared makes a render ten times slower. libgomp reads its environment before main: the
@@ -192,20 +240,17 @@ static int run(struct worker *w)
  */
 static void spin_briefly(char **argv)
 {
-    char path[4096];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-
-    if (n <= 0 || getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
         return;
-    path[n] = 0;
     if (setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1) == 0)
-        execv(path, argv);
+        run_program(argv);
 }
 
 int main(int argc, char **argv)
 {
     struct worker w = {.signals = -1};
     struct err e;
+    int code;
 
     spin_briefly(argv);
 
@@ -219,12 +264,17 @@ int main(int argc, char **argv)
         options_done(&w.options);
         return 0;
     }
+    if (w.options.list_devices) {
+        probe_list(stdout);
+        options_done(&w.options);
+        return 0;
+    }
     if (w.options.plan) {
-        int code = plan_tasks(&w.options, stdout, stderr);
-
+        code = plan_tasks(&w.options, stdout, stderr);
         options_done(&w.options);
         return code;
     }
     log_set_level(w.options.log_level);
-    return run(&w);
+    code = run(&w);
+    return code == EXIT_DEVICE ? start_again(&w, argv) : code;
 }

@@ -14,6 +14,7 @@ const char *const options_help =
     "litho-worker renders pictures for a Lithograph coordinator.\n"
     "\n"
     "usage: litho-worker --connect ENDPOINT [options]\n"
+    "       litho-worker --devices\n"
     "       litho-worker --plan [TASKS] [--model NAME] [--size WxH] [--set KEY=VALUE] [options]\n"
     "\n"
     "  -c, --connect ENDPOINT  the coordinator: tcp://127.0.0.1:PORT or ipc://PATH\n"
@@ -25,6 +26,7 @@ const char *const options_help =
     "  -d, --device DEVICE     cpu, cuda:0 (or another number), or ref: plain C, slow, to compare "
     "with\n"
     "                          (default: cpu)\n"
+    "      --devices           print what --device may be on this machine, and end\n"
     "  -t, --threads N         of one render (default: the processors it may use). Pictures do\n"
     "                          not depend on it\n"
     "      --memory SIZE       budget for the weights and one render, such as 4G; what does not\n"
@@ -64,8 +66,14 @@ const char *const options_help =
     "coordinator is away it goes on rendering, keeps the\n"
     "results, and connects again by itself.\n"
     "\n"
+    "A GPU that works no more (an illegal address, say) is lost to the process, not to the "
+    "machine:\n"
+    "the worker hands its leases back and starts itself again. If it lost the GPU before it had\n"
+    "finished a picture, it ends with exit code 3 instead.\n"
+    "\n"
     "Exit codes: 0 ended on request; 1 failed, or refused by the coordinator (another protocol\n"
-    "version); 2 wrong usage. Logs go to standard error, one line an event.\n";
+    "version); 2 wrong usage; 3 the GPU was lost, see above. Logs go to standard error, one line "
+    "an event.\n";
 
 enum {
     OPTION_MEMORY = 256,
@@ -74,6 +82,7 @@ enum {
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
     OPTION_PLAN,
+    OPTION_DEVICES,
     OPTION_MODEL,
     OPTION_SIZE,
     OPTION_SET,
@@ -101,6 +110,7 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"plan", no_argument, NULL, OPTION_PLAN},
+    {"devices", no_argument, NULL, OPTION_DEVICES},
     {"model", required_argument, NULL, OPTION_MODEL},
     {"size", required_argument, NULL, OPTION_SIZE},
     {"set", required_argument, NULL, OPTION_SET},
@@ -308,6 +318,9 @@ static int set(struct options *o, int option, char **argv, struct err *e)
     case OPTION_PLAN:
         o->plan = true;
         return 0;
+    case OPTION_DEVICES:
+        o->list_devices = true;
+        return 0;
     case OPTION_MODEL:
         o->model = optarg;
         return 0;
@@ -342,7 +355,7 @@ int options_parse(int argc, char **argv, struct options *ret_o, struct err *e)
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":c:n:m:d:t:h", long_options, NULL)) != -1)
         TRY(set(o, option, argv, e));
-    if (o->help || o->version)
+    if (o->help || o->version || o->list_devices)
         return 0;
     if (o->plan && optind < argc)
         o->tasks = argv[optind++];

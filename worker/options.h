@@ -37,7 +37,7 @@ struct options {
     const char *hashes;       /* file of hashes shared with other processes; NULL: none; borrowed */
     bool own_files;           /* of the library serve where they are those of the coordinator */
     const char *spill_folder; /* NULL: TMPDIR, else /tmp; borrowed */
-    bool help, version;       /* asked for: nothing else is checked */
+    bool help, version, list_devices; /* asked for: nothing else is checked */
     /* --plan: what tasks would take, instead of work */
     bool plan, json;
     const char *tasks; /* file of one task a line, "-": standard input; NULL: from the sets */

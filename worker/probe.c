@@ -88,6 +88,24 @@ int probe_device(enum backend backend, int device, struct probe *ret_probe, stru
     return 0;
 }
 
+void probe_list(FILE *out)
+{
+    struct probe p;
+    struct err e;
+    int n = 0;
+
+    if (probe_device(BACKEND_CPU, 0, &p, &e) == 0)
+        fprintf(out, "%s; %d processors, class %s\n", p.device, probe_threads(), p.device_class);
+    if (engine_count_cuda(&n, &e) != 0)
+        fprintf(out, "no cuda: %s\n", e.text);
+    for (int i = 0; i < n; i++) {
+        if (probe_device(BACKEND_CUDA, i, &p, &e) == 0)
+            fprintf(out, "%s; class %s\n", p.device, p.device_class);
+        else
+            fprintf(out, "%s\n", e.text);
+    }
+}
+
 int probe_threads(void)
 {
     cpu_set_t set;

@@ -4,6 +4,8 @@
 
 #include "engine/engine.h"
 
+#include <stdio.h>
+
 #define PROBE_DEVICE_SIZE 256 /* bytes with NUL */
 
 /*
@@ -20,6 +22,12 @@ struct probe {
 
 /* A device that is not there, or libraries that are not: ERR_ARG with the reason. */
 int probe_device(enum backend backend, int device, struct probe *ret_probe, struct err *e);
+
+/*
+ * What --device may name, a line each: this machine's processor, then its CUDA devices, each with
+ * its class or why it is none; without any, the reason.
+ */
+void probe_list(FILE *out);
 
 /* Processors that this process may run on, 1 or more. */
 int probe_threads(void);

@@ -44,6 +44,8 @@ struct worker {
     bool lost;      /* a spilled result cannot be read */
     struct attempt_ref lost_ref;
     struct err lost_why;
+    bool device_lost;    /* to this process: it leaves, to start again */
+    bool finished;       /* a picture at least */
     bool rendering;      /* the runner's outcome is due */
     bool was_open;       /* as last logged */
     uint32_t reconnects; /* since it was open */

@@ -58,6 +58,14 @@ int ops_cuda_new(int device, enum precision precision, struct ops **ret_o, struc
     return rc != 0 ? rc : m->ops_new(device, precision, ret_o, e);
 }
 
+int ops_cuda_count(int *ret_n, struct err *e)
+{
+    const struct module *m;
+    int rc = load(&m, e);
+
+    return rc != 0 ? rc : m->count(ret_n, e);
+}
+
 int ops_cuda_probe(int device, enum precision precision, struct cuda_device *ret_d, struct err *e)
 {
     const struct module *m;

@@ -29,11 +29,19 @@ struct cuda_device {
 
 /*
  * ERR_ARG without the module or its libraries, with the loader's words; without such a device; for
- * a precision of f32. Auto: f16. ERR_OOM if the device has no room.
+ * a precision of f32. Auto: f16. ERR_OOM if the device has no room. From here on, of the backend
+ * too: ERR_DEVICE if this process has lost the device and only another one has it again; else
+ * ERR_INTERNAL, always with the call that failed, its words and its code.
  */
 int ops_cuda_new(int device, enum precision precision, struct ops **ret_o, struct err *e);
 
-/* What the device is. ERR_ARG as above; ERR_INTERNAL if the driver refuses, with the call. */
+/* How many devices there are, 1 or more. Errors as of ops_cuda_probe(). */
+int ops_cuda_count(int *ret_n, struct err *e);
+
+/*
+ * What the device is. ERR_ARG as above, also where the driver is missing or too old, with the
+ * versions; ERR_INTERNAL if the driver refuses, with the call.
+ */
 int ops_cuda_probe(int device, enum precision precision, struct cuda_device *ret_d, struct err *e);
 
 #endif

@@ -25,8 +25,8 @@ static void join_with_memory(struct table *t, const char *name, uint64_t bytes, 
 
 static void every_class_has_its_row(void **state)
 {
-    static const int codes[] = {ERR_LOST,    ERR_OOM,     ERR_OUTPUT,  ERR_INPUT,
-                                ERR_MISSING, ERR_TIMEOUT, ERR_INTERNAL};
+    static const int codes[] = {ERR_LOST,    ERR_OOM,     ERR_OUTPUT,   ERR_INPUT,
+                                ERR_MISSING, ERR_TIMEOUT, ERR_INTERNAL, ERR_DEVICE};
 
     (void)state;
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)

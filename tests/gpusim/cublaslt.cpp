@@ -67,6 +67,12 @@ static cublasStatus_t refuse(cublasStatus_t code, const char *why)
     if (!(condition))                                                                              \
     return refuse(code, "needs " #condition)
 
+/* A failure that a test planned, or a dead device. */
+#define ASK(call, takes_memory)                                                                    \
+    if (cublasStatus_t s_ = asked_as(call, takes_memory, CUBLAS_STATUS_SUCCESS,                    \
+                                     CUBLAS_STATUS_ALLOC_FAILED, CUBLAS_STATUS_EXECUTION_FAILED))  \
+    return s_
+
 /* ---- objects ---- */
 
 size_t cublasLtGetVersion(void)
@@ -102,8 +108,7 @@ const char *cublasLtGetStatusName(cublasStatus_t status)
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *ret)
 {
     guard g(lock);
-    if (device_error())
-        return CUBLAS_STATUS_NOT_INITIALIZED;
+    ASK("cublasLtCreate", true);
     *ret = new cublasLtContext{0};
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -117,6 +122,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *ret, cudaDataType type,
                                           uint64_t rows, uint64_t cols, int64_t ld)
 {
+    guard g(lock);
+    ASK("cublasLtMatrixLayoutCreate", true);
     NEED(type == CUDA_R_16F || type == CUDA_R_16BF || type == CUDA_R_32F,
          CUBLAS_STATUS_NOT_SUPPORTED);
     auto *l = new layout;
@@ -145,6 +152,8 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
                                                 cublasLtMatrixLayoutAttribute_t name,
                                                 const void *value, size_t size)
 {
+    guard g(lock);
+    ASK("cublasLtMatrixLayoutSetAttribute", false);
     auto *to = reinterpret_cast<layout *>(l);
     switch (name) {
     case CUBLASLT_MATRIX_LAYOUT_ROWS:
@@ -167,6 +176,8 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *ret, cublasComputeType_t compute,
                                         cudaDataType_t scale)
 {
+    guard g(lock);
+    ASK("cublasLtMatmulDescCreate", true);
     NEED(compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F, CUBLAS_STATUS_NOT_SUPPORTED);
     auto *d = new description;
     d->compute = compute;
@@ -185,6 +196,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
                                               cublasLtMatmulDescAttributes_t name,
                                               const void *value, size_t size)
 {
+    guard g(lock);
+    ASK("cublasLtMatmulDescSetAttribute", false);
     auto *to = reinterpret_cast<description *>(d);
     switch (name) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
@@ -206,6 +219,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *ret)
 {
+    guard g(lock);
+    ASK("cublasLtMatmulPreferenceCreate", true);
     *ret = reinterpret_cast<cublasLtMatmulPreference_t>(new preference);
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -220,6 +235,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     cublasLtMatmulPreferenceAttributes_t name,
                                                     const void *value, size_t size)
 {
+    guard g(lock);
+    ASK("cublasLtMatmulPreferenceSetAttribute", false);
     auto *to = reinterpret_cast<preference *>(p);
     switch (name) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
@@ -339,6 +356,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                                               cublasLtMatmulHeuristicResult_t ret[], int *found)
 {
     guard g(lock);
+    ASK("cublasLtMatmulAlgoGetHeuristic", false);
     NEED(handle && p && asked > 0, CUBLAS_STATUS_INVALID_VALUE);
     matmul w = {};
     w.d = *reinterpret_cast<description *>(d);
@@ -436,6 +454,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, c
                               size_t workspace_bytes, cudaStream_t stream)
 {
     guard g(lock);
+    ASK("cublasLtMatmul", false);
     NEED(handle && d && alpha && beta && a && b && c && out, CUBLAS_STATUS_INVALID_VALUE);
     if (!algo)
         return refuse(CUBLAS_STATUS_NOT_SUPPORTED,

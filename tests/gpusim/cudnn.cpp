@@ -65,6 +65,13 @@ cudnnStatus_t refuse(cudnnStatus_t code, const char *why)
     return code;
 }
 
+/* A failure that a test planned, or a dead device. */
+#define ASK(call, takes_memory)                                                                    \
+    if (cudnnStatus_t s_ = asked_as(call, takes_memory, CUDNN_STATUS_SUCCESS,                      \
+                                    CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED,          \
+                                    CUDNN_STATUS_EXECUTION_FAILED))                                \
+    return s_
+
 #define NEED(condition, code)                                                                      \
     if (!(condition))                                                                              \
     return refuse(code, "needs " #condition)
@@ -474,8 +481,7 @@ void cudnnGetLastErrorString(char *text, size_t size)
 cudnnStatus_t cudnnCreate(cudnnHandle_t *ret)
 {
     guard g(lock);
-    if (device_error())
-        return CUDNN_STATUS_NOT_INITIALIZED;
+    ASK("cudnnCreate", true);
     *ret = new cudnnContext;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -488,6 +494,8 @@ cudnnStatus_t cudnnDestroy(cudnnHandle_t handle)
 
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
 {
+    guard g(lock);
+    ASK("cudnnSetStream", false);
     handle->stream = stream;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -501,6 +509,8 @@ cudnnStatus_t cudnnGetStream(cudnnHandle_t handle, cudaStream_t *ret)
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type,
                                            cudnnBackendDescriptor_t *ret)
 {
+    guard g(lock);
+    ASK("cudnnBackendCreateDescriptor", true);
     switch (type) {
     case CUDNN_BACKEND_TENSOR_DESCRIPTOR:
     case CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR:
@@ -532,6 +542,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t to,
                                        cudnnBackendAttributeType_t type, int64_t count,
                                        const void *values)
 {
+    guard g(lock);
+    ASK("cudnnBackendSetAttribute", false);
     auto *d = static_cast<descriptor *>(to);
     NEED(d && !d->final, CUDNN_STATUS_BAD_PARAM);
     NEED(count >= 1 && values, CUDNN_STATUS_BAD_PARAM);
@@ -545,6 +557,7 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t to,
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t to)
 {
     guard g(lock);
+    ASK("cudnnBackendFinalize", false);
     auto *d = static_cast<descriptor *>(to);
     NEED(d && !d->final, CUDNN_STATUS_BAD_PARAM);
     cudnnStatus_t s = finish(*d);
@@ -557,6 +570,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const of,
                                        cudnnBackendAttributeType_t type, int64_t asked,
                                        int64_t *count, void *to)
 {
+    guard g(lock);
+    ASK("cudnnBackendGetAttribute", false);
     auto *d = static_cast<descriptor *>(of);
     NEED(d && d->final, CUDNN_STATUS_NOT_INITIALIZED);
     if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS && d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) {
@@ -585,6 +600,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
                                   cudnnBackendDescriptor_t variant)
 {
     guard g(lock);
+    ASK("cudnnBackendExecute", false);
     auto *p = static_cast<descriptor *>(plan), *v = static_cast<descriptor *>(variant);
     NEED(handle && p && p->final && p->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
          CUDNN_STATUS_BAD_PARAM);

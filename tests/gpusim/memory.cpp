@@ -189,6 +189,19 @@ void memory_reset()
     pinned.clear();
 }
 
+size_t memory_of_device()
+{
+    return device_bytes;
+}
+
+size_t memory_pinned()
+{
+    size_t bytes = 0;
+    for (const auto &[at, a] : pinned)
+        bytes += a.size;
+    return bytes;
+}
+
 where where_is(const void *p)
 {
     if (in_range(p))
@@ -247,8 +260,8 @@ using namespace gpusim;
 cudaError_t cudaMalloc(void **ret, size_t size)
 {
     guard g(lock);
-    if (device_error())
-        return device_error();
+    if (cudaError_t e = asked("cudaMalloc", true))
+        return e;
     if (capturing_any())
         return fail(cudaErrorStreamCaptureUnsupported, "cudaMalloc during a capture");
     if (!ret)
@@ -274,21 +287,26 @@ cudaError_t cudaFree(void *p)
     return e;
 }
 
-cudaError_t cudaHostAlloc(void **ret, size_t size, unsigned)
+static cudaError_t allocate_pinned(const char *call, void **ret, size_t size)
 {
     guard g(lock);
-    if (device_error())
-        return device_error();
+    if (cudaError_t e = asked(call, true))
+        return e;
     if (!ret || posix_memalign(ret, 256, size) != 0)
-        return fail(cudaErrorMemoryAllocation, "cudaHostAlloc: no room for %zu bytes", size);
+        return fail(cudaErrorMemoryAllocation, "%s: no room for %zu bytes", call, size);
     std::memset(*ret, 0xff, size);
     pinned[(uintptr_t)*ret] = {size};
     return cudaSuccess;
 }
 
+cudaError_t cudaHostAlloc(void **ret, size_t size, unsigned)
+{
+    return allocate_pinned("cudaHostAlloc", ret, size);
+}
+
 cudaError_t cudaMallocHost(void **ret, size_t size)
 {
-    return cudaHostAlloc(ret, size, cudaHostAllocDefault);
+    return allocate_pinned("cudaMallocHost", ret, size);
 }
 
 cudaError_t cudaFreeHost(void *p)

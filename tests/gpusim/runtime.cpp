@@ -29,6 +29,8 @@ static bool grid_ok(const dim3 &grid, const dim3 &block)
 cudaError_t launch_call(std::shared_ptr<call> c, cudaStream_t stream)
 {
     guard g(lock);
+    if (cudaError_t e = asked(c->name))
+        return e;
     if (!grid_ok(c->grid, c->block))
         return fail(cudaErrorInvalidConfiguration, "kernel %s: grid %u,%u,%u of blocks %u,%u,%u",
                     c->name, c->grid.x, c->grid.y, c->grid.z, c->block.x, c->block.y, c->block.z);
@@ -39,6 +41,7 @@ cudaError_t launch_call(std::shared_ptr<call> c, cudaStream_t stream)
                     "kernel %s: %zu bytes of dynamic shared memory, %zu allowed", c->name,
                     c->shared, limit);
     const char *name = c->name;
+    launches_beside_copies += copies_under_way(stream);
     return submit(stream, name, [c] {
         run(*c);
         return true;
@@ -109,6 +112,8 @@ struct copy {
 static cudaError_t submit_copy(const char *call, copy c, cudaMemcpyKind kind, cudaStream_t s)
 {
     guard g(lock);
+    if (cudaError_t e = asked(call))
+        return e;
     if (c.width == 0 || c.height == 0)
         return cudaSuccess;
     if (c.to_pitch < c.width || c.from_pitch < c.width)
@@ -125,6 +130,8 @@ static cudaError_t submit_copy(const char *call, copy c, cudaMemcpyKind kind, cu
                     call);
     if (pageable_from)
         c.stage();
+    if (!pageable_from && !pageable_to)
+        copies_beside_copies += copies_under_way(cudaStreamLegacy);
     e = submit(s, call, c);
     return !e && pageable_to ? cudaStreamSynchronize(s) : e;
 }
@@ -167,6 +174,8 @@ cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t fro
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaMemset"))
+        return e;
     if (bytes == 0)
         return cudaSuccess;
     if (!device_range(to, bytes, true))
@@ -184,15 +193,31 @@ cudaError_t cudaMemset(void *to, int value, size_t bytes)
 
 /* ---- the device ---- */
 
+/* GPUSIM_DRIVER: the CUDA version that the driver speaks, else that of the headers. */
+static int driver()
+{
+    const char *s = getenv("GPUSIM_DRIVER");
+    return s ? (int)strtol(s, nullptr, 10) : CUDART_VERSION;
+}
+
 cudaError_t cudaGetDeviceCount(int *ret)
 {
+    guard g(lock);
+    *ret = 0;
+    if (cudaError_t e = asked("cudaGetDeviceCount"))
+        return e;
+    if (driver() / 1000 < CUDART_VERSION / 1000)
+        return fail(cudaErrorInsufficientDriver, "cudaGetDeviceCount: the driver speaks %d",
+                    driver());
     *ret = device_count();
-    return *ret > 0 ? cudaSuccess : cudaErrorNoDevice;
+    return *ret > 0 ? cudaSuccess : fail(cudaErrorNoDevice, "cudaGetDeviceCount: GPUSIM_DEVICES");
 }
 
 cudaError_t cudaSetDevice(int device)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaSetDevice"))
+        return e;
     if (device < 0 || device >= device_count())
         return fail(cudaErrorInvalidDevice, "cudaSetDevice: no device %d", device);
     device_current = device;
@@ -209,6 +234,8 @@ cudaError_t cudaGetDevice(int *ret)
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *ret, int device)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaGetDeviceProperties"))
+        return e;
     if (device < 0 || device >= device_count())
         return fail(cudaErrorInvalidDevice, "cudaGetDeviceProperties: no device %d", device);
     *ret = {};
@@ -225,8 +252,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *ret, int device)
     ret->maxThreadsDim[2] = 64;
     ret->maxGridSize[0] = 0x7fffffff;
     ret->maxGridSize[1] = ret->maxGridSize[2] = 65535;
-    ret->major = 8;
-    ret->minor = 9;
+    const char *capability = getenv("GPUSIM_CAPABILITY"); /* such as 75 */
+    int tens = capability ? (int)strtol(capability, nullptr, 10) : 89;
+    ret->major = tens / 10;
+    ret->minor = tens % 10;
     ret->multiProcessorCount = 4;
     ret->maxThreadsPerMultiProcessor = 1536;
     ret->l2CacheSize = 32 << 20;
@@ -294,13 +323,18 @@ cudaError_t cudaRuntimeGetVersion(int *ret)
 
 cudaError_t cudaDriverGetVersion(int *ret)
 {
-    *ret = CUDART_VERSION;
+    guard g(lock);
+    if (cudaError_t e = asked("cudaDriverGetVersion"))
+        return e;
+    *ret = driver();
     return cudaSuccess;
 }
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute, int value)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaFuncSetAttribute"))
+        return e;
     if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout)
         return cudaSuccess;
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)

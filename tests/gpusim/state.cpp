@@ -1,9 +1,11 @@
 /* The lock, the seed and the errors. */
 #include "state.h"
+#include "control.h"
 
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <unistd.h>
 
 namespace gpusim
 {
@@ -76,6 +78,68 @@ void forget_errors()
     sentence.clear();
 }
 
+void forget_last_error()
+{
+    last_error = cudaSuccess;
+}
+
+/* ---- planned failures ---- */
+
+static gpusim_fault fault;
+static uint64_t fails_at, calls, memory_calls;
+static const char *failed_call;
+
+/* GPUSIM_LOSE's file is there: it is taken away. */
+static bool lost_by_file()
+{
+    static const char *path = getenv("GPUSIM_LOSE");
+    return path && unlink(path) == 0;
+}
+
+cudaError_t asked(const char *call, bool takes_memory)
+{
+    if (device_error())
+        return device_error();
+    calls++;
+    memory_calls += takes_memory;
+    if (lost_by_file())
+        return fail_device(cudaErrorIllegalAddress, "GPUSIM_LOSE: the device is lost at %s", call);
+    bool counts = fault == GPUSIM_FAIL_MEMORY ? takes_memory : fault != GPUSIM_FAIL_NONE;
+    if (!counts || (fault == GPUSIM_FAIL_MEMORY ? memory_calls : calls) != fails_at)
+        return cudaSuccess;
+    failed_call = call;
+    if (fault == GPUSIM_FAIL_DEVICE)
+        return fail_device(cudaErrorIllegalAddress, "planned: the device is lost at %s", call);
+    return fail(fault == GPUSIM_FAIL_MEMORY ? cudaErrorMemoryAllocation : cudaErrorUnknown,
+                "planned: %s fails", call);
+}
+
+static void control_fail(gpusim_fault f, uint64_t nth)
+{
+    guard g(lock);
+    forget_errors();
+    fault = f;
+    fails_at = nth;
+    calls = memory_calls = copies_beside_copies = launches_beside_copies = 0;
+    failed_call = nullptr;
+}
+
+static const char *control_failed()
+{
+    return failed_call;
+}
+
+static gpusim_counts control_counts()
+{
+    guard g(lock);
+    return {calls,
+            memory_calls,
+            copies_beside_copies,
+            launches_beside_copies,
+            memory_of_device(),
+            memory_pinned()};
+}
+
 const char *message()
 {
     return sentence.c_str();
@@ -93,6 +157,9 @@ void reset(uint64_t seed)
 } // namespace gpusim
 
 using namespace gpusim;
+
+extern "C" __attribute__((visibility("default"), used))
+const gpusim_control gpusim_control = {control_fail, control_failed, control_counts, set_seed};
 
 cudaError_t cudaGetLastError(void)
 {
@@ -127,6 +194,8 @@ static const struct {
     E(cudaErrorNotReady, "device not ready"),
     E(cudaErrorNotSupported, "operation not supported"),
     E(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
+    E(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version"),
+    E(cudaErrorUnknown, "unknown error"),
     E(cudaErrorLaunchFailure, "unspecified launch failure"),
     E(cudaErrorLaunchTimeout, "the launch timed out and was terminated"),
     E(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),

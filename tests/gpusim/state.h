@@ -68,6 +68,23 @@ __attribute__((format(printf, 2, 3))) cudaError_t fail_device(cudaError_t code, 
                                                               ...);
 cudaError_t device_error(); /* the sticky one */
 void forget_errors();
+void forget_last_error(); /* but not the sticky one */
+
+/*
+ * Every call of the host that can fail asks: cudaSuccess, the sticky error, or the failure that a
+ * test planned for it (control.h). takes_memory: it may fail for want of it.
+ */
+cudaError_t asked(const char *call, bool takes_memory = false);
+/* The same of libraries with codes of their own. */
+template <class S>
+S asked_as(const char *call, bool takes_memory, S success, S no_memory, S failure)
+{
+    cudaError_t e = asked(call, takes_memory);
+    if (!e)
+        return success;
+    forget_last_error();
+    return e == cudaErrorMemoryAllocation ? no_memory : failure;
+}
 
 /* ---- memory ---- */
 
@@ -78,6 +95,7 @@ bool device_range(const void *p, size_t bytes, bool pinned_too);
 void memory_open();  /* kernels may touch device memory */
 void memory_close(); /* only kernels may */
 void memory_reset();
+size_t memory_of_device(), memory_pinned(); /* bytes allocated */
 
 /* ---- blocks ---- */
 
@@ -91,6 +109,9 @@ using work = std::function<bool()>;
 cudaError_t submit(cudaStream_t stream, const char *name, work w);
 bool capturing(cudaStream_t stream);
 bool capturing_any();
+/* Whether a copy waits in a stream other than `but`. */
+bool copies_under_way(cudaStream_t but);
+extern uint64_t copies_beside_copies, launches_beside_copies; /* control.h */
 /* When no stream can go on: waits for another process; false: there is none to wait for. */
 extern bool (*outside_wait)();
 cudaError_t drain_all();

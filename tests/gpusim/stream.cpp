@@ -125,6 +125,17 @@ namespace gpusim
 
 bool (*outside_wait)();
 
+uint64_t copies_beside_copies, launches_beside_copies;
+
+bool copies_under_way(cudaStream_t but)
+{
+    for (CUstream_st *s : streams)
+        for (const item &i : s->queue)
+            if (s != but && std::strncmp(i.name, "cudaMemcpy", 10) == 0)
+                return true;
+    return false;
+}
+
 cudaError_t drain_until(const std::function<bool()> &done)
 {
     return drain(done);
@@ -248,8 +259,8 @@ void streams_reset()
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, unsigned flags)
 {
     guard g(lock);
-    if (device_error())
-        return device_error();
+    if (cudaError_t e = asked("cudaStreamCreate", true))
+        return e;
     auto *s = new CUstream_st;
     s->blocking = !(flags & cudaStreamNonBlocking);
     streams.insert(s);
@@ -277,7 +288,9 @@ static cudaError_t known(cudaStream_t s, const char *call)
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     guard g(lock);
-    cudaError_t e = known(s, "cudaStreamSynchronize");
+    cudaError_t e = asked("cudaStreamSynchronize");
+    if (!e)
+        e = known(s, "cudaStreamSynchronize");
     if (!e)
         e = may_wait(s, "cudaStreamSynchronize");
     if (e)
@@ -313,7 +326,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 cudaError_t cudaDeviceSynchronize(void)
 {
     guard g(lock);
-    cudaError_t e = may_wait(nullptr, "cudaDeviceSynchronize");
+    cudaError_t e = asked("cudaDeviceSynchronize");
+    if (!e)
+        e = may_wait(nullptr, "cudaDeviceSynchronize");
     return e ? e : drain_all();
 }
 
@@ -341,8 +356,8 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t function, void *data
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, unsigned flags)
 {
     guard g(lock);
-    if (device_error())
-        return device_error();
+    if (cudaError_t e = asked("cudaEventCreate", true))
+        return e;
     auto *e = new CUevent_st;
     e->timing = !(flags & cudaEventDisableTiming);
     events.insert(e);
@@ -376,7 +391,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     guard g(lock);
-    cudaError_t error = known(e, "cudaEventRecord");
+    cudaError_t error = asked("cudaEventRecord");
+    if (!error)
+        error = known(e, "cudaEventRecord");
     if (!error)
         error = known(s, "cudaEventRecord");
     if (error)
@@ -412,7 +429,9 @@ static cudaError_t wait_captured(cudaStream_t s, cudaEvent_t e)
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
     guard g(lock);
-    cudaError_t error = known(e, "cudaStreamWaitEvent");
+    cudaError_t error = asked("cudaStreamWaitEvent");
+    if (!error)
+        error = known(e, "cudaStreamWaitEvent");
     if (!error)
         error = known(s, "cudaStreamWaitEvent");
     if (error)
@@ -430,7 +449,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     guard g(lock);
-    cudaError_t error = known(e, "cudaEventSynchronize");
+    cudaError_t error = asked("cudaEventSynchronize");
+    if (!error)
+        error = known(e, "cudaEventSynchronize");
     if (!error)
         error = may_wait(nullptr, "cudaEventSynchronize");
     if (error)
@@ -442,7 +463,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     guard g(lock);
-    cudaError_t error = known(e, "cudaEventQuery");
+    cudaError_t error = asked("cudaEventQuery");
+    if (!error)
+        error = known(e, "cudaEventQuery");
     if (error)
         return error;
     if (e->state->done < e->state->recorded)
@@ -474,6 +497,8 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaStreamBeginCapture"))
+        return e;
     if (!s || s == cudaStreamLegacy)
         return fail(cudaErrorStreamCaptureUnsupported, "the legacy stream cannot be captured");
     cudaError_t e = known(s, "cudaStreamBeginCapture");
@@ -524,8 +549,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *ret)
     if (!capturing(s) || !s->origin)
         return fail(cudaErrorStreamCaptureUnmatched, "cudaStreamEndCapture: no capture began here");
     CUgraph_st *graph = s->graph;
-    cudaError_t e = cudaSuccess;
-    if (!graph->spoilt.empty())
+    cudaError_t e = asked("cudaStreamEndCapture");
+    if (e)
+        ;
+    else if (!graph->spoilt.empty())
         e = fail(cudaErrorStreamCaptureInvalidated, "the capture was spoilt by %s",
                  graph->spoilt.c_str());
     else if (!joined(s))
@@ -551,6 +578,8 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *ret)
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *ret, cudaGraph_t graph, unsigned long long)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaGraphInstantiate", true))
+        return e;
     if (graphs.find(graph) == graphs.end())
         return fail(cudaErrorInvalidValue, "cudaGraphInstantiate: no such graph");
     *ret = new CUgraphExec_st{graph->nodes};
@@ -603,6 +632,8 @@ struct graph_run {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaGraphLaunch"))
+        return e;
     if (execs.find(exec) == execs.end())
         return fail(cudaErrorInvalidValue, "cudaGraphLaunch: no such graph");
     if (capturing(s))

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 
-from programs import BIN, Case, Program, environment, main, png_texts
+from programs import (BIN, Case, Program, environment, main, pictures, png_texts,
+                      wait_until)
 
 MODULE = os.path.join(BIN, "liblitho-cuda-sim.so")
 
@@ -55,6 +56,63 @@ class Cuda(Case):
         done = self.plan(LITHO_CUDA_MODULE=MODULE, GPUSIM_MEMORY="80000000")
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("cudaErrorMemoryAllocation", done.stderr)
+
+    def devices(self, **changes):
+        done = subprocess.run([os.path.join(BIN, "litho-worker"), "--devices"], text=True,
+                              env=environment(**changes), cwd=self.folder,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.splitlines()
+
+    def test_devices_are_listed_or_the_reason_is_told(self):
+        lines = self.devices(LITHO_CUDA_MODULE=MODULE, GPUSIM_DEVICES="2")
+        self.assertRegex(lines[0], r"^cpu.*; \d+ processors, class cpu")
+        for i in (0, 1):
+            self.assertRegex(lines[1 + i], r"^cuda:%d: gpusim, 8\.0 GiB, compute capability 8\.9, "
+                                           r"driver for CUDA \d+\.\d; class cuda-gpusim-f16-" % i)
+        self.assertEqual(len(lines), 3)
+        for want, changes in [
+                ("this machine has no CUDA device", {"GPUSIM_DEVICES": "0"}),
+                ("driver is too old: it is for CUDA 11.4, this build needs",
+                 {"GPUSIM_DRIVER": "11040"}),
+                ("driver is not installed", {"GPUSIM_DRIVER": "0"}),
+                ("compute capability 7.5, at least 8.0 is needed", {"GPUSIM_CAPABILITY": "75"}),
+                ("none.so: cannot open", {"LITHO_CUDA_MODULE": self.path("none.so")})]:
+            lines = self.devices(**{"LITHO_CUDA_MODULE": MODULE, **changes})
+            self.assertEqual(len(lines), 2)
+            self.assertIn(want, lines[1])
+
+    def test_a_worker_that_loses_its_device_hands_its_tasks_back_and_starts_again(self):
+        endpoint = self.coordinator().endpoint
+        worker = Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--batch",
+                         "1", "--device", "cuda:0", LITHO_CUDA_MODULE=MODULE,
+                         GPUSIM_LOSE=self.path("lose"))
+        job = JOB.replace("1-2", "1-5") % "auto"
+        self.litho("submit", self.write("card.yaml", job), "--connect", endpoint)
+        wait_until(lambda: pictures(self.path("out")), "a picture")
+        self.write("lose", "")
+        self.litho("watch", "card", "--connect", endpoint)
+        self.assertEqual({os.path.join("card", "%d.png" % i) for i in range(1, 6)} -
+                         set(pictures(self.path("out"))), set())
+        self.assertFalse(os.path.exists(self.path("lose")))
+        said = worker.text()
+        self.assertIn("code=device_lost", said)
+        self.assertIn("cudaErrorIllegalAddress, 700", said)
+        self.assertIn("starting again", said)
+        self.assertEqual(said.count("worker_started"), 2)
+        self.assertEqual(worker.stop(), 0)
+
+    def test_a_device_that_is_lost_before_the_first_picture_ends_the_worker_with_3(self):
+        endpoint = self.coordinator().endpoint
+        worker = Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--device",
+                         "cuda:0", LITHO_CUDA_MODULE=MODULE, GPUSIM_LOSE=self.path("lose"))
+        wait_until(lambda: "connected" in worker.text(), "the worker is there")
+        self.write("lose", "")
+        self.litho("submit", self.write("card.yaml", JOB % "auto"), "--connect", endpoint)
+        self.assertEqual(worker.wait(), 3)
+        self.assertIn("before a picture was finished", worker.text())
+        # Its tasks wait for another worker.
+        self.assertIn(self.status(endpoint, "card")["state"], ("queued", "running"))
 
     def test_without_the_module_the_reason_is_told(self):
         done = self.plan(LITHO_CUDA_MODULE=self.path("none.so"))

@@ -53,7 +53,8 @@ static inline struct cuda *cuda_of(struct ops *o)
 }
 
 /*
- * 0, or an error with the call's name and code: ERR_OOM where memory ran out, else ERR_INTERNAL.
+ * 0, or an error with the call's name and code: ERR_OOM where memory ran out, ERR_DEVICE where no
+ * later call of the process can work, else ERR_INTERNAL.
  * The runtime's note of the error is cleared, so that it is told once.
  */
 int cuda_check(cudaError_t code, const char *call, struct err *e);

@@ -29,6 +29,7 @@ void cuda_memory_free(struct ops *o, void *memory)
     cudaStreamSynchronize(cuda_of(o)->copies);
     cuda_await_all(cuda_of(o), NULL); /* an error of it is the next call's too */
     cudaFree(memory);
+    cudaGetLastError(); /* an error of earlier work is told by the next call that can */
 }
 
 int stages_init(struct cuda *c, struct err *e)

@@ -16,6 +16,7 @@ struct module {
     size_t ops_bytes, device_bytes;
     int (*ops_new)(int device, enum precision precision, struct ops **ret_o, struct err *e);
     int (*probe)(int device, enum precision precision, struct cuda_device *ret_d, struct err *e);
+    int (*count)(int *ret_n, struct err *e);
 };
 
 /* The one symbol: */
@@ -23,6 +24,7 @@ struct module {
 extern const struct module litho_cuda_module;
 
 int module_ops_new(int device, enum precision precision, struct ops **ret_o, struct err *e);
+int module_count(int *ret_n, struct err *e);
 int module_probe(int device, enum precision precision, struct cuda_device *ret_d, struct err *e);
 
 #endif

@@ -168,12 +168,22 @@ out:
     return rc;
 }
 
+/*
+ * Whether a refusal is about the engine. Memory or a device that is gone would be another engine's
+ * too, and another engine means other bytes.
+ */
+static bool is_about_engine(cudnnStatus_t code)
+{
+    return code / 1000 < 4 || code == CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED;
+}
+
 /* p->plan from a configuration; *ret_ok: whether its engine runs here and in the room that it may
  * have. */
 static int try_config(struct maker *m, struct plan *p, cudnnBackendDescriptor_t config,
                       bool *ret_ok, struct err *e)
 {
     bool exact = false;
+    cudnnStatus_t code;
     int64_t n;
     int rc = 0;
 
@@ -184,7 +194,10 @@ static int try_config(struct maker *m, struct plan *p, cudnnBackendDescriptor_t 
     TRY(create(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &p->plan, e));
     TRY(set(p->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &m->c->dnn, e));
     TRY(set_descriptor(p->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &config, e));
-    if (cudnnBackendFinalize(p->plan) == CUDNN_STATUS_SUCCESS) {
+    code = cudnnBackendFinalize(p->plan);
+    if (!is_about_engine(code))
+        TRY(dnn_check(code, "cudnnBackendFinalize(EXECUTION_PLAN)", e));
+    if (code == CUDNN_STATUS_SUCCESS) {
         TRY(dnn_check(cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                                CUDNN_TYPE_INT64, 1, &n, &p->workspace),
                       "cudnnBackendGetAttribute(WORKSPACE_SIZE)", e));

@@ -1,0 +1,258 @@
+/*
+ * Calls of NVIDIA's libraries that fail, each once: what is told, that nothing leaks, that a dead
+ * device is told apart. On the emulated device alone, which can be asked to fail.
+ */
+#include "tests/engine/ops/cuda/fixture.h"
+#include "tests/gpusim/control.h"
+
+#include "engine/engine.h"
+
+#include <dlfcn.h>
+
+static const struct gpusim_control *sim;
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* Calls until all was done but for freeing what was taken, where there is nobody to tell. */
+static uint64_t calls_in_all;
+
+/* The call that failed is named, with its code; kernels, and what they set, by their launchers. */
+static void assert_told(const struct err *e)
+{
+    const char *call = sim->failed();
+    bool launch = !begins(call, "cu") || begins(call, "cudaFuncSetAttribute");
+    const char *at = strstr(e->text, launch ? "kernels_" : call);
+
+    if (at == NULL || strchr(at, '(') == NULL)
+        fail_msg("'%s' failed: %s", call, e->text);
+}
+
+static void assert_nothing_left(void)
+{
+    struct gpusim_counts c = sim->counts();
+
+    if (c.device_bytes != 0 || c.pinned_bytes != 0)
+        fail_msg("%zu bytes of the device and %zu pinned are left after '%s'", c.device_bytes,
+                 c.pinned_bytes, sim->failed());
+}
+
+/* --- operations --- */
+
+#define SIDE 4
+#define WIDE 16
+#define N    (SIDE * SIDE * WIDE)
+
+struct layers {
+    struct ops *o;
+    struct linear *linear;
+    struct conv *conv;
+    struct norm *norm;
+    void *memory;
+    struct act *x, *y;
+};
+
+static int make_layers(struct layers *l, struct err *e)
+{
+    static float numbers[WIDE * WIDE * 9];
+    const struct tensor w = {numbers, DTYPE_F32, 2, {WIDE, WIDE}};
+    const struct tensor taps = {numbers, DTYPE_F32, 4, {WIDE, WIDE, 3, 3}};
+    const struct tensor row = {numbers, DTYPE_F32, 1, {WIDE}};
+    int rc = 0;
+
+    TRY(ops_cuda_new(0, PRECISION_F16, &l->o, e));
+    TRY(l->o->linear_new(l->o, &w, &row, &l->linear, e));
+    TRY(l->o->conv_new(l->o, &taps, &row, &l->conv, e));
+    TRY(l->o->norm_new(l->o, &row, &row, &l->norm, e));
+    TRY(l->o->memory_new(l->o, 2 * N * l->o->act_bytes, &l->memory, e));
+    l->x = l->memory;
+    l->y = act_at(l->o, l->x, N);
+out:
+    return rc;
+}
+
+static int call_layers(const struct layers *l, struct err *e)
+{
+    struct ops *o = l->o;
+    int rc = 0;
+
+    TRY(o->linear(o, l->y, l->x, l->linear, SIDE * SIDE, ACT_SILU, NULL, e));
+    TRY(o->conv2d(o, l->x, l->y, l->conv, 1, SIDE, SIDE, 1, (int[]){1, 1, 1, 1}, NULL, NULL, e));
+    TRY(o->group_norm(o, l->y, l->x, l->norm, 1, SIDE * SIDE, WIDE, 4, 1e-5f, ACT_SILU, e));
+    TRY(o->layer_norm(o, l->x, l->y, l->norm, SIDE * SIDE, WIDE, 1e-5f, e));
+    TRY(o->attention(o, l->y, l->x, l->x, l->x, 1, SIDE * SIDE, SIDE * SIDE, 2, WIDE / 2, 1, false,
+                     e));
+    TRY(o->add(o, l->x, l->x, l->y, N, e));
+out:
+    return rc;
+}
+
+/* As a render does: planned, then three times, recorded. */
+static int run_layers(const struct layers *l, struct err *e)
+{
+    static const float numbers[N];
+    float back[N];
+    bool done;
+    int key = 1, rc = 0;
+
+    for (int i = 0; i < 3; i++) {
+        TRY(l->o->put(l->o, l->x, numbers, N, e));
+        TRY(l->o->record(l->o, &key, sizeof key, &done, e));
+        if (!done) {
+            int calls = call_layers(l, e);
+
+            rc = l->o->record_end(l->o, calls != 0, e);
+            TRY(calls != 0 ? calls : rc);
+        }
+        TRY(l->o->get(l->o, back, l->y, N, e));
+    }
+out:
+    return rc;
+}
+
+static int use_layers(struct err *e)
+{
+    struct layers l = {0};
+    struct workspace plan, w = {0};
+    int rc = 0;
+
+    TRY(make_layers(&l, e));
+    workspace_plan(&plan, l.o);
+    TRY(run_layers(&l, e));
+    TRY(workspace_init(&w, l.o, &plan, e));
+    TRY(run_layers(&l, e));
+    calls_in_all = sim->counts().calls;
+out:
+    if (l.o == NULL)
+        return rc;
+    workspace_done(&w, l.o);
+    l.o->linear_free(l.o, l.linear);
+    l.o->conv_free(l.o, l.conv);
+    l.o->norm_free(l.o, l.norm);
+    l.o->memory_free(l.o, l.memory);
+    l.o->free(l.o);
+    return rc;
+}
+
+/* use() with the nth call failing, for every `stride`th n; how many it are. */
+static int sweep(int (*use)(struct err *), enum gpusim_fault fault, int stride, int code)
+{
+    struct err e;
+    int n = 0, rc;
+
+    for (uint64_t nth = 1;; nth += (uint64_t)stride, n++) {
+        sim->plan(fault, nth);
+        rc = use(&e);
+        assert_nothing_left();
+        if (sim->failed() == NULL || (rc == 0 && nth > calls_in_all))
+            break;
+        if (rc != code)
+            fail_msg("call %d, '%s', failed: %d, not %d: %s", (int)nth, sim->failed(), rc, code,
+                     rc != 0 ? e.text : "as if nothing were");
+        assert_told(&e);
+    }
+    assert_int_equal(rc, 0);
+    sim->plan(GPUSIM_FAIL_NONE, 0);
+    print_message("  %d calls failed\n", n);
+    return n;
+}
+
+static void each_call_of_the_operations_that_fails_is_told_by_name_and_leaks_nothing(void **state)
+{
+    (void)state;
+    assert_in_range(sweep(use_layers, GPUSIM_FAIL_ANY, 1, ERR_INTERNAL), 150, 10000);
+}
+
+static void each_call_of_the_operations_that_finds_no_memory_is_class_oom(void **state)
+{
+    (void)state;
+    assert_in_range(sweep(use_layers, GPUSIM_FAIL_MEMORY, 1, ERR_OOM), 30, 10000);
+}
+
+static void each_call_of_the_operations_that_finds_the_device_dead_says_so(void **state)
+{
+    (void)state;
+    assert_in_range(sweep(use_layers, GPUSIM_FAIL_DEVICE, 1, ERR_DEVICE), 150, 10000);
+}
+
+/* --- a picture --- */
+
+static int use_engine(struct err *e)
+{
+    const struct engine_options o = {.model = GOLDEN_DIR "/models/sd1",
+                                     .backend = BACKEND_CUDA,
+                                     .precision = PRECISION_F16,
+                                     .threads = 1};
+    const struct render r = {.prompt = "a lighthouse",
+                             .negative_prompt = "",
+                             .steps = 1,
+                             .width = 64,
+                             .height = 64,
+                             .cfg_scale = 1,
+                             .seed = 7};
+    struct image image = {0};
+    struct engine *g = NULL;
+    int rc = 0;
+
+    TRY(engine_open(&o, &g, e));
+    TRY(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
+    calls_in_all = sim->counts().calls;
+out:
+    image_done(&image);
+    engine_close(g);
+    return rc;
+}
+
+/* Every one of them: LITHO_FAULT_STRIDE=1. */
+static int stride(int usual)
+{
+    const char *s = getenv("LITHO_FAULT_STRIDE");
+
+    return s != NULL ? (int)strtol(s, NULL, 10) : usual;
+}
+
+static void a_call_that_fails_ends_the_loading_or_the_picture_alone(void **state)
+{
+    (void)state;
+    sweep(use_engine, GPUSIM_FAIL_ANY, stride(1499), ERR_INTERNAL);
+}
+
+static void memory_that_runs_out_while_loading_or_rendering_is_class_oom(void **state)
+{
+    (void)state;
+    sweep(use_engine, GPUSIM_FAIL_MEMORY, stride(397), ERR_OOM);
+}
+
+static void a_device_that_dies_while_loading_or_rendering_is_told_apart(void **state)
+{
+    (void)state;
+    sweep(use_engine, GPUSIM_FAIL_DEVICE, stride(2999), ERR_DEVICE);
+}
+
+static int find_control(void)
+{
+    void *module = dlopen(getenv("LITHO_CUDA_MODULE"), RTLD_NOW);
+
+    sim = module != NULL ? dlsym(module, "gpusim_control") : NULL;
+    return sim != NULL ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_call_of_the_operations_that_fails_is_told_by_name_and_leaks_nothing),
+        cmocka_unit_test(each_call_of_the_operations_that_finds_no_memory_is_class_oom),
+        cmocka_unit_test(each_call_of_the_operations_that_finds_the_device_dead_says_so),
+        cmocka_unit_test(a_call_that_fails_ends_the_loading_or_the_picture_alone),
+        cmocka_unit_test(memory_that_runs_out_while_loading_or_rendering_is_class_oom),
+        cmocka_unit_test(a_device_that_dies_while_loading_or_rendering_is_told_apart),
+    };
+
+    if (!cuda_is_emulated()) {
+        printf("SKIPPED: only the emulated device fails when asked to\n");
+        return 77;
+    }
+    return find_control() != 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
