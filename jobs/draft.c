@@ -32,6 +32,12 @@ static const char *const other_names[][2] = {
     {"sampler_name", "sampler"},
     {"schedule_type", "scheduler"},
     {"checkpoint", "model"},
+    {"ckpt", "model"},
+    {"ckpt_name", "model"},
+    {"sd_model_checkpoint", "model"},
+    {"sd_vae", "vae"},
+    {"noise_seed", "seed"},
+    {"CLIP_stop_at_last_layers", "clip_skip"},
     {"resolution", "size"},
     {"variables", "axes"},
     {"matrix", "axes"},
@@ -39,6 +45,25 @@ static const char *const other_names[][2] = {
     {"name", "job"},
     {"version", "litho"},
 };
+
+/* And what is said here in another way. */
+static const char *const other_ways[][2] = {
+    {"batch_size", "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"batch_count", "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"n_iter", "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"num_images_per_prompt",
+     "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"lora", "a prompt names its LoRAs, as in <lora:NAME:0.8>"},
+    {"loras", "a prompt names its LoRAs, as in <lora:NAME:0.8>"},
+    {"enable_hr", "hr_scale alone asks for the second pass"},
+};
+
+static void other_way(const char *key, struct buf *ret_hint)
+{
+    for (size_t i = 0; i < sizeof other_ways / sizeof *other_ways; i++)
+        if (strcmp(other_ways[i][0], key) == 0)
+            buf_printf(ret_hint, "; %s", other_ways[i][1]);
+}
 
 static const char *other_name(const char *key, const char *const *keys, size_t n_keys)
 {
@@ -65,6 +90,8 @@ void draft_check_keys(struct draft *dr, const struct node *map, const char *what
         if (other)
             buf_printf(&hint, ", did you mean '%s'?", other);
         else
+            other_way(key->text, &hint);
+        if (hint.size == 0)
             suggest_text(key->text, keys, n_keys, &hint);
         diagnose(dr->d, key->at, "unknown key '%s'%s%s", key->text, what, buf_text(&hint));
         buf_done(&hint);
@@ -80,6 +107,14 @@ bool draft_find(const struct draft *dr, const char *name, size_t *ret_axis, size
                 *ret_column = c;
                 return true;
             }
+    return false;
+}
+
+bool draft_lacks_columns(const struct draft *dr)
+{
+    for (size_t a = 0; a < dr->n_axes; a++)
+        if (dr->axes[a].n_columns == 0)
+            return true;
     return false;
 }
 

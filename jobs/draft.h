@@ -75,6 +75,9 @@ int draft_value(struct draft *dr, int param, const char *text, struct place at, 
 /* The column of that name; false if there is none. */
 bool draft_find(const struct draft *dr, const char *name, size_t *ret_axis, size_t *ret_column);
 
+/* An axis' file could not be read: which columns it has is unknown, and told is why. */
+bool draft_lacks_columns(const struct draft *dr);
+
 /* The folder that a relative path written at this place starts from. */
 const char *draft_base(const struct draft *dr, struct place at);
 

@@ -34,7 +34,9 @@ static bool check_name(struct draft *dr, const char *name, struct place at, cons
 {
     if (axis_name_valid(name) && !strpbrk(name, "*(),/\\"))
         return true;
-    if (strcmp(name, "job") == 0 || strcmp(name, "index") == 0)
+    if (!*name)
+        diagnose(dr->d, at, "the first row has a %s without a name here", what);
+    else if (strcmp(name, "job") == 0 || strcmp(name, "index") == 0)
         diagnose(dr->d, at, "%s '%s': this name is taken by output.path", what, name);
     else
         diagnose(dr->d, at, "%s '%s': a name is text of 1 to 64 bytes without any of ${}:*(),/\\",
@@ -55,6 +57,9 @@ static int add_column(struct draft *dr, struct draft_axis *axis, const char *nam
         diagnose(dr->d, at, "'%s' is set by two axes, first at %s", name, buf_text(&other));
         buf_done(&other);
     }
+    for (c = 0; c < axis->n_columns; c++)
+        if (*name && strcmp(axis->columns[c].name, name) == 0)
+            diagnose(dr->d, at, "two columns are named '%s'", name);
     columns = pool_grow(&dr->pool, axis->columns, axis->n_columns, sizeof *columns);
     if (!columns)
         return no_memory(e);

@@ -131,6 +131,8 @@ static int add_condition(struct draft *dr, const struct node *key, const struct 
     int rc = 0;
 
     if (!draft_find(dr, key->text, &axis, &column)) {
+        if (draft_lacks_columns(dr))
+            return 0;
         for (size_t a = 0; a < dr->n_axes; a++)
             for (size_t c = 0; c < dr->axes[a].n_columns && n < JOB_AXES_MAX * 8; c++)
                 names[n++] = dr->axes[a].columns[c].name;

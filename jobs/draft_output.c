@@ -36,7 +36,7 @@ static int check_field(struct draft *dr, const char *start, size_t size, struct 
     if (!name)
         return err_set(e, ERR_OOM, "out of memory");
     if (strcmp(name, "index") == 0 || strcmp(name, "job") == 0 || param_from_name(name) >= 0 ||
-        draft_find(dr, name, &axis, &column))
+        draft_find(dr, name, &axis, &column) || draft_lacks_columns(dr))
         return 0;
     suggest_text(name, names, path_names(dr, names), &hint);
     diagnose(dr->d, at, "output.path: '{%s}' is neither index, job, an axis nor a parameter%s",

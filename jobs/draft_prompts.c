@@ -36,7 +36,7 @@ static void check_known(struct draft *dr, const char *name, struct place at, str
         uses->axes[axis] = true;
     else if (param == PARAM_PROMPT || param == PARAM_NEGATIVE_PROMPT)
         diagnose(dr->d, at, "a prompt cannot stand inside a prompt");
-    else if (param < 0) {
+    else if (param < 0 && !draft_lacks_columns(dr)) {
         suggest_text(name, names, known_names(dr, names), &hint);
         diagnose(dr->d, at, "no axis gives '${%s}' a value%s%s", name, buf_text(&hint),
                  hint.size ? "" : "; a plain '${' is written '$${'");

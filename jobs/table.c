@@ -15,7 +15,8 @@ struct reader {
     size_t n_row;
     size_t n_cells;
     bool full;
-    bool loose; /* table_read_loose_csv */
+    bool loose;     /* table_read_loose_csv */
+    char separator; /* of a CSV file's values */
 };
 
 const struct cell *table_cell(const struct table *table, size_t row, size_t column)
@@ -37,9 +38,9 @@ static int column_of(const struct reader *r, const char *p)
     return n;
 }
 
-static bool is_blank(char c)
+static bool is_blank(const struct reader *r, char c)
 {
-    return c == ' ' || c == '\t' || c == '\r';
+    return c == ' ' || c == '\r' || (c == '\t' && r->separator != '\t');
 }
 
 /* Past LF, CR LF, or nothing at the end. */
@@ -98,17 +99,17 @@ static int end_row(struct reader *r, struct err *e)
     return 0;
 }
 
-/* A field without quotes, to the comma or the end of the line; trimmed. */
-static int take_bare(struct reader *r, char separator, struct err *e)
+/* A value without quotes, to the separator or the end of the line; trimmed. */
+static int take_bare(struct reader *r, struct err *e)
 {
     const char *start = r->p, *stop;
     struct place at = {r->table->file, r->line, column_of(r, start)};
 
-    while (r->p < r->end && *r->p != '\n' && (!separator || *r->p != separator))
+    while (r->p < r->end && *r->p != '\n' && (!r->separator || *r->p != r->separator))
         r->p++;
-    for (stop = r->p; stop > start && is_blank(stop[-1]);)
+    for (stop = r->p; stop > start && is_blank(r, stop[-1]);)
         stop--;
-    if (separator && !r->loose && memchr(start, '"', (size_t)(stop - start)))
+    if (r->separator && !r->loose && memchr(start, '"', (size_t)(stop - start)))
         diagnose(r->d, at,
                  "a quote inside a value that is not quoted: write \"...\", quotes twice");
     return add_cell(r, pool_text(r->pool, start, (size_t)(stop - start)), at, e);
@@ -135,16 +136,16 @@ static int take_quoted(struct reader *r, struct err *e)
         diagnose(r->d, at, "the quote that starts here is never closed");
     else
         r->p++;
-    while (r->loose && r->p < r->end && *r->p != ',' && *r->p != '\n' && *r->p != '\r')
+    while (r->loose && r->p < r->end && *r->p != r->separator && *r->p != '\n' && *r->p != '\r')
         buf_putc(&text, *r->p++);
     TRY(buf_check(&text, e));
     TRY(add_cell(r, pool_text(r->pool, buf_text(&text), text.size), at, e));
-    while (r->p < r->end && is_blank(*r->p))
+    while (r->p < r->end && is_blank(r, *r->p))
         r->p++;
-    if (r->p < r->end && *r->p != ',' && *r->p != '\n') {
+    if (r->p < r->end && *r->p != r->separator && *r->p != '\n') {
         at = (struct place){r->table->file, r->line, column_of(r, r->p)};
         diagnose(r->d, at, "text after a closing quote; inside quotes write a quote twice");
-        while (r->p < r->end && *r->p != ',' && *r->p != '\n')
+        while (r->p < r->end && *r->p != r->separator && *r->p != '\n')
             r->p++;
     }
 out:
@@ -159,10 +160,10 @@ static int take_record(struct reader *r, bool *ret_blank, struct err *e)
 
     r->n_row = 0;
     for (;;) {
-        while (r->p < r->end && is_blank(*r->p))
+        while (r->p < r->end && is_blank(r, *r->p))
             r->p++;
-        TRY(r->p < r->end && *r->p == '"' ? take_quoted(r, e) : take_bare(r, ',', e));
-        if (r->p == r->end || *r->p != ',')
+        TRY(r->p < r->end && *r->p == '"' ? take_quoted(r, e) : take_bare(r, e));
+        if (r->p == r->end || *r->p != r->separator)
             break;
         r->p++;
     }
@@ -170,6 +171,33 @@ static int take_record(struct reader *r, bool *ret_blank, struct err *e)
     next_line(r);
 out:
     return rc;
+}
+
+/* Files that people take for text: what programs for tables write unless told otherwise. */
+static const char *not_text(const char *text, size_t size)
+{
+    if (size >= 4 && memcmp(text, "PK\3\4", 4) == 0)
+        return "a workbook, not text; export it as CSV in UTF-8";
+    if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
+        return "text in UTF-16; save the file as UTF-8";
+    return NULL;
+}
+
+/* What is between the names of the first row: a comma, else a semicolon or a tab if it has one. */
+static char separator_of(const char *text, const char *end)
+{
+    bool quoted = false, semicolon = false, tab = false;
+
+    for (const char *p = text; p < end && (quoted || *p != '\n'); p++) {
+        quoted ^= *p == '"';
+        if (quoted)
+            continue;
+        if (*p == ',')
+            return ',';
+        semicolon |= *p == ';';
+        tab |= *p == '\t';
+    }
+    return semicolon ? ';' : tab ? '\t' : ',';
 }
 
 static int start(struct reader *r, struct pool *pool, const char *file, const char *text,
@@ -187,7 +215,10 @@ static int start(struct reader *r, struct pool *pool, const char *file, const ch
     if (!r->table)
         return err_set(e, ERR_OOM, "out of memory");
     r->table->file = file;
-    if (!text_check(text, size, &line, &column)) {
+    if (not_text(text, size)) {
+        diagnose(d, (struct place){file, 1, 1}, "%s", not_text(text, size));
+        r->p = r->end;
+    } else if (!text_check(text, size, &line, &column)) {
         diagnose(d, (struct place){file, line, column}, "not UTF-8 text; save the file as UTF-8");
         r->p = r->end;
     }
@@ -205,10 +236,10 @@ int table_read_list(struct pool *pool, const char *file, const char *text, size_
     TRY(start(&r, pool, file, text, size, d, e));
     r.table->n_columns = 1;
     while (r.p < r.end && !r.full) {
-        while (r.p < r.end && is_blank(*r.p))
+        while (r.p < r.end && is_blank(&r, *r.p))
             r.p++;
         r.n_row = 0;
-        TRY(take_bare(&r, 0, e));
+        TRY(take_bare(&r, e));
         if (*r.row[0].text)
             TRY(end_row(&r, e));
         next_line(&r);
@@ -230,8 +261,10 @@ static int read_csv(struct pool *pool, const char *file, const char *text, size_
     *ret_table = NULL;
     TRY(start(&r, pool, file, text, size, d, e));
     r.loose = loose;
-    while (r.p < r.end && blank)
+    while (r.p < r.end && blank) {
+        r.separator = loose ? ',' : separator_of(r.p, r.end);
         TRY(take_record(&r, &blank, e));
+    }
     if (blank && d->n_errors == errors)
         diagnose(d, (struct place){file, 1, 1},
                  "the file is empty; its first row names the columns");

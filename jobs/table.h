@@ -1,8 +1,9 @@
 /*
  * The list and CSV files that a manifest names, as cells with places. A list file is one value a
- * line; a CSV file (RFC 4180) starts with a row of column names. Both: UTF-8 with or without a
- * byte order mark, lines end in LF or CRLF, blank lines are skipped, white space around a value
- * that is not quoted is not part of it.
+ * line; a CSV file (RFC 4180) starts with a row of column names. If no comma separates those but a
+ * semicolon or a tab does, as where the comma is the decimal point, that separates all values.
+ * Both: UTF-8 with or without a byte order mark, lines end in LF or CRLF, blank lines are skipped,
+ * white space around a value that is not quoted is not part of it.
  *
  *     TRY(table_read_csv(&pool, "products.csv", text, size, d, &table, e));
  *     for (row = 0; table && row < table->n_rows; row++) table_cell(table, row, 0)->text

@@ -1,6 +1,7 @@
 #include "jobs/yaml.h"
 
 #include "jobs/utf8.h"
+#include "jobs/yaml_hint.h"
 
 #include <string.h>
 #include <yaml.h>
@@ -124,6 +125,10 @@ static void parser_problem(struct loader *l, const char *text, size_t size)
 {
     const yaml_parser_t *p = &l->parser;
     struct place at = place_of(l, p->problem_mark);
+    bool lines = p->context && p->context_mark.line != p->problem_mark.line;
+    bool helps = p->error != YAML_READER_ERROR && !(lines && strstr(p->context, "flow"));
+    const char *hint =
+        helps ? yaml_hint(text, size, p->problem_mark.line, p->problem_mark.column) : "";
     size_t offset = p->problem_mark.index; /* characters: bytes only in ASCII, good for a tab */
 
     if (p->error == YAML_READER_ERROR) {
@@ -135,11 +140,11 @@ static void parser_problem(struct loader *l, const char *text, size_t size)
     }
     if (p->error == YAML_SCANNER_ERROR && offset < size && text[offset] == '\t')
         refuse(l, at, "a tab; YAML is indented with spaces");
-    else if (p->context && p->context_mark.line != p->problem_mark.line)
-        diagnose(l->d, at, "%s, %s that starts in line %d", p->problem, p->context,
-                 (int)p->context_mark.line + 1);
+    else if (lines)
+        diagnose(l->d, at, "%s, %s that starts in line %d%s", p->problem, p->context,
+                 (int)p->context_mark.line + 1, hint);
     else
-        refuse(l, at, p->problem ? p->problem : "not YAML");
+        diagnose(l->d, at, "%s%s", p->problem ? p->problem : "not YAML", hint);
     l->stop = true;
 }
 

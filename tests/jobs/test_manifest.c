@@ -138,6 +138,49 @@ static void csv_columns_are_variables_and_parameters_row_by_row(void **state)
     outcome_done(&out);
 }
 
+static void csv_of_semicolons_or_tabs_is_read_as_well(void **state)
+{
+    static const char *const files[] = {"product;steps\r\n\"mug; red\";20\r\ncap, blue ;30\r\n",
+                                        "product\tsteps\nmug; red\t20\ncap, blue\t 30\n"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome out;
+
+        write_file("list.csv", files[i]);
+        out = accepted("litho: 1\nmodel: m\nprompt: a ${product}\naxes: {item: {csv: list.csv}}\n",
+                       "");
+        part_is(&out, "axes.0.columns", "[\"product\",\"steps\"]");
+        part_is(&out, "axes.0.rows", "[[\"mug; red\",20],[\"cap, blue\",30]]");
+        outcome_done(&out);
+    }
+    write_file("list.csv", "product,a;b\nmug,20;30\n");
+    axis_is("item: {csv: list.csv}", "columns", "[\"product\",\"a;b\"]");
+}
+
+static void a_file_that_cannot_be_read_is_the_only_mistake_told(void **state)
+{
+    static const char manifest[] = "litho: 1\nmodel: m\nprompt: a ${product}\n"
+                                   "axes: {item: {csv: list.csv}}\nexclude: [{product: x}]\n"
+                                   "output: {path: '{job}/{sku}.png'}\n";
+    static const struct {
+        const char *text, *lines;
+    } cases[] = {
+        {"PK\3\4...", "list.csv:1:1: a workbook, not text; export it as CSV in UTF-8\n"},
+        {"\xff\xfes", "list.csv:1:1: text in UTF-16; save the file as UTF-8\n"},
+        {"", "list.csv:1:1: the file is empty; its first row names the columns\n"},
+        {"sku,product\n", "job.yaml:4:20: the file 'list.csv' holds no values\n"},
+        {"sku,product,\nA,x,\n", "list.csv:1:13: the first row has a column without a name here\n"},
+        {"sku,product,sku\nA,x,B\n", "list.csv:1:13: two columns are named 'sku'\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_file("list.csv", cases[i].text);
+        refused(manifest, cases[i].lines);
+    }
+}
+
 static void mistakes_in_files_name_the_file_and_line(void **state)
 {
     (void)state;
@@ -412,6 +455,8 @@ int main(void)
         cmocka_unit_test(lists_of_ranges_become_rows),
         cmocka_unit_test(quoted_or_listed_text_of_a_variable_is_no_range),
         cmocka_unit_test(csv_columns_are_variables_and_parameters_row_by_row),
+        cmocka_unit_test(csv_of_semicolons_or_tabs_is_read_as_well),
+        cmocka_unit_test(a_file_that_cannot_be_read_is_the_only_mistake_told),
         cmocka_unit_test(mistakes_in_files_name_the_file_and_line),
         cmocka_unit_test(a_missing_file_suggests_a_near_one),
         cmocka_unit_test(seeds_are_drawn_once_each),

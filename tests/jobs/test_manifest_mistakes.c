@@ -38,6 +38,18 @@ static void all_mistakes_are_told_in_one_go(void **state)
             "job.yaml:11:33: unknown key 'shet' in 'output', did you mean 'sheet'?\n");
 }
 
+static void keys_of_other_programs_are_told_what_they_are_here(void **state)
+{
+    (void)state;
+    refused("litho: 1\nmodel: m\nprompt: a\nckpt: x\nnoise_seed: 5\nbatch_size: 4\nloras: [x]\n",
+            "job.yaml:4:1: unknown key 'ckpt', did you mean 'model'?\n"
+            "job.yaml:5:1: unknown key 'noise_seed', did you mean 'seed'?\n"
+            "job.yaml:6:1: unknown key 'batch_size'; several pictures of one prompt are an axis, "
+            "as in axes: {seed: 1-4}\n"
+            "job.yaml:7:1: unknown key 'loras'; a prompt names its LoRAs, as in "
+            "<lora:NAME:0.8>\n");
+}
+
 static void what_must_be_there_is_missed(void **state)
 {
     (void)state;
@@ -61,6 +73,34 @@ static void broken_yaml_names_the_place(void **state)
     refused("prompt: caf\xe9\n", "job.yaml:1:12: not UTF-8 text; save the file as UTF-8\n");
     refused("litho: 1\n---\nlitho: 1\n",
             "job.yaml:2:1: a second document starts here; a manifest is one document\n");
+}
+
+static void text_that_yaml_takes_for_something_else_is_told_to_need_quotes(void **state)
+{
+    static const struct {
+        const char *text, *end;
+    } cases[] = {
+        {"prompt: [cat:dog:0.5] on teal\n", "if this is text and no list or mapping, put quotes"},
+        {"output: {path: {job}/{seed}.png}\n", "if this is text and no list or mapping, put"},
+        {"prompt:\n  - [a|b] on teal\n", "if this is text and no list or mapping, put quotes"},
+        {"prompt: a: b\n", "text with ': ' in it needs quotes around it"},
+        {"prompt: %a\n", "text that begins with '%' needs quotes around it"},
+        {"prompt: @a\n", "text that begins with '@' needs quotes around it"},
+        {"prompt: 'it's blurry'\n", "inside single quotes a quote is written twice"},
+        {"axes:\n  c: [#ff0000, #00ff00]\n", "'#' begins a comment: text that begins with it"},
+        {"axes:\n  seed: 1-3\n   steps: [1, 2]\n", "is the line indented as those around it are?"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct outcome out = read_text(cases[i].text);
+
+        assert_int_equal(out.rc, ERR_INPUT);
+        assert_int_equal(out.d.n, 1);
+        if (!strstr(out.d.items[0].text, cases[i].end))
+            fail_msg("'%s' lacks '%s'", out.d.items[0].text, cases[i].end);
+        outcome_done(&out);
+    }
 }
 
 static void hostile_yaml_is_refused_without_growing(void **state)
@@ -286,8 +326,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_mistakes_are_told_in_one_go),
+        cmocka_unit_test(keys_of_other_programs_are_told_what_they_are_here),
         cmocka_unit_test(what_must_be_there_is_missed),
         cmocka_unit_test(broken_yaml_names_the_place),
+        cmocka_unit_test(text_that_yaml_takes_for_something_else_is_told_to_need_quotes),
         cmocka_unit_test(hostile_yaml_is_refused_without_growing),
         cmocka_unit_test(a_key_given_twice_is_a_mistake),
         cmocka_unit_test(axes_need_values_of_one_kind),
