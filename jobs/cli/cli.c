@@ -4,6 +4,7 @@
 #include "proto/json.h"
 #include "proto/version.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -22,10 +23,10 @@ static const struct command commands[] = {
     {"plan", "JOB.yaml",
      "what a manifest would render: images, models, memory, disk, time; renders nothing",
      "Exit code 2 and every mistake with file:line:column if the manifest has any, 1 if a model "
-     "is\n"
-     "missing. Memory is asked of a litho-worker of this machine, for the largest sizes. Disk and "
-     "time\n"
-     "come from what earlier runs into the same folder took.",
+     "or\n"
+     "LoRA is missing. Memory is asked of a litho-worker of this machine, for the largest sizes. "
+     "Disk\n"
+     "and time come from what earlier runs into the same folder took.",
      MANIFEST_OPTIONS | OPTION_BIT(OPTION_OUT) | OPTION_BIT(OPTION_MODELS) |
          OPTION_BIT(OPTION_JSON),
      1, command_plan},
@@ -40,8 +41,8 @@ static const struct command commands[] = {
      1, command_run},
     {"submit", "JOB.yaml", "hand a manifest to a running coordinator",
      "Lists and CSV files travel along, and seeds that the manifest leaves open are drawn now. "
-     "Paths\n"
-     "of models are those of the workers' machines.",
+     "Models\n"
+     "are looked for on the coordinator's machine, which workers fetch them from.",
      MANIFEST_OPTIONS | SERVER_OPTIONS | OPTION_BIT(OPTION_WAIT) | OPTION_BIT(OPTION_TOKEN) |
          OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_FORCE) | OPTION_BIT(OPTION_QUIET),
      1, command_submit},
@@ -185,6 +186,11 @@ static int unknown_command(struct cli *c, const char *name)
     for (size_t i = 0; i < N_COMMANDS; i++)
         names[i] = commands[i].name;
     names[N_COMMANDS] = "help";
+    if (name[0] == '-') {
+        cli_note(c, "unknown option '%s' before a command; `litho --help` lists the commands",
+                 name);
+        return EXIT_USAGE;
+    }
     suggest_text(name, names, N_COMMANDS + 1, &hint);
     cli_note(c, "unknown command '%s'%s%s", name, buf_text(&hint),
              hint.size > 0 ? "" : "; `litho --help` lists them");
@@ -223,23 +229,37 @@ static int command_main(struct cli *c, const struct command *command, int argc, 
     return command->run(c);
 }
 
-int cli_main(int argc, char *const *argv)
+static int dispatch(struct cli *c, int argc, char *const *argv)
 {
-    struct cli c = {.out = terminal_of(stdout), .err = terminal_of(stderr)};
     const char *name = argc > 1 ? argv[1] : NULL;
     const struct command *command;
 
     if (name == NULL) {
-        print_overview(&c.err);
+        print_overview(&c->err);
         return EXIT_USAGE;
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
-        return help(&c, argc > 2 ? argv[2] : NULL);
-    if (strcmp(name, "--version") == 0) {
-        fprintf(c.out.file, "litho %s (engine %s)\n", LITHO_VERSION, ENGINE_VERSION);
+        return help(c, argc > 2 ? argv[2] : NULL);
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+        fprintf(c->out.file, "litho %s (engine %s)\n", LITHO_VERSION, ENGINE_VERSION);
         return EXIT_DONE;
     }
     command = find_command(name);
-    return command == NULL ? unknown_command(&c, name)
-                           : command_main(&c, command, argc - 2, argv + 2);
+    return command == NULL ? unknown_command(c, name)
+                           : command_main(c, command, argc - 2, argv + 2);
+}
+
+/* An answer that did not arrive, on a full disk for one, is no success. */
+int cli_main(int argc, char *const *argv)
+{
+    struct cli c = {.out = terminal_of(stdout), .err = terminal_of(stderr)};
+    int code = dispatch(&c, argc, argv);
+    struct err e;
+
+    errno = 0;
+    if ((fflush(c.out.file) != 0 || ferror(c.out.file)) && code == EXIT_DONE) {
+        err_errno(&e, "standard output");
+        return cli_fail(&c, &e);
+    }
+    return code;
 }

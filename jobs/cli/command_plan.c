@@ -25,7 +25,7 @@ struct plan {
     struct workload load; /* means */
     struct measure measured;
     bool is_measured;
-    size_t n_missing; /* models */
+    size_t n_missing; /* models, LoRAs, pictures */
     struct memory memory;
     struct err no_memory; /* why it is not known; code 0: it is */
 };
@@ -73,6 +73,8 @@ static int gather(struct plan *p, struct err *e)
     TRY(workload_of(p->job, &p->load, e));
     p->is_measured = measure_read(&p->state, p->job, &p->measured);
     memory_ask(p->job, p->cli->options.value[OPTION_MODELS], &p->memory, &p->no_memory);
+    for (size_t i = 0; i < p->memory.n; i++)
+        p->n_missing += p->memory.items[i].missing;
 out:
     return rc;
 }
@@ -236,7 +238,8 @@ out:
 /* The largest size of each model. */
 static void print_memory(const struct plan *p)
 {
-    FILE *file = p->cli->out.file;
+    const struct terminal *t = &p->cli->out;
+    FILE *file = t->file;
     const char *name = "memory", *last = "";
 
     if (p->no_memory.code != 0) {
@@ -255,7 +258,8 @@ static void print_memory(const struct plan *p)
         amount_bytes((double)item->weights, &weights);
         label(p, name);
         if (item->error)
-            fprintf(file, "unknown: %s\n", item->error);
+            fprintf(file, "%s%s:%s %s\n", style(t, item->missing ? STYLE_RED : STYLE_OFF),
+                    item->missing ? "missing" : "unknown", style(t, STYLE_OFF), item->error);
         else
             fprintf(file, "%s of a worker for %lldx%lld with %s (weights %s)\n", buf_text(&total),
                     (long long)item->width, (long long)item->height, item->model,

@@ -7,6 +7,9 @@
 #include "jobs/cli/measure.h"
 #include "jobs/cli/order.h"
 #include "jobs/cli/views.h"
+
+#include "coordinator/state_dir.h"
+#include "coordinator/store.h"
 #include "proto/clock.h"
 
 #include <string.h>
@@ -14,7 +17,7 @@
 #define DEFAULT_OUT     "out"
 #define DEFAULT_WORKERS 2
 
-struct run {
+struct local_run {
     struct cli *cli;
     struct state state;
     struct order order;
@@ -22,7 +25,7 @@ struct run {
     int64_t started_ms; /* monotonic */
 };
 
-static int numbers_read(struct run *r, struct err *e)
+static int numbers_read(struct local_run *r, struct err *e)
 {
     const struct options *o = &r->cli->options;
     int64_t workers, threads;
@@ -40,15 +43,16 @@ out:
 }
 
 /*
- * The base of later estimates; a run that cannot keep it has rendered all the same. Small pictures
- * come in batches before a step of theirs was seen: then the run's start counts.
+ * The base of later estimates, of a run that was stopped too; one that cannot keep it has rendered
+ * all the same. Small pictures come in batches before a step of theirs was seen: then the run's
+ * start counts.
  */
-static void remember(struct run *r)
+static void remember(struct local_run *r, int64_t ended_ms)
 {
     const struct errand *errand = &r->errand;
     bool seen = errand->first_step_ms != 0 && errand->done > errand->done_at_step;
     int64_t since_ms = seen ? errand->first_step_ms : r->started_ms;
-    double seconds = (double)(clock_monotonic_ms() - since_ms) / 1000;
+    double seconds = (double)(ended_ms - since_ms) / 1000;
     struct measure m = {.images =
                             errand->done - (seen ? errand->done_at_step : errand->there_at_first),
                         .workers = errand->options.workers,
@@ -64,7 +68,7 @@ static void remember(struct run *r)
         cli_note(r->cli, "the next plan will not know this run's speed: %s", e.text);
 }
 
-static void headline(const struct run *r, double seconds, struct buf *line)
+static void headline(const struct local_run *r, double seconds, struct buf *line)
 {
     const struct job_summary *s = &r->errand.final.job.summary;
     uint64_t rendered = s->done - r->errand.there_at_first;
@@ -89,7 +93,7 @@ static void headline(const struct run *r, double seconds, struct buf *line)
     }
 }
 
-static void print_summary(struct run *r, double seconds)
+static void print_summary(struct local_run *r, double seconds)
 {
     const struct job_summary *s = &r->errand.final.job.summary;
     const struct terminal *t = &r->cli->out;
@@ -106,7 +110,7 @@ static void print_summary(struct run *r, double seconds)
     buf_done(&line);
 }
 
-static void print_json(struct run *r, double seconds)
+static void print_json(struct local_run *r, double seconds)
 {
     const struct job_summary *s = &r->errand.final.job.summary;
     json_t *line = view_job_json(&r->errand.final.job);
@@ -122,12 +126,12 @@ static void print_json(struct run *r, double seconds)
     buf_done(&index);
 }
 
-static int finish(struct run *r)
+static int finish(struct local_run *r)
 {
     double seconds = (double)(clock_monotonic_ms() - r->started_ms) / 1000;
     int restarts = cluster_restarts(r->errand.cluster);
 
-    remember(r);
+    remember(r, clock_monotonic_ms());
     if (cli_has(r->cli, OPTION_JSON))
         print_json(r, seconds);
     else if (!cli_has(r->cli, OPTION_QUIET))
@@ -140,24 +144,46 @@ static int finish(struct run *r)
     return view_exit_code(&r->errand.final.job.summary);
 }
 
-static int give_up(struct run *r, const struct err *e)
+/* Workers hand in what they have ready: what is there is known when all have ended. */
+static int give_up(struct local_run *r, const struct err *e)
 {
-    struct buf tasks = {0};
+    int64_t ended_ms = clock_monotonic_ms();
+    struct buf tasks = {0}, there = {0};
+    uint64_t done, failed;
 
     if (e->code != ERR_CANCELLED)
         return cli_fail(r->cli, e);
     cli_note(r->cli, "stopping; Ctrl-C again to kill");
     errand_stop(&r->errand);
+    if (store_peek(r->state.folder, job_hash(r->order.job), &done, &failed, NULL) == 0)
+        r->errand.done = done;
+    remember(r, ended_ms);
     amount_images(job_count(r->order.job), &tasks);
-    cli_note(r->cli, "%llu of %s %s there; the same command renders the rest",
-             (unsigned long long)r->errand.done, buf_text(&tasks),
-             r->errand.done == 1 ? "is" : "are");
+    amount_count(r->errand.done, &there);
+    cli_note(r->cli, "%s of %s %s there; the same command renders the rest", buf_text(&there),
+             buf_text(&tasks), r->errand.done == 1 ? "is" : "are");
     buf_done(&tasks);
+    buf_done(&there);
     return EXIT_INTERRUPTED;
 }
 
+/* The coordinator would say so itself, but in its log. */
+static int check_alone(const struct local_run *r, struct err *e)
+{
+    int fd, rc = state_lock(r->state.folder, &fd, e);
+
+    if (rc == 0)
+        state_unlock(fd);
+    else if (rc == ERR_CONFLICT)
+        err_set(e, rc,
+                "another run is at work in %s: wait for it, or give this one a folder of its own "
+                "with --out DIR (%s)",
+                r->state.out, e ? e->text : "");
+    return rc;
+}
+
 /* A gang that the cluster cannot form would be waited for without end. */
-static int check_gang(const struct run *r, struct err *e)
+static int check_gang(const struct local_run *r, struct err *e)
 {
     const struct conduct *conduct = job_conduct(r->order.job);
     uint32_t members = conduct->shape.guidance * conduct->shape.tensor;
@@ -170,12 +196,13 @@ static int check_gang(const struct run *r, struct err *e)
                    members, r->errand.options.workers, members);
 }
 
-static int prepare(struct run *r, struct err *e)
+static int prepare(struct local_run *r, struct err *e)
 {
     int rc = 0;
 
     TRY(check_gang(r, e));
     TRY(state_make(&r->state, e));
+    TRY(check_alone(r, e));
     TRY(order_keep(&r->order, &r->state, e));
     r->errand.cli = r->cli;
     r->errand.lines = true;
@@ -191,7 +218,7 @@ out:
 int command_run(struct cli *c)
 {
     const char *out = c->options.value[OPTION_OUT];
-    struct run r = {.cli = c, .started_ms = clock_monotonic_ms()};
+    struct local_run r = {.cli = c, .started_ms = clock_monotonic_ms()};
     struct err e = {0};
     int rc = 0, code;
 

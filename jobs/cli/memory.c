@@ -245,6 +245,7 @@ static int read_item(const json_t *line, struct memory_item *ret_item, struct er
 {
     const char *model = json_string_value(json_object_get(line, "model"));
     const char *error = json_string_value(json_object_get(line, "error"));
+    const char *code = json_string_value(json_object_get(line, "code"));
     struct memory_item item = {
         .model = strdup(model ? model : ""),
         .width = json_integer_value(json_object_get(line, "width")),
@@ -252,7 +253,8 @@ static int read_item(const json_t *line, struct memory_item *ret_item, struct er
         .weights = (uint64_t)json_integer_value(json_object_get(line, "weights")),
         .render = (uint64_t)json_integer_value(json_object_get(line, "render")),
         .total = (uint64_t)json_integer_value(json_object_get(line, "total")),
-        .error = error ? strdup(error) : NULL};
+        .error = error ? strdup(error) : NULL,
+        .missing = error && code && err_from_name(code) == ERR_MISSING};
 
     *ret_item = item;
     return !item.model || (error && !item.error) ? err_set(e, ERR_OOM, "plan: out of memory") : 0;

@@ -11,6 +11,8 @@
 
 #include "jobs/job.h"
 
+#include <stdbool.h>
+
 #define MEMORY_MODELS_MAX 16
 #define MEMORY_SIZES_MAX  4 /* of one model, the largest */
 
@@ -20,6 +22,7 @@ struct memory_item {
     int64_t width, height;           /* pixels of the finished picture */
     uint64_t weights, render, total; /* bytes at the peak; 0 with an error */
     char *error;                     /* why it cannot be told; NULL: it is; owned */
+    bool missing;                    /* the error: a file that the task names is not there */
 };
 
 struct memory {

@@ -1,6 +1,7 @@
 #include "jobs/cli/order.h"
 
 #include "jobs/cli/models.h"
+#include "jobs/diagnostic.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,28 @@ static int64_t draw_seed(void *user)
     return seed;
 }
 
+/* How much of a message is its place: "job.yaml:3:7", or the override. */
+static size_t place_size(const struct diagnostic *d)
+{
+    struct buf place = {0};
+    size_t size;
+
+    place_text((struct place){d->file, d->line, d->column}, &place);
+    size = place.size;
+    buf_done(&place);
+    return size;
+}
+
+/* The place comes first, as compilers have it: editors jump there. */
 static void diagnostics_show(struct cli *c, const struct diagnostics *d)
 {
     for (size_t i = 0; i < d->n; i++) {
-        bool warning = d->items[i].warning;
-        fprintf(c->err.file, "%s%s%s %s\n", style(&c->err, warning ? STYLE_YELLOW : STYLE_RED),
-                warning ? "warning:" : "error:", style(&c->err, STYLE_OFF), d->items[i].text);
+        const struct diagnostic *item = &d->items[i];
+        size_t size = place_size(item);
+
+        fprintf(c->err.file, "%s%.*s%s%s\n",
+                style(&c->err, item->warning ? STYLE_YELLOW : STYLE_RED), (int)size, item->text,
+                style(&c->err, STYLE_OFF), item->text + size);
     }
 }
 

@@ -55,6 +55,8 @@ int provenance_read(const void *png, size_t size, const char *where, struct prov
                      "%s carries no record of how it was made (no 'litho' text chunk): only "
                      "pictures that Lithograph made, unchanged by other programs, can be replayed",
                      where);
+    else if (rc != 0)
+        rc = err_set(e, rc, "%s: %s", where, e ? e->text : "");
     TRY(rc);
     TRY(json_read(where, buf_text(&text), text.size, &p.record, e));
     TRY(record_check(&r, p.record));

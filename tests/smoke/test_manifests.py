@@ -59,7 +59,7 @@ class Manifests(Case):
         path = self.write("bad.yaml", bad)
         done = self.litho("plan", path, expect=2)
         for line in (4, 5, 8):
-            self.assertRegex(done.stderr, r"bad\.yaml:%d:\d+: " % line)
+            self.assertRegex(done.stderr, r"(?m)^\S*bad\.yaml:%d:\d+: " % line)
         document = self.litho_json("plan", path, expect=2)[0]
         places = [(m["line"], m["column"]) for m in document["mistakes"]]
         self.assertTrue({4, 5, 8} <= {line for line, _ in places}, places)

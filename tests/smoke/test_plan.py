@@ -56,10 +56,10 @@ class Memory(Case):
 
     def test_what_cannot_be_rendered_is_said_in_the_plan(self):
         path = self.write("small.yaml", SMALL)
-        plan = self.litho_json("plan", path, "--set", "prompt=<lora:none:1>")[0]
+        plan = self.litho_json("plan", path, "--set", "prompt=<lora:none:1>", expect=1)[0]
         self.assertIn("none", plan["memory"][0]["error"])
-        self.assertIn("unknown: ", self.litho("plan", path, "--set",
-                                              "prompt=<lora:none:1>").stdout)
+        self.assertIn("missing: ", self.litho("plan", path, "--set",
+                                              "prompt=<lora:none:1>", expect=1).stdout)
 
 
 if __name__ == "__main__":

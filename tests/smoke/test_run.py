@@ -117,13 +117,24 @@ class Interrupted(Case):
         self.assertIn("litho-coordinator", [name for _, name in kids])
         program.signal(SIGINT)
         self.assertEqual(program.wait(), 130, program.text())
-        self.assertIn("the same command renders the rest", program.text())
+        there = len(pictures(self.path("out")))
+        self.assertIn("%d of 8 images %s there; the same command renders the rest"
+                      % (there, "is" if there == 1 else "are"), program.text())
         for pid, _ in kids:
             self.assertFalse(os.path.exists("/proc/%d" % pid))
-        self.assertLess(len(pictures(self.path("out"))), 9)
+        self.assertLess(there, 9)
+        self.assertIn("measured over", self.litho("plan", self.job).stdout)
         done = self.litho("run", self.job)
         self.assertIn("there", done.stdout)
         self.assertEqual(pictures(self.path("out")), self.reference())
+
+    def test_second_run_into_the_same_folder_is_refused_with_the_cure(self):
+        program = self.start_long()
+        done = self.litho("run", self.job, expect=1)
+        self.assertIn("another run is at work in ", done.stderr)
+        self.assertIn("--out DIR", done.stderr)
+        program.signal(SIGINT)
+        self.assertEqual(program.wait(), 130, program.text())
 
     def test_killed_command_leaves_no_children_and_can_go_on(self):
         program = self.start_long()
@@ -174,6 +185,19 @@ class CommandLine(Case):
         self.assertIn("did you mean 'status'?", self.litho("staus", "x", expect=2).stderr)
         self.assertIn("did you mean '--connect'?",
                       self.litho("list", "--conect", "x", expect=2).stderr)
+
+    def test_answer_that_could_not_be_written_is_no_success(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([os.path.join(BIN, "litho"), "--version"], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False,
+                                  env=environment())
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("standard output", done.stderr)
+
+    def test_option_without_a_command_and_a_replay_of_no_picture_are_named(self):
+        self.assertIn("unknown option '--quiet'", self.litho("--quiet", expect=2).stderr)
+        path = self.write("small.yaml", SMALL)
+        self.assertIn("small.yaml: not a PNG file", self.litho("replay", path, expect=1).stderr)
 
     def test_no_command_is_wrong_usage(self):
         self.assertIn("usage:", self.litho(expect=2).stderr)
