@@ -404,7 +404,7 @@ int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct 
         return 0;
     if (a->failure.code != 0 && a->failure.code != ERR_MISSING &&
         (!x->answered || strcmp(x->answer.failure.text, a->failure.text) != 0))
-        TRY(outbox_log(o, LOG_WARN, e, "asset_unusable", "role=%s name=%.200s why=%.600s",
+        TRY(outbox_log(o, LOG_WARN, e, "asset_unusable", "role=%s name=%.200s why=\"%.600s\"",
                        asset_role_name(a->role), a->name, a->failure.text));
     if (a->failure.code == 0 && a->role != ASSET_NAMES &&
         (!x->answered || strcmp(x->answer.sha256, a->sha256) != 0))

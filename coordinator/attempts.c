@@ -144,7 +144,7 @@ int job_give_up(struct coord *c, struct job_entry *j, enum job_phase phase, cons
     j->sweep = true;
     TRY(outbox_log(o, reason ? LOG_WARN : LOG_INFO, e,
                    phase == JOB_CANCELLED ? "job_cancelled" : "job_stopped",
-                   "job=%.12s name=%s reason=%s", j->hash, j->name, reason ? reason : ""));
+                   "job=%.12s name=%s reason=\"%s\"", j->hash, j->name, reason ? reason : ""));
     TRY(job_persist(o, j, e));
 out:
     return rc;
@@ -236,7 +236,7 @@ int task_fail(struct coord *c, struct task_entry *t, const struct worker *w, con
     text_cut(reason, sizeof reason, text);
     TRY(record_failure(&record, w ? w->name : "", code, reason, e));
     TRY(outbox_log(o, LOG_WARN, e, "task_failed",
-                   "job=%.12s index=%llu attempts=%u code=%s text=%s", j->hash,
+                   "job=%.12s index=%llu attempts=%u code=%s text=\"%s\"", j->hash,
                    (unsigned long long)t->index, t->attempts, code, reason));
     TRY(task_settle(c, j, &record, now_ms, o, e));
 out:
@@ -328,8 +328,9 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
     task_free_if_idle(c, t);
     TRY(task_persist(o, t, NULL, e));
     TRY(outbox_log(o, LOG_INFO, e, "attempt_failed",
-                   "job=%.12s index=%llu attempt=%u worker=%s code=%s text=%.300s", t->job->hash,
-                   (unsigned long long)t->index, m->ref.attempt, w->name, code, m->text));
+                   "job=%.12s index=%llu attempt=%u worker=%s code=%s text=\"%.300s\"",
+                   t->job->hash, (unsigned long long)t->index, m->ref.attempt, w->name, code,
+                   m->text));
 out:
     return rc;
 }

@@ -107,7 +107,7 @@ static int delivery_hold(struct coord *c, struct delivery *d, struct job_entry *
         c->retry_ms = now_ms + c->retry_delay_ms;
     }
     if (news)
-        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=%s", j->hash,
+        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=\"%s\"", j->hash,
                        j->name, why->text));
     TRY(job_wait(j, c->retry_ms + 1000, why->text, e));
     if (c->stuck_bytes + d->png_size <= c->limits.stuck_bytes) {
@@ -167,7 +167,7 @@ int on_written(struct coord *c, const struct event *event, int64_t now_ms, struc
     if (event->failure.code != 0)
         return delivery_hold(c, d, j, t, &event->failure, now_ms, o, e);
     if (d->black)
-        TRY(outbox_log(o, LOG_WARN, e, "black_picture", "job=%.12s index=%llu path=%s", j->hash,
+        TRY(outbox_log(o, LOG_WARN, e, "black_picture", "job=%.12s index=%llu path=\"%s\"", j->hash,
                        (unsigned long long)d->index, d->path));
     c->retry_delay_ms = 0;
     TRY(job_wait(j, 0, NULL, e));

@@ -94,7 +94,7 @@ static int commit_insist(struct server *s, int rc, struct err *e)
     char why[ERR_TEXT_MAX];
 
     if (rc == 1)
-        log_error("store_refused", "why=%s", e->text);
+        log_error("store_refused", "why=\"%s\"", e->text);
     while (rc == 1 && !s->stop) {
         snprintf(why, sizeof why, "the coordinator waits until its disk takes writes again: %.800s",
                  e->text);
@@ -156,7 +156,7 @@ static void purge(struct server *s)
     bool more;
 
     if (store_purge(s->store, PURGE_ROWS, &more, &why) != 0)
-        log_warn("not_purged", "why=%s", why.text);
+        log_warn("not_purged", "why=\"%s\"", why.text);
 }
 
 static int turn(struct server *s, struct err *e)
@@ -237,7 +237,7 @@ int main(int argc, char **argv)
     if (rc == 0)
         rc = server_run(&server, &e);
     if (rc != 0)
-        log_error("failed", "code=%s why=%s", err_name(rc), e.text);
+        log_error("failed", "code=%s why=\"%s\"", err_name(rc), e.text);
     server_close(&server, &options);
     return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -42,7 +42,7 @@ int outbox_send(struct outbox *o, const struct peer *peer, const struct msg *m, 
     if (rc == ERR_ARG) { /* over a limit of the wire: the peer asks again, and gets no answer */
         buf_done(&out->frame);
         o->n--;
-        return outbox_log(o, LOG_ERROR, e, "message_not_sent", "type=%s why=%s",
+        return outbox_log(o, LOG_ERROR, e, "message_not_sent", "type=%s why=\"%s\"",
                           msg_type_name(m->type), why.text);
     }
     TRY(rc ? err_set(e, rc, "%s", why.text) : 0);

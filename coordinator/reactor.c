@@ -22,7 +22,7 @@ static int noise(struct coord *c, const struct peer *peer, const struct err *why
     c->count.refused++;
     c->noise++;
     if (c->noise_ms == 0 || now_ms - c->noise_ms >= NOISE_LOG_MS) {
-        TRY(outbox_log(o, LOG_WARN, e, "message_refused", "from=%s count=%llu why=%.500s",
+        TRY(outbox_log(o, LOG_WARN, e, "message_refused", "from=%s count=%llu why=\"%.500s\"",
                        w ? w->name : "stranger", (unsigned long long)c->noise, why->text));
         c->noise_ms = now_ms;
         c->noise = 0;
@@ -73,8 +73,9 @@ static int worker_greet(struct coord *c, const struct peer *peer, const struct m
         TRY(coord_worker_add(c, peer, hello, &w, e));
         w->joined_ms = now_ms;
         w->active_ms = now_ms;
-        TRY(outbox_log(o, LOG_INFO, e, "worker_joined", "name=%s class=%s device=%s software=%s",
-                       w->name, w->device_class, w->device, w->software));
+        TRY(outbox_log(o, LOG_INFO, e, "worker_joined",
+                       "name=%s class=%s device=\"%s\" software=\"%s\"", w->name, w->device_class,
+                       w->device, w->software));
     }
     /* Until it has said what it holds, it gets nothing. */
     w->stated = false;
@@ -295,7 +296,7 @@ static int drawing_waits(struct job_entry *j, const struct err *why, int64_t now
     int rc = 0;
 
     if (!j->wait_reason || strcmp(j->wait_reason, why->text) != 0)
-        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=%s", j->hash,
+        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=\"%s\"", j->hash,
                        j->name, why->text));
     TRY(job_wait(j, now_ms + REDRAW_MS, why->text, e));
 out:
@@ -313,7 +314,7 @@ static int on_drawn(struct coord *c, const struct event *event, int64_t now_ms, 
     if (event->failure.code == ERR_IO)
         return drawing_waits(j, &event->failure, now_ms, o, e);
     if (event->failure.code != 0) {
-        TRY(outbox_log(o, LOG_WARN, e, "no_sheet", "job=%.12s name=%s why=%s", j->hash, j->name,
+        TRY(outbox_log(o, LOG_WARN, e, "no_sheet", "job=%.12s name=%s why=\"%s\"", j->hash, j->name,
                        event->failure.text));
     } else if (event->text[0]) {
         free(j->sheet);

@@ -147,8 +147,8 @@ int on_opened(struct coord *c, const struct event *event, int64_t now_ms, struct
     if (!j || j->phase != JOB_OPENING)
         return 0;
     if (event->failure.code != 0) {
-        TRY(outbox_log(o, LOG_ERROR, e, "job_refused", "job=%.12s name=%s why=%s", j->hash, j->name,
-                       event->failure.text));
+        TRY(outbox_log(o, LOG_ERROR, e, "job_refused", "job=%.12s name=%s why=\"%s\"", j->hash,
+                       j->name, event->failure.text));
         TRY(send_error(o, &j->client, j->request, &event->failure, e));
         coord_job_remove(c, j);
         goto out;

@@ -547,7 +547,7 @@ static int probe_blocked(struct coord *c, struct task_entry *t, const struct err
     int rc = 0;
 
     if (!j->wait_reason || strcmp(j->wait_reason, why->text) != 0)
-        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=%s", j->hash,
+        TRY(outbox_log(o, LOG_ERROR, e, "job_waits", "job=%.12s name=%s reason=\"%s\"", j->hash,
                        j->name, why->text));
     TRY(job_wait(j, now_ms + 5000, why->text, e));
     task_to(c, t, TASK_READY);

@@ -120,7 +120,7 @@ static void check_indices(struct server *s)
         const struct job_entry *j = s->coord.jobs[i];
 
         if (index_restart(s->output, s->store, j->number, j->folder, &why) != 0)
-            log_warn("index_not_written", "job=%.12s why=%s", j->hash, why.text);
+            log_warn("index_not_written", "job=%.12s why=\"%s\"", j->hash, why.text);
     }
 }
 
@@ -146,7 +146,7 @@ static int endpoint_publish(const struct server *s, const struct server_options 
     buf_printf(&line, "%s\n", link_endpoint(s->link));
     TRY(buf_check(&line, e));
     TRY(state_file_write(options->state, "endpoint", buf_text(&line), e));
-    log_info("listening", "endpoint=%s state=%s out=%s", link_endpoint(s->link), options->state,
+    log_info("listening", "endpoint=%s state=%s out=\"%s\"", link_endpoint(s->link), options->state,
              output_dir(s->output));
 out:
     buf_done(&line);
