@@ -43,7 +43,7 @@ int task_persist(struct outbox *o, const struct task_entry *t, const struct work
     out->row.index = t->index;
     out->row.attempts = t->attempts;
     out->row.tries = t->tries;
-    out->row.losses = t->losses;
+    out->row.lost = t->lost;
     for (size_t i = 0; i < t->n_runs; i++)
         if (t->runs[i].attempt == t->attempts)
             memcpy(out->row.task_hash, t->runs[i].task_hash, sizeof out->row.task_hash);

@@ -16,6 +16,7 @@
 #include "coordinator/asset_table.h"
 #include "coordinator/bits.h"
 #include "coordinator/blocks.h"
+#include "coordinator/lost.h"
 #include "coordinator/queue.h"
 #include "coordinator/record.h"
 #include "jobs/job.h"
@@ -26,7 +27,6 @@
 #define COORD_NOTED_KEPT     16
 #define COORD_FAILURES_SHOWN 20 /* first failures of a job, kept for status */
 #define COORD_RUNS_MAX       20 /* attempts of one task that workers may hold at a time */
-#define COORD_LOSSES_MAX     POLICY_LOSSES_MAX
 #define COORD_REFUSED_MAX    16 /* workers remembered as having failed a task */
 #define COORD_CLIENTS_MAX    1024
 #define COORD_LOST_SHOWN     32 /* lost workers kept for `workers` */
@@ -138,12 +138,10 @@ struct task_entry {
     struct job_entry *job;
     uint64_t index;
     enum task_phase phase;
-    uint32_t attempts;                    /* numbers given out so far */
-    uint32_t tries;                       /* attempts that ended in a failure of their own */
-    uint32_t losses;                      /* workers lost while they worked on it */
-    uint32_t lost[COORD_LOSSES_MAX];      /* the attempts lost with them */
-    uint64_t lost_with[COORD_LOSSES_MAX]; /* what those workers' addresses hash to */
-    uint64_t refused[COORD_REFUSED_MAX];  /* sessions of workers that failed it, a ring */
+    uint32_t attempts;                   /* numbers given out so far */
+    uint32_t tries;                      /* attempts that ended in a failure of their own */
+    struct lost lost;                    /* workers, while they worked on it */
+    uint64_t refused[COORD_REFUSED_MAX]; /* sessions of workers that failed it, a ring */
     uint32_t n_refused;
     uint32_t failed[COORD_REFUSED_MAX]; /* attempts whose failure was counted, a ring */
     uint32_t n_failed;
@@ -191,6 +189,7 @@ struct worker {
     int64_t active_ms;     /* last progress, result or failure */
     bool leaving;          /* gets no lease any more */
     struct needs resident; /* of its latest lease: what it has ready */
+    uint64_t text;         /* queue_text() of that lease; 0: none yet */
     struct blocks blocks;
     double pace_ms; /* of one step of a megapixel; running mean, 0 unknown */
     uint64_t done, failed;
@@ -292,6 +291,9 @@ void coord_job_tasks_remove(struct coord *c, const struct job_entry *j);
 
 /* Changes the phase, keeping the ready list and the job's count of running tasks. */
 void task_to(struct coord *c, struct task_entry *t, enum task_phase phase);
+
+/* The task is meant for the worker, which will have ready what it needs. */
+void worker_prepares(struct worker *w, const struct task_entry *t);
 
 struct worker *coord_worker(const struct coord *c, const struct peer *peer); /* not a lost one */
 struct worker *coord_session(const struct coord *c, uint64_t session);       /* not a lost one */

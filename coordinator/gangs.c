@@ -182,7 +182,7 @@ void gang_plan(struct coord *c, struct worker *w, struct task_entry *t, uint64_t
     for (size_t i = 0; i < n; i++) {
         t->gang.sessions[i] = members[i]->session;
         members[i]->reserved = true;
-        members[i]->resident = t->needs;
+        worker_prepares(members[i], t);
         if (i > 0)
             members[i]->credits--;
     }

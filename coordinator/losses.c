@@ -17,18 +17,6 @@ static bool held(const struct msg_ready *m, const struct task_entry *t, const st
     return false;
 }
 
-/* Each worker once: one that is lost again and again is one worker. */
-static void loss_count(struct task_entry *t, uint32_t attempt, uint64_t worker)
-{
-    for (uint32_t i = 0; i < t->losses; i++)
-        if (t->lost_with[i] == worker)
-            return;
-    if (t->losses == COORD_LOSSES_MAX)
-        return;
-    t->lost[t->losses] = attempt;
-    t->lost_with[t->losses++] = worker;
-}
-
 /*
  * A run went away without a result: free again. blame: the task may be what its worker died of.
  * Three lost workers quarantine the task.
@@ -46,14 +34,14 @@ static int run_lost(struct coord *c, struct task_entry *t, struct run *r, bool b
                            : "the worker does not hold it any more",
                      r->since_ms, now_ms, o, e));
     if (blame && w)
-        loss_count(t, r->attempt, peer_hash(&w->peer));
+        lost_add(&t->lost, r->attempt, peer_hash(&w->peer));
     gang_note_over(t, r);
     run_remove(c, t, r);
     TRY(gang_dissolve(c, t, gang, o, e));
     c->count.lost++;
-    if (blame && t->losses >= COORD_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
+    if (blame && t->lost.n >= POLICY_LOSSES_MAX && t->phase == TASK_RUNNING && t->n_runs == 0) {
         snprintf(text, sizeof text,
-                 "quarantined: %u workers were lost while they worked on this task", t->losses);
+                 "quarantined: %u workers were lost while they worked on this task", t->lost.n);
         return task_fail(c, t, NULL, err_name(ERR_LOST), text, now_ms, o, e);
     }
     task_free_if_idle(c, t);
@@ -94,19 +82,6 @@ out:
     return rc;
 }
 
-/* A worker came back with this attempt: it was silent, and did not die of it. */
-static void forgive(struct task_entry *t, uint32_t attempt)
-{
-    for (uint32_t i = 0; i < t->losses; i++) {
-        if (t->lost[i] != attempt)
-            continue;
-        t->losses--;
-        t->lost[i] = t->lost[t->losses];
-        t->lost_with[i] = t->lost_with[t->losses];
-        return;
-    }
-}
-
 static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *ref, int64_t now_ms,
                  struct outbox *o, struct err *e)
 {
@@ -142,7 +117,7 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
         goto out;
     }
     c->count.adopted++;
-    forgive(t, ref->attempt);
+    lost_forgive(&t->lost, ref->attempt);
     if (t->phase == TASK_READY)
         task_to(c, t, TASK_RUNNING);
     TRY(task_persist(o, t, w, e));

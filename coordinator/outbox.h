@@ -8,6 +8,7 @@
 #define COORDINATOR_OUTBOX_H
 
 #include "coordinator/asset_answer.h"
+#include "coordinator/lost.h"
 #include "coordinator/record.h"
 #include "jobs/job.h"
 #include "proto/link.h"
@@ -78,7 +79,8 @@ struct store_row {
     uint32_t priority;
     /* STORE_ATTEMPT; STORE_HISTORY: index, attempts (the number), worker, finished_ms */
     uint64_t index;
-    uint32_t attempts, tries, losses;
+    uint32_t attempts, tries;
+    struct lost lost;              /* STORE_ATTEMPT */
     char task_hash[HASH_HEX_SIZE]; /* STORE_ATTEMPT: of the last one; "": unknown */
     char *worker;                  /* that holds the last attempt; "" when none does; owned */
     /* STORE_HISTORY */

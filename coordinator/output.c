@@ -271,6 +271,8 @@ enum probe_answer output_probe(struct output *o, const char *path, const char *t
                                const struct listing *files, struct record *ret_found, struct err *e)
 {
     struct buf bytes = {0};
+    struct folder *folder;
+    const char *name;
     bool outdated = false;
     int rc;
 
@@ -278,6 +280,8 @@ enum probe_answer output_probe(struct output *o, const char *path, const char *t
     TRY(root_check(o, e));
     TRY(output_read(o, path, MSG_FRAME_MAX, &bytes, e));
     TRY(describe(path, &bytes, task, ret_found, e));
+    TRY(folders_of(&o->folders, path, false, &folder, &name, e));
+    folder->dirty = true; /* whoever put it there may have died before the folder was synced */
     outdated = is_outdated(&bytes, files);
 out:
     buf_done(&bytes);

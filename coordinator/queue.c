@@ -130,8 +130,50 @@ static bool untouched(struct coord *c, const struct job_entry *j, uint64_t index
     return !bits_has(&j->settled, index) && !coord_task(c, j, index);
 }
 
-int queue_take(struct coord *c, struct job_entry *j, uint64_t lot, struct task_entry **ret_task,
-               struct err *e)
+uint64_t queue_text(const struct job_entry *j, uint64_t index)
+{
+    return mix(mix(FNV_START, j->number), groups_text(&j->queue.groups, index)) | 1;
+}
+
+/* Another worker is at these texts. */
+static bool others_have(const struct coord *c, const struct worker *w, uint64_t text)
+{
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (c->workers[i] != w && !c->workers[i]->lost && c->workers[i]->text == text)
+            return true;
+    return false;
+}
+
+/* Member k of the lot is untouched: the one near it whose texts suit the worker best. */
+static uint64_t best_text(struct coord *c, const struct job_entry *j, const struct worker *w,
+                          uint64_t lot, uint64_t k)
+{
+    const struct groups *g = &j->queue.groups;
+    uint64_t first = groups_index(g, lot, k), best = first, before = 0;
+    bool found = false;
+
+    if (queue_text(j, first) == w->text)
+        return first;
+    for (int looks = 0; looks < QUEUE_AHEAD_MAX && k < g->size; looks++, k++) {
+        uint64_t index = groups_index(g, lot, k), text = queue_text(j, index);
+
+        if (text != w->text && (found || text == before))
+            continue;
+        if (job_next(j->job, index) != index || !untouched(c, j, index))
+            continue;
+        if (text == w->text)
+            return index;
+        before = text;
+        if (!others_have(c, w, text)) {
+            best = index;
+            found = true;
+        }
+    }
+    return best;
+}
+
+int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uint64_t lot,
+               struct task_entry **ret_task, struct err *e)
 {
     struct queue *q = &j->queue;
     struct lot *l = &q->lots[lot];
@@ -149,9 +191,13 @@ int queue_take(struct coord *c, struct job_entry *j, uint64_t lot, struct task_e
             l->k = groups_seek(&q->groups, lot, next);
             continue;
         }
+        if (untouched(c, j, index)) {
+            uint64_t best = q->groups.n_textual ? best_text(c, j, w, lot, l->k) : index;
+
+            l->k += best == index;
+            return coord_task_add(c, j, best, ret_task, e);
+        }
         l->k++;
-        if (untouched(c, j, index))
-            return coord_task_add(c, j, index, ret_task, e);
     }
     if (l->k >= q->groups.size && !l->over) {
         l->over = true;

@@ -17,6 +17,7 @@ struct task_entry;
 struct worker;
 
 #define QUEUE_LOOKS_MAX 4096 /* indices looked at in one call: more is for the next one */
+#define QUEUE_AHEAD_MAX 32   /* of a lot's next indices, those whose texts are looked at */
 
 /* What a worker has to have ready for a task, as numbers that compare. */
 struct needs {
@@ -58,9 +59,16 @@ int queue_needs(struct job_entry *j, uint64_t lot, struct needs *ret_needs, stru
 int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
               struct err *e);
 
-/* The next untouched task of a lot as an entry; NULL: none was found in QUEUE_LOOKS_MAX looks. */
-int queue_take(struct coord *c, struct job_entry *j, uint64_t lot, struct task_entry **ret_task,
-               struct err *e);
+/* What the task's texts are known by; never 0. */
+uint64_t queue_text(const struct job_entry *j, uint64_t index);
+
+/*
+ * The next untouched task of a lot as an entry; NULL: none was found in QUEUE_LOOKS_MAX looks. Of
+ * the next QUEUE_AHEAD_MAX indices one goes first whose texts the worker has encoded, else one
+ * whose texts no other worker is at; so no task is passed over by more than that.
+ */
+int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uint64_t lot,
+               struct task_entry **ret_task, struct err *e);
 
 /* Of the first tasks in index order, as many as the job's `first` says; NULL: none is left. */
 int queue_take_first(struct coord *c, struct job_entry *j, struct task_entry **ret_task,

@@ -407,7 +407,7 @@ int reactor_restore_attempts(struct coord *c, struct job_entry *j, const struct 
         t->tries = a->tries;
         memcpy(t->failed, a->failed, sizeof t->failed);
         t->n_failed = a->n_failed;
-        t->losses = a->losses < COORD_LOSSES_MAX ? a->losses : COORD_LOSSES_MAX - 1;
+        t->lost = a->lost;
         if (!a->given)
             continue;
         TRY(run_add(t, a->attempts, NULL, now_ms, &run, e));

@@ -56,7 +56,8 @@ struct restored {
     size_t n_failures;
     struct restored_attempt {
         uint64_t index;
-        uint32_t attempts, tries, losses;
+        uint32_t attempts, tries;
+        struct lost lost;
         uint32_t failed[COORD_REFUSED_MAX]; /* attempts whose failure was counted, the latest */
         uint32_t n_failed;
         bool given;                    /* a worker held it when the row was written */

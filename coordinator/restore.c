@@ -104,7 +104,7 @@ static int take_attempts(struct store *s, struct restored *r, struct err *e)
 
     TRY(sql_prepare(
         s->db, &s->statements,
-        "SELECT task_index, attempts, tries, losses, worker <> '', task_hash FROM attempts "
+        "SELECT task_index, attempts, tries, losses, worker <> '', task_hash, lost FROM attempts "
         "WHERE job = ? ORDER BY task_index",
         &q, e));
     sql_bind_int(&q, (int64_t)r->number);
@@ -125,7 +125,7 @@ static int take_attempts(struct store *s, struct restored *r, struct err *e)
             .index = (uint64_t)sql_get_int(&q, 0),
             .attempts = (uint32_t)sql_get_int(&q, 1),
             .tries = (uint32_t)sql_get_int(&q, 2),
-            .losses = (uint32_t)sql_get_int(&q, 3),
+            .lost = lost_parse(sql_get_text(&q, 6), (uint32_t)sql_get_int(&q, 3)),
             .given = sql_get_int(&q, 4) != 0,
         };
         snprintf(r->attempts[r->n_attempts - 1].task_hash, HASH_HEX_SIZE, "%s",

@@ -216,7 +216,7 @@ static int take(struct coord *c, struct job_entry *j, const struct worker *w,
                 break;
         }
         k = j->queue.lots[lot].k;
-        TRY(queue_take(c, j, lot, ret_task, e));
+        TRY(queue_take(c, j, w, lot, ret_task, e));
         if (!*ret_task && !j->queue.lots[lot].over && j->queue.lots[lot].k == k)
             break;
         if (!*ret_task && !j->queue.lots[lot].over)
@@ -361,7 +361,7 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_
     TRY(asset_expected(c, &task, &out->files, e));
     t->probe_session = w->session;
     gang_plan(c, w, t, free_tasks(c));
-    w->resident = t->needs;
+    worker_prepares(w, t);
     w->credits--;
     w->probing++;
     task_to(c, t, TASK_PROBING);
@@ -409,40 +409,66 @@ static bool is_tail(const struct coord *c)
     return free_tasks(c) < c->n_workers;
 }
 
-/* The fastest first; those without a known pace between. */
+struct paced {
+    struct worker *w;
+    double pace_ms;
+};
+
+/* The fastest first. */
 static int by_pace(const void *a, const void *b)
 {
-    double x = (*(struct worker *const *)a)->pace_ms, y = (*(struct worker *const *)b)->pace_ms;
+    double x = ((const struct paced *)a)->pace_ms, y = ((const struct paced *)b)->pace_ms;
 
     return (x > y) - (x < y);
+}
+
+/* Workers with nothing to do, the fastest first; one of unknown pace counts as the mean of all. */
+static size_t idle_by_pace(const struct coord *c, struct paced *ret_idle)
+{
+    double sum = 0;
+    size_t n = 0, known = 0;
+
+    for (size_t i = 0; i < c->n_workers; i++) {
+        struct worker *w = c->workers[i];
+
+        if (!works(w))
+            continue;
+        sum += w->pace_ms;
+        known += w->pace_ms > 0;
+        if (w->credits && w->n_tasks == 0 && !w->reserved)
+            ret_idle[n++] = (struct paced){w, w->pace_ms};
+    }
+    for (size_t i = 0; i < n && known; i++)
+        if (ret_idle[i].pace_ms <= 0)
+            ret_idle[i].pace_ms = sum / (double)known;
+    qsort(ret_idle, n, sizeof *ret_idle, by_pace);
+    return n;
 }
 
 /* In the tail, idle workers choose first, the fastest of them before the others. */
 static int tail_schedule(struct coord *c, int64_t now_ms, struct outbox *o, bool *ret_gave,
                          struct err *e)
 {
-    struct worker **idle = calloc(c->n_workers ? c->n_workers : 1, sizeof *idle);
+    struct paced *idle = calloc(c->n_workers ? c->n_workers : 1, sizeof *idle);
     struct task_entry *t;
     bool waits;
-    size_t n = 0;
+    size_t n;
     int rc = 0;
 
     if (!idle)
         return err_set(e, ERR_OOM, "no memory for a list of workers");
-    for (size_t i = 0; i < c->n_workers; i++)
-        if (works(c->workers[i]) && c->workers[i]->credits && c->workers[i]->n_tasks == 0 &&
-            !c->workers[i]->reserved)
-            idle[n++] = c->workers[i];
-    qsort(idle, n, sizeof *idle, by_pace);
+    n = idle_by_pace(c, idle);
     for (size_t i = 0; i < n; i++) {
-        if (!idle[i]->credits || idle[i]->reserved)
+        struct worker *w = idle[i].w;
+
+        if (!w->credits || w->reserved)
             continue;
-        TRY(pick(c, idle[i], now_ms, &t, &waits, e));
+        TRY(pick(c, w, now_ms, &t, &waits, e));
         if (!t && !waits)
-            TRY(tail_speculate(c, idle[i], now_ms, o, ret_gave, e));
+            TRY(tail_speculate(c, w, now_ms, o, ret_gave, e));
         if (!t)
             continue;
-        TRY(probe(c, idle[i], t, now_ms, o, e));
+        TRY(probe(c, w, t, now_ms, o, e));
         *ret_gave = true;
     }
 out:
@@ -529,7 +555,7 @@ int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const c
     TRY(assets_note(t->job, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
-    m.lease.alone = t->losses > 0 || t->tries > 0; /* so that no batch mate is blamed again */
+    m.lease.alone = t->lost.n > 0 || t->tries > 0; /* so that no batch mate is blamed again */
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
     m.lease.ref.index = t->index;
     m.lease.ref.attempt = t->attempts;

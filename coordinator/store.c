@@ -197,20 +197,23 @@ out:
 
 static int apply_attempt(struct store *s, const struct store_row *row, struct err *e)
 {
+    char lost[LOST_TEXT_MAX];
     struct sql q;
     int rc;
 
+    lost_text(&row->lost, lost);
     TRY(sql_prepare(s->db, &s->statements,
                     "INSERT OR REPLACE INTO attempts (job, task_index, attempts, tries, losses, "
-                    "worker, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "worker, task_hash, lost) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     &q, e));
     sql_bind_int(&q, (int64_t)row->job);
     sql_bind_int(&q, (int64_t)row->index);
     sql_bind_int(&q, row->attempts);
     sql_bind_int(&q, row->tries);
-    sql_bind_int(&q, row->losses);
+    sql_bind_int(&q, row->lost.n);
     sql_bind_text(&q, row->worker);
     sql_bind_text(&q, row->task_hash);
+    sql_bind_text(&q, lost);
     TRY(sql_finish(&q, e));
 out:
     return rc;

@@ -102,7 +102,7 @@ int tail_speculate(struct coord *c, struct worker *w, int64_t now_ms, struct out
     task_to_json(&task, &text);
     TRY(buf_check(&text, e));
     w->credits--;
-    w->resident = t->needs;
+    worker_prepares(w, t);
     c->count.seconds++;
     TRY(outbox_log(o, LOG_INFO, e, "second_attempt", "job=%.12s index=%llu worker=%s", t->job->hash,
                    (unsigned long long)t->index, w->name));

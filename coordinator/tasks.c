@@ -153,6 +153,12 @@ void coord_job_tasks_remove(struct coord *c, const struct job_entry *j)
     }
 }
 
+void worker_prepares(struct worker *w, const struct task_entry *t)
+{
+    w->resident = t->needs;
+    w->text = queue_text(t->job, t->index);
+}
+
 void task_to(struct coord *c, struct task_entry *t, enum task_phase phase)
 {
     if (t->phase == phase)

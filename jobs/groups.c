@@ -8,10 +8,12 @@ static bool factor_seen(const struct job *job, size_t axis)
     return false;
 }
 
-static bool factor_costly(const struct job *job, size_t axis)
+/* Whether an axis of the factor is so. */
+static bool factor_is(const struct job *job, size_t axis,
+                      bool (*so)(const struct job *job, size_t axis))
 {
     for (size_t a = axis; a < job_axis_count(job); a++)
-        if (job_axes_zipped(job, a, axis) && job_axis_costly(job, a))
+        if (job_axes_zipped(job, a, axis) && so(job, a))
             return true;
     return false;
 }
@@ -38,7 +40,9 @@ void job_groups(const struct job *job, struct groups *ret_groups)
 
         if (factor_seen(job, a))
             continue;
-        if (factor_costly(job, a))
+        if (f.length > 1 && factor_is(job, a, job_axis_textual))
+            insert(g.textual, &g.n_textual, f);
+        if (factor_is(job, a, job_axis_costly))
             insert(g.costly, &g.n_costly, f);
         else
             insert(g.cheap, &g.n_cheap, f);
@@ -81,6 +85,15 @@ uint64_t groups_of(const struct groups *g, uint64_t index)
     for (size_t i = 0; i < g->n_costly; i++)
         group = group * g->costly[i].length + index / g->costly[i].stride % g->costly[i].length;
     return group;
+}
+
+uint64_t groups_text(const struct groups *g, uint64_t index)
+{
+    uint64_t text = 0;
+
+    for (size_t i = 0; i < g->n_textual; i++)
+        text += index / g->textual[i].stride % g->textual[i].length * g->textual[i].stride;
+    return text;
 }
 
 uint64_t groups_seek(const struct groups *g, uint64_t group, uint64_t from)

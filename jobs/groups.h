@@ -21,7 +21,8 @@ struct groups {
     struct groups_factor {
         uint64_t length, stride; /* as in the product */
     } costly[JOB_AXES_MAX], cheap[JOB_AXES_MAX];
-    size_t n_costly, n_cheap;
+    struct groups_factor textual[JOB_AXES_MAX]; /* of either kind, that change the texts */
+    size_t n_costly, n_cheap, n_textual;
     uint64_t n;    /* groups, 1..GROUPS_MAX */
     uint64_t size; /* indices of each, excluded ones too */
 };
@@ -33,6 +34,9 @@ uint64_t groups_index(const struct groups *g, uint64_t group, uint64_t k);
 
 /* Which group an index is in. */
 uint64_t groups_of(const struct groups *g, uint64_t index);
+
+/* A number that indices with the same texts share. */
+uint64_t groups_text(const struct groups *g, uint64_t index);
 
 /* The first k of the group whose index is at least `from`; size if there is none. */
 uint64_t groups_seek(const struct groups *g, uint64_t group, uint64_t from);

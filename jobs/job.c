@@ -568,6 +568,17 @@ bool job_axis_costly(const struct job *job, size_t axis)
     return false;
 }
 
+bool job_axis_textual(const struct job *job, size_t axis)
+{
+    const struct axis *a = &job->axes.items[axis];
+
+    for (size_t c = 0; c < a->n_columns; c++)
+        if (a->columns[c].param < 0 || a->columns[c].param == PARAM_PROMPT ||
+            a->columns[c].param == PARAM_NEGATIVE_PROMPT)
+            return true;
+    return false;
+}
+
 bool job_axes_zipped(const struct job *job, size_t a, size_t b)
 {
     return job->axes.items[a].factor == job->axes.items[b].factor;

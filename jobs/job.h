@@ -79,6 +79,8 @@ uint64_t job_axis_stride(const struct job *job, size_t axis);
 /* Whether a change of the axis is dear to a worker: it sets a model, a VAE, a precision or a size,
  * or a text of it names a LoRA. */
 bool job_axis_costly(const struct job *job, size_t axis);
+/* Whether it may change the texts: it sets a prompt, or a variable of one. */
+bool job_axis_textual(const struct job *job, size_t axis);
 /* Which value of the axis an index has, and that value as text. */
 uint64_t job_axis_at(const struct job *job, size_t axis, uint64_t index);
 void job_axis_value(const struct job *job, size_t axis, uint64_t at, struct buf *ret_text);

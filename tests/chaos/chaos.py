@@ -108,7 +108,16 @@ class Chaos(Case):
         if self.unanswering or time.monotonic() - self.heard < ASK_AFTER:
             return False
         self.heard = time.monotonic()
-        return self.status(self.endpoint, "chaos")["state"] in ("done", "failed")
+        return self.state_told() in ("done", "failed")
+
+    def state_told(self):
+        """What the coordinator says of the job; "waiting" also where its own disk is full."""
+        try:
+            return self.status(self.endpoint, "chaos")["state"]
+        except AssertionError as refusal:
+            if self.filled and "until its disk takes writes" in str(refusal):
+                return "waiting"
+            raise
 
     def await_lines(self, count, *words):
         """Until so many lines were logged, or one with one of the words, or the job is over."""
@@ -118,11 +127,16 @@ class Chaos(Case):
             lines.extend(self.news())
             return len(lines) >= count or self.is_over() or any(
                 word in line for word in words for line in lines)
+        self.wait(enough, "%d lines, or %s" % (count, words))
+
+    def wait(self, condition, what):
+        """Whoever gives up tells what all programs said last, and who of them is gone."""
         try:
-            wait_until(enough, "%d lines, or %s" % (count, words), QUIET_MAX)
+            wait_until(condition, what, QUIET_MAX)
         except AssertionError as stall:
             raise AssertionError("%s\n%s" % (stall, "\n".join(
-                "%s:\n%s" % (name, "\n".join(program.text().splitlines()[-20:]))
+                "%s (exit code %s):\n%s" % (name, program.process.poll(),
+                                            "\n".join(program.text().splitlines()[-20:]))
                 for name, program in self.running.items()))) from stall
 
     # --- blows ---
@@ -176,12 +190,22 @@ class Chaos(Case):
 
     def blow_full(self):
         self.ground.fill()
+        self.filled = True
         try:
-            self.await_lines(10000, "job_waits", "store_refused")
+            self.await_refusal()
             if self.dice.random() < 0.5:
                 self.kill(self.any_worker())
         finally:
             self.ground.make_room()
+            self.filled = False
+
+    def await_refusal(self):
+        """Its log says so once; one that waited before is asked."""
+        def refused():
+            return any("job_waits" in line or "store_refused" in line for line in self.news()) or (
+                time.monotonic() - self.heard >= ASK_AFTER and
+                self.state_told() in ("waiting", "done", "failed"))
+        self.wait(refused, "the full disk is noticed")
 
     def blow_slow(self):
         self.ground.slow(SLOW_WRITES)
@@ -226,7 +250,7 @@ class Chaos(Case):
             self.ground.mount()
         folder = "disk" if self.on_small_disk else "round-%d" % number
         self.out, self.state = os.path.join(folder, "out"), os.path.join(folder, "state")
-        self.running, self.seen, self.unanswering = {}, {}, False
+        self.running, self.seen, self.unanswering, self.filled = {}, {}, False, False
         self.heard = time.monotonic()
         self.links = {"w%d" % k: Link() for k in range(self.options.workers)}
         for name in (COORDINATOR, *self.links):

@@ -28,7 +28,7 @@ static void all_that_a_lost_worker_had_begun_is_blamed_and_then_rendered_alone(v
     progress(t, "w1", 1, 1, 2);
     on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
     for (uint64_t i = 0; i < 3; i++)
-        assert_int_equal(coord_task(&t->c, the_job(t), i)->losses, i < 2);
+        assert_int_equal(coord_task(&t->c, the_job(t), i)->lost.n, i < 2);
     fresh(t);
     join(t, "w2", 4);
     assert_true(alone(t, "w2", 0));

@@ -15,14 +15,18 @@
 static struct {
     long left;   /* calls until the failure; 0: none fails */
     long calls;  /* counted since the last reset */
+    long syncs;  /* the same */
     int code;    /* what it fails with */
     bool struck; /* it failed */
+    bool deadly; /* and so do all calls behind it, as of a process that was killed there */
     sqlite3_vfs *real;
 } faults;
 
 static bool strikes(void)
 {
     faults.calls++;
+    if (faults.struck && faults.deadly)
+        return true;
     if (faults.left == 0 || --faults.left > 0)
         return false;
     faults.struck = true;
@@ -62,6 +66,7 @@ static int f_truncate(sqlite3_file *f, sqlite3_int64 size)
 }
 static int f_sync(sqlite3_file *f, int flags)
 {
+    faults.syncs++;
     return strikes() ? SQLITE_IOERR_FSYNC : real_of(f)->pMethods->xSync(real_of(f), flags);
 }
 static int f_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -281,10 +286,142 @@ static void a_disk_full_at_any_write_loses_and_repeats_nothing(void **state)
     sweep(SQLITE_FULL);
 }
 
+/*
+ * The process is killed at the n-th call. What it had committed is there, once; the batch that it
+ * was at is there as a whole or not at all; the next process goes on from there. false: there is no
+ * n-th call.
+ */
+static bool one_death(struct job *job, long n)
+{
+    char *dir = temporary_folder();
+    struct store *s = NULL;
+    int told = 0, there;
+
+    faults.left = n;
+    faults.calls = 0;
+    faults.struck = false;
+    faults.deadly = true;
+    faults.code = SQLITE_IOERR_WRITE;
+    if (store_open(dir, &s, NULL) == 0)
+        while (told < BATCHES && commit_batch(s, job, told, NULL) == 0)
+            told++;
+    store_close(s);
+    faults.deadly = false;
+    faults.left = 0;
+    s = open_insisting(dir);
+    there = counted(s);
+    if (there < told || there > told + 1)
+        fail_msg("call %ld: %d batches were told, %d are there", n, told, there);
+    for (int batch = there; batch < BATCHES; batch++)
+        MUST(commit_batch(s, job, batch, e));
+    assert_int_equal(counted(s), BATCHES);
+    store_close(s);
+    remove_tree(dir);
+    free(dir);
+    return faults.struck;
+}
+
+static void a_process_killed_at_any_call_loses_nothing_that_it_told(void **state)
+{
+    struct job *job = seeds_job("a", BATCHES);
+    long n = 1;
+
+    (void)state;
+    while (one_death(job, n))
+        n++;
+    assert_true(n > 60);
+    job_free(job);
+}
+
+struct found {
+    int jobs;
+    uint64_t done, records;
+};
+
+static int restored(void *user, struct restored *r, struct err *e)
+{
+    struct found *f = user;
+
+    (void)e;
+    f->jobs++;
+    f->done += r->done;
+    return 0;
+}
+
+static int restart(const char *dir, struct found *ret_found, struct err *e)
+{
+    struct store *s = NULL;
+    int n = 0, rc;
+
+    *ret_found = (struct found){0};
+    TRY(store_open(dir, &s, e));
+    TRY(store_restore(s, restored, ret_found, e));
+    TRY(store_records(s, 1, 0, count_one, &n, e));
+    ret_found->records = (uint64_t)n;
+out:
+    store_close(s);
+    return rc;
+}
+
+/* A start that cannot read says so; it never goes on with less than there is. */
+static void a_start_whose_nth_call_fails_says_so_or_finds_everything(void **state)
+{
+    struct job *job = seeds_job("a", BATCHES + 1);
+    char *dir = temporary_folder();
+    struct store *s = open_insisting(dir);
+    struct found found;
+    int refused = 0;
+
+    (void)state;
+    for (int batch = 0; batch < BATCHES; batch++)
+        MUST(commit_batch(s, job, batch, e));
+    store_close(s);
+    faults.struck = true;
+    for (long n = 1; faults.struck; n++) {
+        int rc;
+
+        faults.left = n;
+        faults.struck = false;
+        rc = restart(dir, &found, NULL);
+        faults.left = 0;
+        refused += rc != 0;
+        if (rc == 0 && (found.jobs != 1 || found.done != BATCHES || found.records != BATCHES))
+            fail_msg("call %ld: %d jobs, %d done, %d records", n, found.jobs, (int)found.done,
+                     (int)found.records);
+    }
+    assert_true(refused > 10);
+    MUST(restart(dir, &found, e)); /* and no start broke anything */
+    assert_int_equal(found.records, BATCHES);
+    remove_tree(dir);
+    free(dir);
+    job_free(job);
+}
+
+static void each_commit_is_synced_before_it_is_told(void **state)
+{
+    struct job *job = seeds_job("a", BATCHES);
+    char *dir = temporary_folder();
+    struct store *s = open_insisting(dir);
+
+    (void)state;
+    for (int batch = 0; batch < BATCHES; batch++) {
+        faults.syncs = 0;
+        MUST(commit_batch(s, job, batch, e));
+        assert_true(faults.syncs > 0);
+    }
+    store_close(s);
+    remove_tree(dir);
+    free(dir);
+    job_free(job);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_call_that_fails_loses_and_repeats_nothing),
+        cmocka_unit_test(a_process_killed_at_any_call_loses_nothing_that_it_told),
+        cmocka_unit_test(a_start_whose_nth_call_fails_says_so_or_finds_everything),
+        cmocka_unit_test(each_commit_is_synced_before_it_is_told),
         cmocka_unit_test(a_disk_full_at_any_write_loses_and_repeats_nothing),
     };
 

@@ -157,7 +157,7 @@ static void who_only_tells_of_another_ones_end_is_not_blamed(void **state)
     tick(t, 10000);
     say(t, "w1", &ping);
     tick(t, 6000);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 1);
     assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
     assert_int_equal(coord_task(&t->c, the_job(t), 0)->phase, TASK_READY);
 }

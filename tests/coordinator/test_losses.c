@@ -120,8 +120,8 @@ static void only_the_task_at_work_is_blamed_for_a_lost_worker(void **state)
     join(t, "w1", 2);
     progress(t, "w1", 1, 1, 0);
     on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 0);
-    assert_int_equal(coord_task(&t->c, the_job(t), 1)->losses, 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 0);
+    assert_int_equal(coord_task(&t->c, the_job(t), 1)->lost.n, 1);
 }
 
 static void a_worker_that_says_bye_is_not_blamed(void **state)
@@ -132,7 +132,7 @@ static void a_worker_that_says_bye_is_not_blamed(void **state)
     submit(t, "a", 1);
     join(t, "w1", 1);
     say(t, "w1", &bye);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 0);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 0);
     assert_int_equal(t->c.n_workers, 0);
 }
 

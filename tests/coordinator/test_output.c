@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static const struct listing no_files;
 static const char task_a[] = "{\"seed\":1}", task_b[] = "{\"seed\":2}";
@@ -35,6 +36,35 @@ static int teardown(void **state)
     free(p->dir);
     free(p);
     return 0;
+}
+
+/* What was synced: the C library's fsync(), and a note. */
+static struct {
+    ino_t inode[16];
+    int n;
+} synced;
+
+int fsync(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && synced.n < 16)
+        synced.inode[synced.n++] = st.st_ino;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static bool was_synced(const struct place *p, const char *path)
+{
+    struct buf whole = {0};
+    struct stat st;
+    bool found = false;
+
+    buf_printf(&whole, "%s/%s", p->dir, path);
+    assert_int_equal(stat(buf_text(&whole), &st), 0);
+    for (int i = 0; i < synced.n; i++)
+        found |= synced.inode[i] == st.st_ino;
+    buf_done(&whole);
+    return found;
 }
 
 /* A small picture of one shade whose `litho` chunk names the task. task NULL: no chunk. */
@@ -116,6 +146,34 @@ static void a_picture_arrives_whole_under_its_path(void **state)
     assert_int_equal(count_files(p->dir), 1);
     delivery_free(d);
     buf_done(&bytes);
+}
+
+static void a_picture_its_folder_and_those_above_are_synced_before_anybody_is_told(void **state)
+{
+    struct place *p = *state;
+
+    synced.n = 0;
+    MUST(write_it(p, "job/deep/1.png", task_a, 9, e));
+    assert_true(was_synced(p, "job/deep/1.png"));
+    MUST(output_sync(p->o, e));
+    assert_true(was_synced(p, "job/deep"));
+    assert_true(was_synced(p, "job"));
+    assert_true(was_synced(p, ""));
+}
+
+/* Its process may have died between the file's name and the sync of its folder. */
+static void the_folder_of_a_picture_that_was_found_is_synced_too(void **state)
+{
+    struct place *p = *state;
+    struct record found;
+
+    MUST(write_it(p, "job/1.png", task_a, 9, e));
+    MUST(output_sync(p->o, e));
+    synced.n = 0;
+    assert_int_equal(output_probe(p->o, "job/1.png", task_a, &no_files, &found, NULL), PROBE_OURS);
+    MUST(output_sync(p->o, e));
+    assert_true(was_synced(p, "job"));
+    record_done(&found);
 }
 
 static void the_same_bytes_again_are_adopted(void **state)
@@ -372,6 +430,8 @@ int main(void)
 #define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         SENTENCE(a_picture_arrives_whole_under_its_path),
+        SENTENCE(a_picture_its_folder_and_those_above_are_synced_before_anybody_is_told),
+        SENTENCE(the_folder_of_a_picture_that_was_found_is_synced_too),
         SENTENCE(the_same_bytes_again_are_adopted),
         SENTENCE(an_equal_task_of_another_class_is_adopted_as_it_is),
         SENTENCE(a_picture_of_another_task_is_never_overwritten),

@@ -49,7 +49,7 @@ static void one_worker_lost_again_and_again_is_one_worker(void **state)
         lose(t, "w1");
     }
     assert_null(recorded(t, 0));
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->losses, 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 1);
     assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
 }
 

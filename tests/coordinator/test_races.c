@@ -44,17 +44,44 @@ static void a_worker_that_comes_back_with_its_attempt_did_not_die_of_it(void **s
     submit(t, "a", 1);
     join(t, "w", 1);
     progress(t, "w", 0, 1, 0);
-    for (int i = 0; i < COORD_LOSSES_MAX + 1; i++) {
+    for (int i = 0; i < POLICY_LOSSES_MAX + 1; i++) {
         tick(t, 16000);
-        assert_int_equal(the_task(t, 0)->losses, 1);
+        assert_int_equal(the_task(t, 0)->lost.n, 1);
         hello(t, "w", "worker");
         ready_holding(t, "w", 0, 0, 1);
-        assert_int_equal(the_task(t, 0)->losses, 0);
+        assert_int_equal(the_task(t, 0)->lost.n, 0);
     }
     fresh(t);
     result(t, "w", 0, 1);
     assert_verdict(t, "w", "accepted");
     assert_int_equal(the_job(t)->done, 1);
+}
+
+/* The same over a restart, as its row has it: it is one worker, and forgiven if it still works. */
+static void a_worker_lost_before_and_after_a_restart_is_one_worker(void **state)
+{
+    struct restored_attempt a = {.index = 0, .attempts = 1, .lost = {1, {1}, {0}}};
+    struct restored r = {.number = 1,
+                         .name = "a",
+                         .folder = "a",
+                         .state = "running",
+                         .job = seeds_job("a", 1),
+                         .tasks = 1,
+                         .attempts = &a,
+                         .n_attempts = 1};
+    struct peer w = peer_named("w");
+    struct table *t = *state;
+
+    a.lost.worker[0] = peer_hash(&w);
+    memcpy(t->job, job_hash(r.job), sizeof t->job);
+    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    join(t, "w", 1);
+    progress(t, "w", 0, 2, 0);
+    tick(t, 16000);
+    assert_int_equal(the_task(t, 0)->lost.n, 1);
+    hello(t, "w", "worker");
+    ready_holding(t, "w", 0, 0, 1);
+    assert_int_equal(the_task(t, 0)->lost.n, 0);
 }
 
 /* A worker goes on with an attempt whose revocation it never got, and would do so for ever. */
@@ -107,7 +134,7 @@ static void a_lease_that_was_lost_on_the_way_is_given_again(void **state)
     ready_holding(t, "w", 1, 0, 1);
     assert_int_equal(count_sent(t, "w", MSG_LEASE), 1);
     assert_leased(t, "w", 1, 2);
-    assert_int_equal(the_task(t, 1)->losses, 0);
+    assert_int_equal(the_task(t, 1)->lost.n, 0);
 }
 
 static void a_ready_that_was_lost_on_the_way_is_made_good_by_the_next(void **state)
@@ -231,7 +258,7 @@ static void a_lease_committed_before_a_crash_and_never_sent_is_given_again(void 
     assert_leased(t, "w", 1, 1);
     tick(t, 7000);
     assert_leased(t, "w", 0, 2);
-    assert_int_equal(the_task(t, 0)->losses, 0);
+    assert_int_equal(the_task(t, 0)->lost.n, 0);
 }
 
 static void a_result_from_before_a_crash_counts_after_the_next_attempt_began(void **state)
@@ -277,13 +304,14 @@ static void hello_twice_and_then_ready_gets_leases(void **state)
     hello(t, "w", "worker"); /* the lease was lost with the connection */
     ready(t, "w", 1);
     assert_leased(t, "w", 0, 2);
-    assert_int_equal(the_task(t, 0)->losses, 0);
+    assert_int_equal(the_task(t, 0)->lost.n, 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SENTENCE(a_worker_that_comes_back_with_its_attempt_did_not_die_of_it),
+        SENTENCE(a_worker_lost_before_and_after_a_restart_is_one_worker),
         SENTENCE(a_revoke_that_was_lost_on_the_way_is_said_again),
         SENTENCE(a_failure_whose_ack_was_lost_is_counted_once),
         SENTENCE(a_lease_that_was_lost_on_the_way_is_given_again),

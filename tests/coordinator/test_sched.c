@@ -74,6 +74,87 @@ static void tasks_of_the_size_at_hand_go_before_other_sizes_of_the_model(void **
     }
 }
 
+#define SEED_AXIS(n)                                                                               \
+    "{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':" #n "}}"
+
+static struct job *texts_job(const char *axes)
+{
+    return bundle_job((struct spec){
+        .job = "a", .axes = axes, .fixed = "'prompt':'${a}'", .path = "{job}/{index}.png"});
+}
+
+/* The n-th lease of a worker that renders one after the other; its picture is delivered. */
+static uint64_t next_index(struct table *t, const char *name)
+{
+    uint64_t index;
+
+    fresh(t);
+    ready(t, name, 1);
+    index = lease_index(t, name, 0);
+    result(t, name, index, 1);
+    return index;
+}
+
+static void tasks_of_the_texts_at_hand_go_first(void **state)
+{
+    static const uint64_t order[] = {0, 2, 4, 1, 3, 5};
+    struct table *t = *state;
+
+    submit_job(t,
+               texts_job("[" SEED_AXIS(3) ",{'name':'a','columns':['a'],'rows':[['x'],['y']]}]"));
+    join(t, "w", 0);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(next_index(t, "w"), order[i]);
+}
+
+static void workers_take_texts_of_their_own(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(
+        t, texts_job("[{'name':'a','columns':['a'],'rows':[['x'],['y'],['z']]}," SEED_AXIS(4) "]"));
+    join(t, "w1", 0);
+    join(t, "w2", 0);
+    assert_int_equal(next_index(t, "w1"), 0);
+    assert_int_equal(next_index(t, "w2"), 4);
+    assert_int_equal(next_index(t, "w1"), 1);
+    assert_int_equal(next_index(t, "w2"), 5);
+    assert_int_equal(next_index(t, "w1"), 2);
+    assert_int_equal(next_index(t, "w1"), 3);
+    assert_int_equal(next_index(t, "w1"), 8); /* z, which nobody is at; y is w2's */
+}
+
+static void no_text_is_passed_over_for_long(void **state)
+{
+    struct table *t = *state;
+    int leases = 0;
+
+    submit_job(t,
+               texts_job("[" SEED_AXIS(100) ",{'name':'a','columns':['a'],'rows':[['x'],['y']]}]"));
+    join(t, "w", 0);
+    while (next_index(t, "w") != 1)
+        leases++;
+    assert_in_range(leases, QUEUE_AHEAD_MAX / 2, QUEUE_AHEAD_MAX);
+}
+
+static void tasks_of_the_lora_set_at_hand_go_first(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, texts_job("[" SEED_AXIS(60) ",{'name':'a','columns':['a'],'rows':"
+                                              "[['<lora:x:1> a'],['<lora:y:1> a']]}]"));
+    join(t, "x", 1);
+    join(t, "y", 1); /* the lot that nobody is at */
+    result(t, "x", 0, 1);
+    result(t, "y", 1, 1);
+    for (uint64_t i = 1; i < 60; i++) {
+        assert_int_equal(next_index(t, "y"), 2 * i + 1);
+        if (i < 40)
+            assert_int_equal(next_index(t, "x"), 2 * i);
+    }
+    assert_int_equal(next_index(t, "y"), 80);
+}
+
 static void a_leaving_worker_is_no_other_worker(void **state)
 {
     struct msg drain = {.type = MSG_DRAIN, .drain = {.request = 4, .worker = "leaves"}};
@@ -290,6 +371,104 @@ static void a_second_attempt_at_the_end_goes_to_a_much_faster_worker(void **stat
     assert_int_equal(the_job(t)->phase, JOB_DONE);
 }
 
+/* slow, of 2 s a step, and fast, of 0.1 s, have nothing to do; slow came first. */
+static void both_idle(struct table *t)
+{
+    last_task_on_a_slow_worker(t);
+    result(t, "slow", 0, 1);
+    ready(t, "slow", 1);
+    result(t, "slow", 2, 1);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+}
+
+static void the_last_tasks_go_to_the_fastest_of_the_idle_workers(void **state)
+{
+    struct table *t = *state;
+
+    both_idle(t);
+    ready(t, "slow", 1);
+    ready(t, "fast", 1);
+    fresh(t);
+    submit(t, "b", 1);
+    assert_int_equal(count_sent(t, "fast", MSG_LEASE), 1);
+    assert_int_equal(count_sent(t, "slow", MSG_LEASE), 0);
+}
+
+static void a_worker_of_unknown_pace_comes_before_the_slow_and_after_the_fast(void **state)
+{
+    struct table *t = *state;
+
+    both_idle(t);
+    join(t, "new", 1);
+    ready(t, "slow", 1);
+    ready(t, "fast", 1);
+    fresh(t);
+    submit(t, "b", 1);
+    assert_int_equal(count_sent(t, "fast", MSG_LEASE), 1);
+    assert_int_equal(count_sent(t, "new", MSG_LEASE), 0);
+    submit(t, "c", 1);
+    assert_int_equal(count_sent(t, "new", MSG_LEASE), 1);
+    assert_int_equal(count_sent(t, "slow", MSG_LEASE), 0);
+}
+
+static struct job *model_job(const char *name, const char *model, int n)
+{
+    char axes[200];
+
+    snprintf(axes, sizeof axes,
+             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}},"
+             "{'name':'model','columns':['model'],'rows':[['%s']]}]",
+             n, model);
+    return job_of(name, axes, NULL);
+}
+
+static void loaded(struct table *t, const char *from, uint64_t index, double load_seconds)
+{
+    struct msg m = {.type = MSG_RESULT,
+                    .result = {.png = "bytes",
+                               .png_size = 5,
+                               .device_class = "cpu-avx2",
+                               .precision = "f32",
+                               .load_seconds = load_seconds,
+                               .render_seconds = 1}};
+
+    m.result.ref = ref(t, index, 1);
+    memset(m.result.sha256, 'a', HASH_HEX_SIZE - 1);
+    say(t, from, &m);
+}
+
+/* Whether fast tries the slow worker's last task, whose model takes it so long to open. */
+static bool tries_after_loading(struct table *t, double load_seconds)
+{
+    submit_job(t, model_job("a", "m1", 1)); /* fast learns what opening m1 takes */
+    join(t, "fast", 1);
+    progress(t, "fast", 0, 1, 0);
+    t->now_ms += 100;
+    progress(t, "fast", 0, 1, 1);
+    loaded(t, "fast", 0, load_seconds);
+    submit_job(t, model_job("b", "m2", 1)); /* and has another one open */
+    ready(t, "fast", 1);
+    result(t, "fast", 0, 1);
+    submit_job(t, model_job("c", "m1", 1));
+    join(t, "slow", 1);
+    progress(t, "slow", 0, 1, 0);
+    t->now_ms += 2000;
+    progress(t, "slow", 0, 1, 1); /* 38 s are left */
+    fresh(t);
+    ready(t, "fast", 1);
+    return count_sent(t, "fast", MSG_LEASE) == 1;
+}
+
+static void what_opening_a_model_takes_is_learned_and_counts(void **state)
+{
+    void *other = NULL;
+
+    assert_true(tries_after_loading(*state, 5));
+    setup(&other);
+    assert_false(tries_after_loading(other, 60));
+    teardown(&other);
+}
+
 static void a_second_attempt_that_would_not_pay_is_not_made(void **state)
 {
     struct table *t = *state;
@@ -379,6 +558,13 @@ int main(void)
         SENTENCE(a_paused_job_gets_no_lease_until_it_is_resumed),
         SENTENCE(excluded_tasks_are_jumped_over_within_their_lot),
         SENTENCE(a_second_attempt_at_the_end_goes_to_a_much_faster_worker),
+        SENTENCE(tasks_of_the_texts_at_hand_go_first),
+        SENTENCE(workers_take_texts_of_their_own),
+        SENTENCE(no_text_is_passed_over_for_long),
+        SENTENCE(tasks_of_the_lora_set_at_hand_go_first),
+        SENTENCE(the_last_tasks_go_to_the_fastest_of_the_idle_workers),
+        SENTENCE(a_worker_of_unknown_pace_comes_before_the_slow_and_after_the_fast),
+        SENTENCE(what_opening_a_model_takes_is_learned_and_counts),
         SENTENCE(a_second_attempt_that_would_not_pay_is_not_made),
         SENTENCE(a_drained_worker_gets_no_lease_and_is_told_to_leave),
         SENTENCE(a_token_names_the_job_of_its_first_submit),

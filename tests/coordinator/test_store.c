@@ -58,7 +58,7 @@ static void attempt(struct store *s, uint64_t index, uint32_t attempts, const ch
                                 .index = index,
                                 .attempts = attempts,
                                 .tries = 1,
-                                .losses = 2,
+                                .lost = {2, {1, 3}, {7, UINT64_MAX}},
                                 .worker = (char *)worker});
 }
 
@@ -133,7 +133,9 @@ static void a_restart_finds_jobs_records_and_attempts(void **state)
     assert_int_equal(seen.n_attempts, 2);
     assert_int_equal(seen.first.index, 2);
     assert_int_equal(seen.first.attempts, 4);
-    assert_int_equal(seen.first.losses, 2);
+    assert_int_equal(seen.first.lost.n, 2);
+    assert_int_equal(seen.first.lost.attempt[1], 3);
+    assert_true(seen.first.lost.worker[1] == UINT64_MAX);
     assert_true(seen.first.given);
     store_close(s);
     job_free(job);

@@ -25,7 +25,7 @@ static inline void row_apply(struct sim *s, const struct store_row *row)
         d->attempts[row->index] = (struct restored_attempt){.index = row->index,
                                                             .attempts = row->attempts,
                                                             .tries = row->tries,
-                                                            .losses = row->losses,
+                                                            .lost = row->lost,
                                                             .given = row->worker[0] != 0};
         break;
     case STORE_RECORD:

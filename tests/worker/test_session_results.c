@@ -199,6 +199,36 @@ static void results_beyond_the_memory_are_spilled_and_offered_from_disk(void **s
     session_free(s);
 }
 
+/* 10 bytes of disk: two results of four bytes go there, further ones stay in memory. */
+static void what_is_spilled_stays_within_its_budget(void **state)
+{
+    struct session *s = opened_with(1, 1, 10);
+    const struct session_action *a;
+    int spilled = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < 5; i++) {
+        hear_lease(s, i, 1);
+        does(s, SESSION_START);
+        nothing_more(s);
+        render_ends(s, "png0");
+        while ((a = session_next(s)))
+            if (a->what == SESSION_SPILL) {
+                session_spilled(s, &a->ref, true);
+                spilled++;
+            }
+    }
+    assert_int_equal(spilled, 2);
+    hear_ref(s, MSG_ACK, 0, 1); /* room for another one */
+    while ((a = session_next(s)))
+        if (a->what == SESSION_SPILL) {
+            session_spilled(s, &a->ref, true);
+            spilled++;
+        }
+    assert_int_equal(spilled, 3);
+    session_free(s);
+}
+
 static void a_disk_that_refuses_leaves_the_result_in_memory(void **state)
 {
     struct session *s = opened_with(1, 1, 100);
@@ -331,6 +361,7 @@ int main(void)
         cmocka_unit_test(forgotten_result_is_sent_again),
         cmocka_unit_test(too_many_results_hold_back_the_credits),
         cmocka_unit_test(results_beyond_the_memory_are_spilled_and_offered_from_disk),
+        cmocka_unit_test(what_is_spilled_stays_within_its_budget),
         cmocka_unit_test(a_disk_that_refuses_leaves_the_result_in_memory),
         cmocka_unit_test(a_spilled_result_that_is_lost_becomes_a_failure),
         cmocka_unit_test(only_so_many_results_are_on_their_way_at_a_time),
