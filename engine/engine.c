@@ -114,6 +114,13 @@ const char *engine_device_class(const struct engine *g)
     return g->device_class;
 }
 
+struct engine_trials engine_trials(const struct engine *g)
+{
+    const struct ops_trials *t = &g->ops->trials;
+
+    return (struct engine_trials){t->whole, t->apart, t->refused};
+}
+
 enum precision engine_precision(const struct engine *g)
 {
     return g->ops->precision;

@@ -63,6 +63,16 @@ const char *engine_device_class(const struct engine *g);
  * that was opened for it computes in f32. */
 enum precision engine_precision(const struct engine *g);
 
+/*
+ * What the device's libraries were found to do with many samples or rows in one call: shapes whose
+ * bytes stay those of single ones, and are computed so; shapes that are not; algorithms passed over
+ * for it. CUDA alone tries; from the engine's thread.
+ */
+struct engine_trials {
+    int64_t whole, apart, refused;
+};
+struct engine_trials engine_trials(const struct engine *g);
+
 /* The class that a CPU's engine opened on this machine would report, without a model. Static. */
 const char *engine_probe_class(enum backend backend, enum precision precision);
 

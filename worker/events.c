@@ -50,6 +50,14 @@ out:
     return rc;
 }
 
+/* Shapes that a device's libraries compute apart cost speed, not bytes. */
+static void log_trials(const struct engine_trials *t)
+{
+    if (t->whole + t->apart + t->refused > 0)
+        log_debug("trials", "whole=%lld apart=%lld refused=%lld", (long long)t->whole,
+                  (long long)t->apart, (long long)t->refused);
+}
+
 int events_reports(struct worker *w, struct err *e)
 {
     struct report r;
@@ -59,6 +67,7 @@ int events_reports(struct worker *w, struct err *e)
     while (!w->over && runner_take(w->runner, &r)) {
         now_ms = clock_monotonic_ms();
         w->rendering = r.kind == REPORT_PROGRESS || r.more;
+        log_trials(&r.trials);
         if (r.kind == REPORT_PROGRESS)
             TRY(session_progress(w->session, r.step, r.steps, now_ms, e));
         else if (r.kind == REPORT_FINISHED)

@@ -190,6 +190,7 @@ static void report_picture(struct batch_run *b, size_t i, struct member *m, doub
     } else {
         outcome.picture.load_seconds = b->load_seconds;
         outcome.picture.render_seconds = seconds;
+        outcome.trials = engine_trials(b->engine);
     }
     b->load_seconds = 0;
     put_outcome(b->runner, m->number, &outcome);

@@ -77,7 +77,8 @@ struct report {
     enum report_kind kind;
     uint32_t step, steps; /* the latest: steps in between may be left out; 0: the model is ready */
     bool more; /* an outcome, and the batch has others to come, in the order of its tasks */
-    struct picture picture; /* ownership passes to the taker */
+    struct picture picture;      /* ownership passes to the taker */
+    struct engine_trials trials; /* of a finished picture's engine, so far */
     struct err error;
 };
 

@@ -52,15 +52,23 @@ struct shard {
     struct gang *gang; /* of those who hold the other parts; borrowed, set for a render */
 };
 
+/* What trials on this very device found, of calls of a library for many samples or rows at once. */
+struct ops_trials {
+    int64_t whole;   /* shapes whose bytes are the same in one call as alone: computed in one */
+    int64_t apart;   /* shapes whose bytes were not: sample by sample, or in pieces */
+    int64_t refused; /* algorithms passed over for it */
+};
+
 struct ops {
     const char *name;         /* "ref", "cpu", "cuda" */
     const char *device_class; /* "ref", "cpu", "cpu-amx": what the bytes depend on */
     enum precision precision; /* of products: PRECISION_F32, PRECISION_BF16 or PRECISION_F16 */
     bool planning;
-    bool device;           /* activations lie in another memory than the host's */
-    int64_t piece_rows;    /* of what may be computed in pieces: rows worth a call; 0: 512 */
-    size_t act_bytes;      /* of one number of an activation */
-    uint64_t weight_bytes; /* that all layers now alive take, with padding */
+    bool device;              /* activations lie in another memory than the host's */
+    int64_t piece_rows;       /* of what may be computed in pieces: rows worth a call; 0: 512 */
+    size_t act_bytes;         /* of one number of an activation */
+    uint64_t weight_bytes;    /* that all layers now alive take, with padding */
+    struct ops_trials trials; /* "cuda" alone makes some */
 
     /* Memory of the render, set by the caller before the first op (workspace.h). */
     struct arena *arena; /* the backend's memory: activations and the ops' own scratch */

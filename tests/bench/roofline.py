@@ -5,7 +5,7 @@
 
 From the recorded configurations (tests/golden/configs) and what engine/ops/cuda does for each
 operation: two samples (with and without the prompt), numbers of 2 bytes, every operand read and
-every result written once, convolutions one sample at a time. A kernel takes at least the larger of
+every result written once, both samples in one call. A kernel takes at least the larger of
 FLOPs / peak and bytes / bandwidth; floors are summed over the calls.
 """
 import json
@@ -35,10 +35,10 @@ class Step:
 
     def conv(self, h, w, cin, cout, stride=1, residual=False):
         ho, wo = -(-h // stride), -(-w // stride)
-        self.call("convolution 3x3 (cuDNN)", 2 * ho * wo * cout * cin * 9,
-                  h * w * cin + 9 * cin * cout + ho * wo * cout, SAMPLES)
-        self.call("bias, shift, residual", 3 * ho * wo * cout,
-                  ho * wo * cout * (3 if residual else 2), SAMPLES)
+        self.call("convolution 3x3 (cuDNN)", SAMPLES * 2 * ho * wo * cout * cin * 9,
+                  SAMPLES * (h * w * cin + ho * wo * cout) + 9 * cin * cout)
+        self.call("bias, shift, residual", SAMPLES * 3 * ho * wo * cout,
+                  SAMPLES * ho * wo * cout * (3 if residual else 2))
 
     def linear(self, name, rows, cin, cout, residual=False):
         self.call(name, 2 * rows * cin * cout,

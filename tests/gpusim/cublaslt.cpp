@@ -2,6 +2,9 @@
  * cuBLASLt: matrix products of f16, bf16 or f32 with float32 sums, scale, bias, ReLU and (tanh)
  * GELU. Which algorithm the heuristics put first depends on the whole shape, and algorithms differ
  * in the order of their sums, as on a device: bytes that must not depend on the batch show it here.
+ *
+ * GPUSIM_FAULTS: rows-first: the algorithm that comes first adds otherwise below 16 rows; rows-all:
+ * every one does; rows-many: every one does above 300 rows.
  */
 #include "numbers.h"
 #include "state.h"
@@ -498,6 +501,9 @@ static float activated(uint32_t epilogue, float x)
 static void ordered(std::vector<float> &sums, const std::vector<float> &b,
                     const std::vector<float> &a, size_t n, size_t m, size_t k, uint32_t id)
 {
+    bool few = n < 16 && (planted("rows-all") || (planted("rows-first") && id == IN_ORDER));
+    if (few || (n > 300 && planted("rows-many")))
+        id = id == IN_ORDER ? IN_BLOCKS : IN_ORDER;
     size_t block = id == IN_ORDER ? k : id == IN_BLOCKS ? 32 : (k + 1) / 2;
     std::vector<float> part(id == IN_ORDER ? 0 : sums.size());
     for (size_t p = 0; p < k; p += block) {

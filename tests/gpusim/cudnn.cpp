@@ -2,7 +2,10 @@
  * cuDNN 9's graph API for one convolution: tensors, convolution, operation graph, heuristics,
  * engines, plan, variant pack. Three engines, offered in this order: 0  sums in an order that is
  * never the same (it says so in its notes) 1  tensor cores: channels by 8, channels last, 16-byte
- * alignment; wants a workspace 2  any strides
+ * alignment; wants a workspace; a knob says how many products are added before they join the sum,
+ * and the heuristics choose it by the number of samples 2  any strides
+ *
+ * GPUSIM_FAULTS=conv-by-batch: engine 1 adds in an order that depends on the number of samples.
  */
 #include "numbers.h"
 #include "state.h"
@@ -44,6 +47,8 @@ struct attribute {
     std::vector<char> bytes;
 };
 
+const int64_t default_tile = 64;
+
 struct descriptor {
     cudnnBackendDescriptorType_t type;
     bool final = false;
@@ -53,6 +58,7 @@ struct descriptor {
     convolution c;
     std::shared_ptr<operation> op;
     int engine = -1;
+    int64_t tile = default_tile; /* the knob of engine 1 */
 };
 
 const int64_t workspace_wanted = 1024;
@@ -236,6 +242,47 @@ bool engine_takes(int engine, const operation &op)
                            for_tensor_cores(op.y) && op.w.dims[0] % 8 == 0);
 }
 
+/* One that the user asks for by its number. */
+cudnnStatus_t finish_engine(descriptor &d)
+{
+    int64_t index = -1;
+    descriptor *graph = read_descriptor(d, CUDNN_ATTR_ENGINE_OPERATION_GRAPH,
+                                        CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    NEED(graph, CUDNN_STATUS_BAD_PARAM);
+    NEED(read_ints(d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1, &index), CUDNN_STATUS_BAD_PARAM);
+    NEED(index >= 0 && index < 3, CUDNN_STATUS_NOT_SUPPORTED);
+    d.op = graph->op;
+    d.engine = (int)index;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t finish_knob(descriptor &d)
+{
+    cudnnBackendKnobType_t type;
+    NEED(read(d, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type),
+         CUDNN_STATUS_BAD_PARAM);
+    NEED(type == CUDNN_KNOB_TYPE_TILEK, CUDNN_STATUS_NOT_SUPPORTED);
+    NEED(read_ints(d, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, 1, &d.tile), CUDNN_STATUS_BAD_PARAM);
+    NEED(d.tile > 0, CUDNN_STATUS_BAD_PARAM);
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t finish_config(descriptor &d)
+{
+    descriptor *engine =
+        read_descriptor(d, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    NEED(engine, CUDNN_STATUS_BAD_PARAM);
+    d.op = engine->op;
+    d.engine = engine->engine;
+    if (d.attributes.count(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES)) {
+        descriptor *knob = read_descriptor(d, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                           CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+        NEED(knob && d.engine == 1, CUDNN_STATUS_BAD_PARAM);
+        d.tile = knob->tile;
+    }
+    return CUDNN_STATUS_SUCCESS;
+}
+
 cudnnStatus_t finish_plan(descriptor &d)
 {
     void *handle = nullptr;
@@ -248,6 +295,7 @@ cudnnStatus_t finish_plan(descriptor &d)
         return CUDNN_STATUS_NOT_SUPPORTED; /* and callers try the next */
     d.op = config->op;
     d.engine = config->engine;
+    d.tile = config->tile;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -275,6 +323,12 @@ cudnnStatus_t finish(descriptor &d)
         return finish_graph(d);
     case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
         return finish_heuristics(d);
+    case CUDNN_BACKEND_ENGINE_DESCRIPTOR:
+        return finish_engine(d);
+    case CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR:
+        return finish_knob(d);
+    case CUDNN_BACKEND_ENGINECFG_DESCRIPTOR:
+        return finish_config(d);
     case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:
         return finish_plan(d);
     case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR:
@@ -294,6 +348,7 @@ cudnnStatus_t give(descriptor *to, cudnnBackendDescriptorType_t type, const desc
     NEED(to && to->type == type, CUDNN_STATUS_BAD_PARAM);
     to->op = from.op;
     to->engine = engine;
+    to->tile = from.tile;
     to->final = true;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -318,6 +373,7 @@ cudnnStatus_t give_configs(const descriptor &d, int64_t asked, int64_t *count, v
             give(static_cast<descriptor **>(to)[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, d, i);
         if (s != CUDNN_STATUS_SUCCESS)
             return s;
+        static_cast<descriptor **>(to)[i]->tile = d.op->x.dims[0] == 1 ? 16 : 48;
     }
     return CUDNN_STATUS_SUCCESS;
 }
@@ -349,6 +405,7 @@ size_t extent(const tensor &t)
 struct run_convolution {
     operation op;
     int engine;
+    int64_t tile;
     const char *x, *w;
     char *y, *workspace;
 
@@ -389,12 +446,31 @@ struct run_convolution {
             }
         }
     }
+    /* Of tensor cores: products are added by tiles of the depth, tile after tile. */
+    void multiply_tiles(std::vector<float> &sums, const std::vector<float> &patches,
+                        const std::vector<float> &by) const
+    {
+        size_t k = depth(), out = (size_t)op.w.dims[0], rows = sums.size() / out;
+        size_t step = (size_t)tile + (planted("conv-by-batch") ? (size_t)op.x.dims[0] : 0);
+        std::vector<float> part(sums.size());
+        for (size_t at = 0; at < k; at += step) {
+            std::fill(part.begin(), part.end(), 0.0f);
+            multiply_add(part.data(), patches.data() + at, by.data() + at * out, rows, out,
+                         std::min(step, k - at), k);
+            for (size_t i = 0; i < part.size(); i++)
+                sums[i] += part[i];
+        }
+    }
     /* Engine 0 cuts the sums at a point that is drawn. */
     void multiply_row(std::vector<float> &sums, const std::vector<float> &patches,
                       const std::vector<float> &by) const
     {
         size_t k = depth(), out = (size_t)op.w.dims[0], rows = sums.size() / out;
         std::fill(sums.begin(), sums.end(), 0.0f);
+        if (engine == 1) {
+            multiply_tiles(sums, patches, by);
+            return;
+        }
         if (engine != 0) {
             multiply_add(sums.data(), patches.data(), by.data(), rows, out, k, k);
             return;
@@ -519,6 +595,7 @@ cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type,
     case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
     case CUDNN_BACKEND_ENGINECFG_DESCRIPTOR:
     case CUDNN_BACKEND_ENGINE_DESCRIPTOR:
+    case CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR:
     case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:
     case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR: {
         auto *d = new descriptor;
@@ -547,7 +624,6 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t to,
     auto *d = static_cast<descriptor *>(to);
     NEED(d && !d->final, CUDNN_STATUS_BAD_PARAM);
     NEED(count >= 1 && values, CUDNN_STATUS_BAD_PARAM);
-    NEED((int)name / 100 != 3, CUDNN_STATUS_NOT_SUPPORTED); /* knobs of engines */
     const char *bytes = static_cast<const char *>(values);
     d->attributes[name] = {type, count,
                            std::vector<char>(bytes, bytes + (size_t)count * element(type))};
@@ -584,6 +660,28 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const of,
         return give(*static_cast<descriptor **>(to), CUDNN_BACKEND_ENGINE_DESCRIPTOR, *d,
                     d->engine);
     }
+    if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX && d->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) {
+        NEED(type == CUDNN_TYPE_INT64, CUDNN_STATUS_BAD_PARAM);
+        return give_values<int64_t>({d->engine}, asked, count, to);
+    }
+    if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES &&
+        d->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR) {
+        NEED(type == CUDNN_TYPE_BACKEND_DESCRIPTOR, CUDNN_STATUS_BAD_PARAM);
+        *count = d->engine == 1 ? 1 : 0;
+        return *count == 0 || asked < 1 ? CUDNN_STATUS_SUCCESS
+                                        : give(*static_cast<descriptor **>(to),
+                                               CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, *d, d->engine);
+    }
+    if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE &&
+        d->type == CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR) {
+        NEED(type == CUDNN_TYPE_KNOB_TYPE, CUDNN_STATUS_BAD_PARAM);
+        return give_values<cudnnBackendKnobType_t>({CUDNN_KNOB_TYPE_TILEK}, asked, count, to);
+    }
+    if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE &&
+        d->type == CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR) {
+        NEED(type == CUDNN_TYPE_INT64, CUDNN_STATUS_BAD_PARAM);
+        return give_values<int64_t>({d->tile}, asked, count, to);
+    }
     if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE && d->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) {
         NEED(type == CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_STATUS_BAD_PARAM);
         return give_values(notes_of(d->engine), asked, count, to);
@@ -605,7 +703,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     NEED(handle && p && p->final && p->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
          CUDNN_STATUS_BAD_PARAM);
     NEED(v && v->final && v->type == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, CUDNN_STATUS_BAD_PARAM);
-    run_convolution run = {*p->op, p->engine, nullptr, nullptr, nullptr, nullptr};
+    run_convolution run = {*p->op, p->engine, p->tile, nullptr, nullptr, nullptr, nullptr};
     run.x = (const char *)address_in(*v, run.op.x);
     run.w = (const char *)address_in(*v, run.op.w);
     run.y = (char *)address_in(*v, run.op.y);

@@ -37,6 +37,12 @@ uint64_t next_random()
     return random_state * 0x2545f4914f6cdd1du;
 }
 
+bool planted(const char *fault)
+{
+    const char *s = getenv("GPUSIM_FAULTS");
+    return s && std::strstr(s, fault);
+}
+
 static void keep(const char *format, va_list arguments)
 {
     char text[1024];

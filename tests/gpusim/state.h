@@ -56,6 +56,10 @@ inline unsigned random_below(unsigned n)
     return (unsigned)((next_random() >> 32) * (uint64_t)n >> 32);
 }
 
+/* Whether GPUSIM_FAULTS names this fault of a library: one that a device may have, and that is no
+ * error. */
+bool planted(const char *fault);
+
 /* ---- errors ---- */
 
 /*

@@ -1,21 +1,15 @@
 /*
- * Convolutions by cuDNN, one sample at a time, with one plan per shape; bias, per-sample shift and
- * residual follow in a kernel of our own. Channels are padded with zeros to multiples of 8, as
- * tensor cores want them. A 1x1 convolution is a linear layer.
+ * Convolutions by cuDNN (plans.h: a batch in one call where that changes no byte); bias, per-sample
+ * shift and residual follow in a kernel of our own. Channels are padded with zeros to multiples of
+ * 8, as tensor cores want them. A 1x1 convolution is a linear layer.
  */
 #include "engine/ops/cuda/linear.h"
-#include "engine/ops/cuda/plan.h"
+#include "engine/ops/cuda/plans.h"
 
 #include "engine/ops/shape.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct conv_plan {
-    struct plan_shape shape;
-    struct plan *plan;
-    struct conv_plan *next;
-};
 
 struct conv {
     int64_t in, out, kh, kw;
@@ -23,21 +17,16 @@ struct conv {
     void *w;                   /* device [out_wide, kh, kw, in_wide] */
     float *bias;               /* device [out]; NULL: none */
     size_t bytes;
-    struct linear *flat;     /* of a 1x1 kernel, which then is all there is */
-    struct conv_plan *plans; /* owned; one per shape met */
+    struct linear *flat; /* of a 1x1 kernel, which then is all there is */
+    bool joined;         /* plans.h counts it */
 };
 
 void cuda_conv_free(struct ops *o, struct conv *c)
 {
     if (c == NULL)
         return;
-    while (c->plans != NULL) {
-        struct conv_plan *p = c->plans;
-
-        c->plans = p->next;
-        plan_free(p->plan);
-        free(p);
-    }
+    if (c->joined)
+        plans_leave(cuda_of(o)->plans);
     cuda_linear_free(o, c->flat);
     cuda_memory_free(o, c->w);
     cuda_memory_free(o, c->bias);
@@ -87,37 +76,15 @@ int cuda_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bi
         TRY(linear_new(cuda_of(o), w, bias, &c->flat, e));
     else
         TRY(upload(cuda_of(o), c, w, bias, e));
+    if (c->flat == NULL) {
+        plans_join(cuda_of(o)->plans);
+        c->joined = true;
+    }
     *ret_c = c;
     c = NULL;
 out:
     cuda_conv_free(o, c);
     return rc;
-}
-
-/* The plan of that shape, made the first time, which is while planning. */
-static int plan_get(struct cuda *cuda, struct conv *c, const struct plan_shape *s,
-                    struct plan **ret_p, struct err *e)
-{
-    struct conv_plan *p = c->plans;
-    int rc = 0;
-
-    while (p != NULL && memcmp(&p->shape, s, sizeof *s) != 0)
-        p = p->next;
-    if (p == NULL) {
-        p = calloc(1, sizeof *p);
-        if (p == NULL)
-            return err_set(e, ERR_OOM, "no memory for a convolution's plan");
-        p->shape = *s;
-        rc = plan_new(cuda, s, &p->plan, e);
-        if (rc != 0) {
-            free(p);
-            return rc;
-        }
-        p->next = c->plans;
-        c->plans = p;
-    }
-    *ret_p = p->plan;
-    return 0;
 }
 
 /* One call. */
@@ -127,9 +94,10 @@ struct run {
     const int *pad;
     struct plan_shape shape; /* as cuDNN is called */
     struct plan *plan;
-    bool padded; /* x goes through a copy: channels, or sides that cuDNN does not pad alike */
-    bool direct; /* cuDNN writes into y */
-    void *x, *y, *scratch; /* device; of one sample */
+    int64_t samples; /* that the plan takes at once */
+    bool padded;     /* x goes through a copy: channels, or sides that cuDNN does not pad alike */
+    bool direct;     /* cuDNN writes into y */
+    void *x, *y, *scratch; /* device; of so many samples */
 };
 
 /* Rows and columns of zeros differ before and behind: they are written out. */
@@ -154,19 +122,21 @@ static int take_scratch(struct run *r, struct ops *o, struct err *e)
     size_t size = o->act_bytes;
 
     if (r->padded)
-        r->x = arena_bytes(o->arena, (size_t)(r->shape.h * r->shape.w * r->shape.in) * size);
+        r->x = arena_bytes(o->arena,
+                           (size_t)(r->samples * r->shape.h * r->shape.w * r->shape.in) * size);
     if (!r->direct)
-        r->y = arena_bytes(o->arena, (size_t)(r->ho * r->wo * r->shape.out) * size);
+        r->y = arena_bytes(o->arena, (size_t)(r->samples * r->ho * r->wo * r->shape.out) * size);
     r->scratch =
         plan_workspace(r->plan) > 0 ? arena_bytes(o->arena, plan_workspace(r->plan)) : NULL;
     return arena_check(o->arena, e);
 }
 
-static int run_sample(struct cuda *cuda, const struct run *r, struct act *y, const struct act *x,
-                      const struct act *per_sample, const struct act *residual, struct err *e)
+static int run_samples(struct cuda *cuda, const struct run *r, struct act *y, const struct act *x,
+                       const struct act *per_sample, const struct act *residual, struct err *e)
 {
     const struct kernel_pad pad = {.y = r->x,
                                    .x = x,
+                                   .n = r->samples,
                                    .h = r->h,
                                    .w = r->w,
                                    .c = r->c->in,
@@ -182,7 +152,7 @@ static int run_sample(struct cuda *cuda, const struct run *r, struct act *y, con
                                          .per_sample = per_sample,
                                          .residual = residual,
                                          .bias = r->c->bias,
-                                         .n = 1,
+                                         .n = r->samples,
                                          .p = r->ho * r->wo,
                                          .c = r->c->out,
                                          .width_x = r->shape.out};
@@ -221,6 +191,7 @@ int cuda_conv2d(struct ops *o, struct act *y, const struct act *x, const struct 
                 const struct act *residual, struct err *e)
 {
     struct run r = {.c = c, .h = h, .w = w, .pad = pad};
+    struct plans_pair plans = {0};
     size_t mark = arena_mark(o->arena);
     int rc = 0;
 
@@ -232,13 +203,15 @@ int cuda_conv2d(struct ops *o, struct act *y, const struct act *x, const struct 
         return flat_conv(o, y, x, c, n, h * w, per_sample, residual, e);
     }
     shape_of(&r, stride);
-    TRY(plan_get(cuda_of(o), (struct conv *)(uintptr_t)c, &r.shape, &r.plan, e));
+    TRY(plans_get(cuda_of(o), &r.shape, n, &plans, e));
+    r.plan = plans.whole != NULL ? plans.whole : plans.one;
+    r.samples = plans.whole != NULL ? n : 1;
     r.direct = c->out == c->out_wide && residual != y;
     TRY(take_scratch(&r, o, e));
-    for (int64_t s = 0; s < n && !o->planning; s++)
-        TRY(run_sample(cuda_of(o), &r, act_at(o, y, s * r.ho * r.wo * c->out),
-                       act_at(o, x, s * h * w * c->in), act_at(o, per_sample, s * c->out),
-                       act_at(o, residual, s * r.ho * r.wo * c->out), e));
+    for (int64_t s = 0; s < n && !o->planning; s += r.samples)
+        TRY(run_samples(cuda_of(o), &r, act_at(o, y, s * r.ho * r.wo * c->out),
+                        act_at(o, x, s * h * w * c->in), act_at(o, per_sample, s * c->out),
+                        act_at(o, residual, s * r.ho * r.wo * c->out), e));
 out:
     arena_release(o->arena, mark);
     return rc;

@@ -1,5 +1,7 @@
 #include "engine/ops/cuda/cuda.h"
 #include "engine/ops/cuda/module.h"
+#include "engine/ops/cuda/plans.h"
+#include "engine/ops/cuda/product.h"
 #ifdef LITHO_NCCL
 #include "engine/gang/nccl.h"
 #endif
@@ -87,6 +89,8 @@ static void cuda_free(struct ops *o)
     if (c->settled != NULL)
         cudaEventDestroy(c->settled);
     stages_done(c);
+    plans_free(c->plans);
+    products_free(c->products);
     cudaFree(c->blas_workspace);
     if (c->dnn != NULL)
         cudnnDestroy(c->dnn);
@@ -177,6 +181,7 @@ static int open_libraries(struct cuda *c, struct err *e)
                    "cudaEventCreateWithFlags", e));
     TRY(stages_init(c, e));
     TRY(recordings_new(c->stream, &c->recordings, e));
+    TRY(plans_new(&c->plans, e));
 out:
     return rc;
 }

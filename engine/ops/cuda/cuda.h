@@ -5,8 +5,9 @@
  * reported by the next call that waits.
  *
  * A sample's bytes do not depend on its batch mates: own kernels add in orders that one sample's
- * shape fixes, cuDNN is called for one sample at a time, and cuBLASLt's algorithm is chosen by the
- * weight's shape, not by the number of rows, without split sums.
+ * shape fixes, engines of cuDNN and algorithms of cuBLASLt are chosen by shapes of a layer and one
+ * sample, and they take many samples or rows in one call only where a trial on this device has
+ * shown that this changes no byte (trial.h).
  */
 #ifndef ENGINE_OPS_CUDA_CUDA_H
 #define ENGINE_OPS_CUDA_CUDA_H
@@ -20,6 +21,8 @@
 #define CUDA_STAGES 2
 
 struct recordings;
+struct product;
+struct plans;
 
 /* Pinned host memory, and as much of the device's, by which numbers travel; two in turn. */
 #define CUDA_STAGE ((size_t)4 << 20) /* bytes */
@@ -42,6 +45,8 @@ struct cuda {
     cudaEvent_t settled; /* of cuda_await_all() */
     struct recordings *recordings;
     struct gang *gang; /* whose sums are in the stream: waits look at its members; NULL: none */
+    struct product *products; /* one per shape of linear layers (product.h); owned */
+    struct plans *plans;      /* of convolutions (plans.h); owned */
     char device_class[256];
 };
 

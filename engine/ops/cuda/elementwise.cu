@@ -86,15 +86,15 @@ __global__ void rows(uint16_t *y, int64_t width_y, const uint16_t *x, int64_t m,
 
 template <int V> __global__ void pad(struct kernel_pad p)
 {
-    int64_t i = item() * V, pixel = i / p.cp, channel = i % p.cp;
-    int64_t row = pixel / p.wp - p.top, column = pixel % p.wp - p.left;
+    int64_t i = item() * V, pixel = i / p.cp, channel = i % p.cp, sample = pixel / p.wp / p.hp;
+    int64_t row = pixel / p.wp % p.hp - p.top, column = pixel % p.wp - p.left;
     pack<uint16_t, V> values = {};
 
-    if (pixel >= p.hp * p.wp)
+    if (sample >= p.n)
         return;
     if (row >= 0 && row < p.h && column >= 0 && column < p.w && channel < p.c)
         values = load_pack<uint16_t, V>(static_cast<const uint16_t *>(p.x) +
-                                        (row * p.w + column) * p.c + channel);
+                                        ((sample * p.h + row) * p.w + column) * p.c + channel);
     store_pack<uint16_t, V>(static_cast<uint16_t *>(p.y) + i, values);
 }
 
@@ -270,7 +270,7 @@ cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x
 
 cudaError_t kernels_pad(cudaStream_t s, const struct kernel_pad *p)
 {
-    int64_t n = p->hp * p->wp * p->cp;
+    int64_t n = p->n * p->hp * p->wp * p->cp;
 
     if (wide(p->c, p->y, p->x) && p->cp % 8 == 0)
         LAUNCH(pad<8>, dim3(blocks_for(n, THREADS * 8)), dim3(THREADS), 0, s, *p);

@@ -56,12 +56,12 @@ cudaError_t kernels_geglu(cudaStream_t s, enum kernel_number type, void *y, cons
 cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m,
                          int64_t c);
 
-/* y[hp, wp, cp]: x[h, w, c] at row `top` and column `left`, zeros around and in the channels
+/* y[n, hp, wp, cp]: x[n, h, w, c] at row `top` and column `left`, zeros around and in the channels
  * behind. */
 struct kernel_pad {
     void *y;
     const void *x;
-    int64_t h, w, c, hp, wp, cp, top, left;
+    int64_t n, h, w, c, hp, wp, cp, top, left;
 };
 cudaError_t kernels_pad(cudaStream_t s, const struct kernel_pad *p);
 
@@ -131,6 +131,11 @@ struct kernel_attention {
 };
 cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
                               const struct kernel_attention *a);
+
+/* trial.h: its pattern; *flag = 1 if a[n] and b[n], numbers of two bytes, differ in any bit. */
+cudaError_t kernels_pattern(cudaStream_t s, enum kernel_number type, void *y, int64_t rows,
+                            int64_t width, uint32_t seed, int turned);
+cudaError_t kernels_differ(cudaStream_t s, uint32_t *flag, const void *a, const void *b, int64_t n);
 
 #ifdef __cplusplus
 }

@@ -4,16 +4,13 @@
 
 #include "engine/ops/cuda/cuda.h"
 
-enum { LINEAR_W, LINEAR_X, LINEAR_Y, LINEAR_LAYOUTS };
+struct product;
 
 struct linear {
     int64_t in, out;
     void *w, *bias; /* device, of the backend's type; bias NULL: none */
     size_t bytes;
-    cublasLtMatmulDesc_t product;
-    cublasLtMatrixLayout_t
-        layouts[LINEAR_LAYOUTS]; /* X and Y: as many columns as the call has rows */
-    cublasLtMatmulAlgo_t algorithm;
+    struct product *product; /* the backend's, for all layers of this shape */
 };
 
 /* As cuda_linear_new(), of any w whose first two sides are out and in and whose others are 1. */

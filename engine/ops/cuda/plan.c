@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #define ENGINES       32 /* asked for, best first */
+#define SAMPLES       2  /* that engines are asked for */
+#define KNOBS         CUDNN_KNOB_TYPE_COUNTS
 #define NOTES         CUDNN_NUMERICAL_NOTE_TYPE_COUNT
 #define WORKSPACE_MAX ((int64_t)1 << 30) /* bytes; engines that want more are passed over */
 
@@ -13,13 +15,11 @@ struct plan {
     int64_t workspace; /* bytes */
 };
 
-/* Descriptors that only the making of a plan needs. */
+/* Descriptors that only the making of a plan needs: the graph for some number of samples. */
 struct maker {
     struct cuda *c;
     const struct plan_shape *s;
-    cudnnBackendDescriptor_t tensors[TENSORS], conv, operation, graph, heuristics;
-    cudnnBackendDescriptor_t configs[ENGINES];
-    int64_t n_configs;
+    cudnnBackendDescriptor_t tensors[TENSORS], conv, operation, graph;
 };
 
 static int create(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *ret_d, struct err *e)
@@ -119,31 +119,78 @@ out:
     return rc;
 }
 
+static void destroy(cudnnBackendDescriptor_t *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (all[i] != NULL)
+            cudnnBackendDestroyDescriptor(all[i]);
+}
+
+static void maker_done(struct maker *m)
+{
+    destroy(&m->graph, 1);
+    destroy(&m->operation, 1);
+    destroy(&m->conv, 1);
+    destroy(m->tensors, TENSORS);
+}
+
+/* The graph of n samples. The caller calls maker_done(), after an error too. */
+static int maker_init(struct maker *m, struct cuda *c, const struct plan_shape *s, int64_t n,
+                      struct err *e)
+{
+    int rc = 0;
+
+    *m = (struct maker){.c = c, .s = s};
+    TRY(make_tensor(m, X, n, s->in, s->h, s->w, e));
+    TRY(make_tensor(m, W, s->out, s->in, s->kh, s->kw, e));
+    TRY(make_tensor(m, Y, n, s->out, plan_rows(s), plan_columns(s), e));
+    TRY(make_conv(m, e));
+    TRY(make_operation(m, e));
+out:
+    return rc;
+}
+
+/* --- the choice of an engine --- */
+
 /* Configurations of engines, the one expected to be fastest first. */
-static int ask(struct maker *m, struct err *e)
+struct offer {
+    cudnnBackendDescriptor_t heuristics, configs[ENGINES];
+    int64_t n;
+};
+
+static void offer_done(struct offer *o)
+{
+    destroy(&o->heuristics, 1);
+    destroy(o->configs, ENGINES);
+}
+
+/* The caller calls offer_done(), after an error too. */
+static int ask(const struct maker *m, struct offer *o, struct err *e)
 {
     const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
     int rc = 0;
 
-    TRY(create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &m->heuristics, e));
-    TRY(set_descriptor(m->heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &m->graph, e));
-    TRY(set(m->heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode, e));
-    TRY(finalize(m->heuristics, e));
+    TRY(create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &o->heuristics, e));
+    TRY(set_descriptor(o->heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &m->graph, e));
+    TRY(set(o->heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode, e));
+    TRY(finalize(o->heuristics, e));
     for (int i = 0; i < ENGINES; i++)
-        TRY(create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &m->configs[i], e));
-    TRY(dnn_check(cudnnBackendGetAttribute(m->heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES, &m->n_configs,
-                                           m->configs),
+        TRY(create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &o->configs[i], e));
+    TRY(dnn_check(cudnnBackendGetAttribute(o->heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES, &o->n,
+                                           o->configs),
                   "cudnnBackendGetAttribute(ENGINEHEUR_RESULTS)", e));
+    o->n = o->n < ENGINES ? o->n : ENGINES;
 out:
     return rc;
 }
 
 /*
- * Whether its engine adds in one order, in float: no atomics, no half-precision sums, and no
- * transforms (Winograd, FFT), whose rounding is coarser.
+ * An engine's number, and whether it adds in one order, in float: no atomics, no half-precision
+ * sums, and no transforms (Winograd, FFT), whose rounding is coarser.
  */
-static int is_exact(cudnnBackendDescriptor_t config, bool *ret_exact, struct err *e)
+static int read_engine(cudnnBackendDescriptor_t config, int64_t *ret_index, bool *ret_exact,
+                       struct err *e)
 {
     cudnnBackendNumericalNote_t notes[NOTES];
     cudnnBackendDescriptor_t engine = NULL;
@@ -154,6 +201,10 @@ static int is_exact(cudnnBackendDescriptor_t config, bool *ret_exact, struct err
     TRY(dnn_check(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE,
                                            CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine),
                   "cudnnBackendGetAttribute(ENGINECFG_ENGINE)", e));
+    TRY(dnn_check(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64,
+                                           1, &n, ret_index),
+                  "cudnnBackendGetAttribute(ENGINE_GLOBAL_INDEX)", e));
+    n = 0;
     TRY(dnn_check(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
                                            CUDNN_TYPE_NUMERICAL_NOTE, NOTES, &n, notes),
                   "cudnnBackendGetAttribute(ENGINE_NUMERICAL_NOTE)", e));
@@ -163,105 +214,175 @@ static int is_exact(cudnnBackendDescriptor_t config, bool *ret_exact, struct err
             notes[i] != CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP)
             *ret_exact = false;
 out:
-    if (engine != NULL)
-        cudnnBackendDestroyDescriptor(engine);
+    destroy(&engine, 1);
     return rc;
 }
 
-/*
- * Whether a refusal is about the engine. Memory or a device that is gone would be another engine's
- * too, and another engine means other bytes.
- */
-static bool is_about_engine(cudnnStatus_t code)
+static int read_knobs(cudnnBackendDescriptor_t config, struct plan_engine *to, struct err *e)
 {
-    return code / 1000 < 4 || code == CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED;
+    cudnnBackendDescriptor_t choices[KNOBS] = {NULL};
+    int64_t n, one;
+    int rc = 0;
+
+    for (int i = 0; i < KNOBS; i++)
+        TRY(create(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &choices[i], e));
+    TRY(dnn_check(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, KNOBS, &n, choices),
+                  "cudnnBackendGetAttribute(ENGINECFG_KNOB_CHOICES)", e));
+    to->n_knobs = n < KNOBS ? n : KNOBS;
+    for (int64_t i = 0; i < to->n_knobs; i++) {
+        TRY(dnn_check(cudnnBackendGetAttribute(choices[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,
+                                               CUDNN_TYPE_KNOB_TYPE, 1, &one, &to->knobs[i]),
+                      "cudnnBackendGetAttribute(KNOB_TYPE)", e));
+        TRY(dnn_check(cudnnBackendGetAttribute(choices[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE,
+                                               CUDNN_TYPE_INT64, 1, &one, &to->values[i]),
+                      "cudnnBackendGetAttribute(KNOB_VALUE)", e));
+    }
+out:
+    destroy(choices, KNOBS);
+    return rc;
 }
 
-/* p->plan from a configuration; *ret_ok: whether its engine runs here and in the room that it may
- * have. */
-static int try_config(struct maker *m, struct plan *p, cudnnBackendDescriptor_t config,
-                      bool *ret_ok, struct err *e)
+/* *ret_one NULL: this one adds in no fixed order, or does not run. */
+static int try_config(const struct maker *m, cudnnBackendDescriptor_t config,
+                      struct plan_engine *engine, struct plan **ret_one, struct err *e)
 {
     bool exact = false;
-    cudnnStatus_t code;
+    int rc = 0;
+
+    *engine = (struct plan_engine){0};
+    TRY(read_engine(config, &engine->index, &exact, e));
+    if (!exact)
+        return 0;
+    TRY(read_knobs(config, engine, e));
+    TRY(plan_new(m->c, m->s, 1, engine, ret_one, e));
+out:
+    return rc;
+}
+
+int plan_choose(struct cuda *c, const struct plan_shape *s, struct plan_engine *ret_engine,
+                struct plan **ret_one, struct err *e)
+{
+    struct maker m;
+    struct offer offer = {0};
+    struct plan *one = NULL;
+    int rc = 0;
+
+    TRY(maker_init(&m, c, s, SAMPLES, e));
+    TRY(ask(&m, &offer, e));
+    for (int64_t i = 0; i < offer.n && one == NULL; i++)
+        TRY(try_config(&m, offer.configs[i], ret_engine, &one, e));
+    if (one == NULL)
+        TRY(err_set(e, ERR_INTERNAL,
+                    "cuDNN has no engine with a fixed order of sums for a convolution of %lld x "
+                    "%lld, %lld to %lld channels, kernel %lld x %lld (%lld were offered)",
+                    (long long)s->h, (long long)s->w, (long long)s->in, (long long)s->out,
+                    (long long)s->kh, (long long)s->kw, (long long)offer.n));
+    *ret_one = one;
+out:
+    offer_done(&offer);
+    maker_done(&m);
+    return rc;
+}
+
+/* --- a plan --- */
+
+/*
+ * Finalizes what the engine may refuse. Memory or a device that is gone would be another engine's
+ * trouble too, and another engine means other bytes: that is an error.
+ */
+static int offer_to_engine(cudnnBackendDescriptor_t d, bool *ret_ok, struct err *e)
+{
+    cudnnStatus_t code = cudnnBackendFinalize(d);
+
+    *ret_ok = code == CUDNN_STATUS_SUCCESS;
+    if (code / 1000 < 4 || code == CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED)
+        return 0;
+    return dnn_check(code, "cudnnBackendFinalize", e);
+}
+
+/* An engine's configuration for the graph. The engine may refuse: then *ret_ok is false. */
+struct config {
+    cudnnBackendDescriptor_t engine, choices[KNOBS], config;
+};
+
+static void config_done(struct config *c)
+{
+    destroy(&c->config, 1);
+    destroy(c->choices, KNOBS);
+    destroy(&c->engine, 1);
+}
+
+static int config_init(struct config *c, const struct maker *m, const struct plan_engine *from,
+                       bool *ret_ok, struct err *e)
+{
+    int rc = 0;
+
+    *ret_ok = false;
+    TRY(create(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &c->engine, e));
+    TRY(set_descriptor(c->engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, &m->graph, e));
+    TRY(set_ints(c->engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1, &from->index, e));
+    TRY(offer_to_engine(c->engine, ret_ok, e));
+    if (!*ret_ok)
+        return 0;
+    for (int64_t i = 0; i < from->n_knobs; i++) {
+        cudnnBackendDescriptor_t *k = &c->choices[i];
+
+        TRY(create(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, k, e));
+        TRY(set(*k, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &from->knobs[i], e));
+        TRY(set_ints(*k, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, 1, &from->values[i], e));
+        TRY(finalize(*k, e));
+    }
+    TRY(create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &c->config, e));
+    TRY(set_descriptor(c->config, CUDNN_ATTR_ENGINECFG_ENGINE, &c->engine, e));
+    if (from->n_knobs > 0)
+        TRY(set(c->config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                from->n_knobs, c->choices, e));
+    TRY(offer_to_engine(c->config, ret_ok, e));
+out:
+    return rc;
+}
+
+static int plan_of(struct cuda *c, cudnnBackendDescriptor_t config, struct plan *p, bool *ret_ok,
+                   struct err *e)
+{
     int64_t n;
     int rc = 0;
 
     *ret_ok = false;
-    TRY(is_exact(config, &exact, e));
-    if (!exact)
-        return 0;
     TRY(create(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &p->plan, e));
-    TRY(set(p->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &m->c->dnn, e));
+    TRY(set(p->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &c->dnn, e));
     TRY(set_descriptor(p->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &config, e));
-    code = cudnnBackendFinalize(p->plan);
-    if (!is_about_engine(code))
-        TRY(dnn_check(code, "cudnnBackendFinalize(EXECUTION_PLAN)", e));
-    if (code == CUDNN_STATUS_SUCCESS) {
-        TRY(dnn_check(cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                               CUDNN_TYPE_INT64, 1, &n, &p->workspace),
-                      "cudnnBackendGetAttribute(WORKSPACE_SIZE)", e));
-        *ret_ok = p->workspace <= WORKSPACE_MAX;
-    }
-out:
-    if (!*ret_ok && p->plan != NULL) {
-        cudnnBackendDestroyDescriptor(p->plan);
-        p->plan = NULL;
-    }
-    return rc;
-}
-
-static int choose(struct maker *m, struct plan *p, struct err *e)
-{
-    bool ok = false;
-    int rc = 0;
-
-    TRY(ask(m, e));
-    for (int64_t i = 0; i < m->n_configs && i < ENGINES && !ok; i++)
-        TRY(try_config(m, p, m->configs[i], &ok, e));
-    if (!ok)
-        TRY(err_set(e, ERR_INTERNAL,
-                    "cuDNN has no engine with a fixed order of sums for a convolution of %lld x "
-                    "%lld, %lld to %lld channels, kernel %lld x %lld (%lld were offered)",
-                    (long long)m->s->h, (long long)m->s->w, (long long)m->s->in,
-                    (long long)m->s->out, (long long)m->s->kh, (long long)m->s->kw,
-                    (long long)m->n_configs));
+    TRY(offer_to_engine(p->plan, ret_ok, e));
+    if (!*ret_ok)
+        return 0;
+    TRY(dnn_check(cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                           CUDNN_TYPE_INT64, 1, &n, &p->workspace),
+                  "cudnnBackendGetAttribute(WORKSPACE_SIZE)", e));
+    *ret_ok = p->workspace <= WORKSPACE_MAX;
 out:
     return rc;
 }
 
-static void maker_done(struct maker *m)
+int plan_new(struct cuda *c, const struct plan_shape *s, int64_t n,
+             const struct plan_engine *engine, struct plan **ret_p, struct err *e)
 {
-    cudnnBackendDescriptor_t all[] = {m->heuristics, m->graph,      m->operation, m->conv,
-                                      m->tensors[X], m->tensors[W], m->tensors[Y]};
-
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i] != NULL)
-            cudnnBackendDestroyDescriptor(all[i]);
-    for (int i = 0; i < ENGINES; i++)
-        if (m->configs[i] != NULL)
-            cudnnBackendDestroyDescriptor(m->configs[i]);
-}
-
-int plan_new(struct cuda *c, const struct plan_shape *s, struct plan **ret_p, struct err *e)
-{
-    struct maker m = {.c = c, .s = s};
+    struct maker m;
+    struct config config = {0};
     struct plan *p = calloc(1, sizeof *p);
-    int64_t ho = (s->h + 2 * s->pad_h - s->kh) / s->stride + 1;
-    int64_t wo = (s->w + 2 * s->pad_w - s->kw) / s->stride + 1;
+    bool ok = false;
     int rc = 0;
 
     if (p == NULL)
         return err_set(e, ERR_OOM, "no memory for a convolution's plan");
-    TRY(make_tensor(&m, X, 1, s->in, s->h, s->w, e));
-    TRY(make_tensor(&m, W, s->out, s->in, s->kh, s->kw, e));
-    TRY(make_tensor(&m, Y, 1, s->out, ho, wo, e));
-    TRY(make_conv(&m, e));
-    TRY(make_operation(&m, e));
-    TRY(choose(&m, p, e));
-    *ret_p = p;
-    p = NULL;
+    TRY(maker_init(&m, c, s, n, e));
+    TRY(config_init(&config, &m, engine, &ok, e));
+    if (ok)
+        TRY(plan_of(c, config.config, p, &ok, e));
+    *ret_p = ok ? p : NULL;
+    p = ok ? NULL : p;
 out:
+    config_done(&config);
     maker_done(&m);
     plan_free(p);
     return rc;
