@@ -236,6 +236,42 @@ static void reads_out_of_bounds_are_found(void **)
 #endif
 }
 
+__global__ void write_at_kernel(float *y, int at)
+{
+    y[at] = 1;
+}
+
+__global__ void shift_kernel(int *y, int by)
+{
+    y[0] = 1 << by;
+}
+
+static void writes_out_of_bounds_and_undefined_numbers_are_found(void **)
+{
+#ifdef __SANITIZE_ADDRESS__
+    float *dy = device(std::vector<float>(10));
+    int *di = device(std::vector<int>(1));
+    OK(cudaStreamSynchronize(stream));
+    assert_says(last_words([=] {
+                    LAUNCH(write_at_kernel, 1, 1, 0, stream, dy, 10);
+                    cudaStreamSynchronize(stream);
+                }),
+                "write_at_kernel");
+    assert_says(last_words([=] {
+                    LAUNCH(shift_kernel, 1, 1, 0, stream, di, 40);
+                    cudaStreamSynchronize(stream);
+                }),
+                "shift exponent 40 is too large");
+    assert_says(last_words([=] {
+                    LAUNCH(write_at_kernel, 1, 1, 0, stream, dy, 1 << 20);
+                    cudaStreamSynchronize(stream);
+                }),
+                "outside of device allocations");
+#else
+    skip();
+#endif
+}
+
 static void freed_memory_is_not_used_again(void **)
 {
     float *dx = device(std::vector<float>(10)), *dy = device(std::vector<float>(1));
@@ -303,6 +339,22 @@ static void memory_is_nan_until_written(void **)
         assert_true(std::isnan(y[i])); /* no block sees what another left */
 }
 
+__global__ void dynamic_kernel(float *y, int from)
+{
+    DYNAMIC_SHARED(float, row);
+    y[blockIdx.x * 8 + threadIdx.x] = row[threadIdx.x];
+    if ((int)threadIdx.x >= from)
+        row[threadIdx.x] = 1;
+}
+
+static void dynamic_shared_memory_is_nan_in_every_block(void **)
+{
+    float *dy = device(std::vector<float>(32));
+    OK(LAUNCH(dynamic_kernel, 4, 8, 32, stream, dy, 0));
+    for (float f : host(dy, 32))
+        assert_true(std::isnan(f));
+}
+
 static void a_launch_that_no_device_takes_is_refused(void **)
 {
     assert_int_equal(LAUNCH(half_a_barrier_kernel, 1, 1025, 0, stream, 1),
@@ -338,10 +390,12 @@ int main()
         TEST(a_shuffle_whose_mask_names_lanes_that_do_not_come_is_an_error),
         TEST(a_shuffle_from_a_lane_outside_of_the_mask_gives_nan),
         TEST(reads_out_of_bounds_are_found),
+        TEST(writes_out_of_bounds_and_undefined_numbers_are_found),
         TEST(freed_memory_is_not_used_again),
         TEST(a_host_pointer_is_refused_at_the_launch),
         TEST(the_host_cannot_touch_device_memory),
         TEST(memory_is_nan_until_written),
+        TEST(dynamic_shared_memory_is_nan_in_every_block),
         TEST(a_launch_that_no_device_takes_is_refused),
         TEST(memory_runs_out),
     };

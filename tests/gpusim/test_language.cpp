@@ -116,6 +116,58 @@ static void every_thread_of_every_block_runs_once(void **)
         assert_int_equal(n, 1);
 }
 
+__global__ void atomics_kernel(unsigned *y)
+{
+    unsigned lane = threadIdx.x;
+    atomicMin(&y[0], lane + 3);
+    atomicOr(&y[1], 1u << lane);
+    if (atomicExch(&y[2], 1u) == 0)
+        atomicAdd(&y[3], 1u); /* one thread alone came first */
+    for (unsigned old = y[4], seen; (seen = atomicCAS(&y[4], old, old + 2)) != old;)
+        old = seen;
+}
+
+static void atomics_change_and_tell_what_was(void **)
+{
+    unsigned *dy = device(std::vector<unsigned>{99, 0, 0, 0, 0});
+    OK(LAUNCH(atomics_kernel, 1, 32, 0, stream, dy));
+    std::vector<unsigned> y = host(dy, 5);
+    assert_int_equal(y[0], 3);
+    assert_int_equal(y[1], 0xffffffffu);
+    assert_int_equal(y[2], 1);
+    assert_int_equal(y[3], 1);
+    assert_int_equal(y[4], 64);
+}
+
+__global__ void ticket_kernel(unsigned *y, unsigned *next)
+{
+    y[threadIdx.x] = atomicAdd(next, 1u);
+}
+
+static std::vector<unsigned> order_of(uint64_t seed)
+{
+    gpusim::reset(seed);
+    OK(cudaStreamCreate(&stream));
+    unsigned *dy = device(std::vector<unsigned>(64)), *dn = device(std::vector<unsigned>(1));
+    OK(LAUNCH(ticket_kernel, 1, 64, 0, stream, dy, dn));
+    return host(dy, 64);
+}
+
+static void threads_run_in_an_order_that_the_seed_draws(void **)
+{
+    std::vector<unsigned> in_order(64);
+    for (unsigned i = 0; i < 64; i++)
+        in_order[i] = i;
+    assert_true(order_of(1) == order_of(1));
+    assert_true(order_of(1) != order_of(2));
+    assert_true(order_of(2) != order_of(3));
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        std::vector<unsigned> order = order_of(seed);
+        assert_true(order != in_order);
+        assert_true(order != std::vector<unsigned>(in_order.rbegin(), in_order.rend()));
+    }
+}
+
 int main()
 {
     const CMUnitTest tests[] = {
@@ -123,6 +175,8 @@ int main()
         TEST(warps_vote_and_shuffle_as_the_manual_says),
         TEST(every_thread_of_every_block_runs_once),
         TEST(a_warp_multiplies_matrices),
+        TEST(atomics_change_and_tell_what_was),
+        TEST(threads_run_in_an_order_that_the_seed_draws),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -46,42 +46,59 @@ static struct weights *golden(const char *model, const char *file)
 struct text_call {
     struct clip *clip;
     struct clip_text text;
-    float *states;
+    float *states, *pooled; /* NULL: not asked for */
 };
 
 static int encode_text(void *user, struct err *e)
 {
     struct text_call *c = user;
 
-    return clip_encode(c->clip, c->states, NULL, &c->text, 0, true, e);
+    /* SDXL's second encoder gives the last state but one, and the projected end. */
+    bool second = c->pooled != NULL;
+
+    return clip_encode(c->clip, c->states, c->pooled, &c->text, second ? 1 : 0, !second, e);
 }
 
-static void text_encoder(struct ops *o, const char *model, const char *part, const char *file)
+/* pooled: as SDXL takes its second encoder. */
+static void text_encoder(struct ops *o, const char *model, const char *part, const char *file,
+                         bool pooled)
 {
     struct part p = golden_part(model, part);
     struct weights *w = golden(model, file);
     struct text_call c = {0};
     uint64_t bytes = 0;
     struct tensor ids, t;
-    float *want = golden_floats(w, "last_hidden_state", &t), *got;
+    float *want = golden_floats(w, pooled ? "hidden_minus_2" : "last_hidden_state", &t), *got;
+    float *ends = NULL, *want_ends = NULL;
     int32_t tokens[TOKENS];
-    size_t one;
+    size_t one, end;
 
     assert_ok(clip_open(&p.source, o, 0, &bytes, &c.clip, e));
     one = TOKENS * (size_t)clip_config(c.clip)->width;
+    end = (size_t)clip_pooled_width(c.clip);
     got = calloc(TEXTS * one, sizeof *got);
     assert_non_null(got);
+    if (pooled) {
+        want_ends = golden_floats(w, "pooled", &t);
+        ends = calloc(TEXTS * end, sizeof *ends);
+        assert_non_null(ends);
+    }
     assert_true(weights_find(w, "ids", &ids));
     for (size_t i = 0; i < TEXTS; i++) {
         for (size_t k = 0; k < TOKENS; k++)
             tokens[k] = (int32_t)((const int64_t *)ids.data)[i * TOKENS + k];
         c.text = (struct clip_text){.ids = tokens, .tokens = TOKENS};
         c.states = got + i * one;
+        c.pooled = pooled ? ends + i * end : NULL;
         run_planned(o, encode_text, &c);
     }
-    check("text", o, got, want, TEXTS * one);
+    check(part, o, got, want, TEXTS * one);
+    if (pooled)
+        check("pooled", o, ends, want_ends, TEXTS * end);
     free(got);
     free(want);
+    free(ends);
+    free(want_ends);
     clip_close(c.clip);
     part_close(&p);
     weights_close(w);
@@ -171,17 +188,50 @@ static void denoiser(struct ops *o, const char *model, int calls)
 struct vae_call {
     struct vae *vae;
     struct extent extent;
-    float *z, *y;
+    float *x, *y;
 };
 
 static int decode(void *user, struct err *e)
 {
     struct vae_call *c = user;
 
-    return vae_decode(c->vae, c->y, c->z, &c->extent, e);
+    return vae_decode(c->vae, c->y, c->x, &c->extent, e);
 }
 
-static void decoder(struct ops *o, const char *model)
+static int encode(void *user, struct err *e)
+{
+    struct vae_call *c = user;
+
+    return vae_encode(c->vae, c->y, c->x, &c->extent, e);
+}
+
+/* Means and logarithms of variances lie side by side. */
+static void check_moments(struct ops *o, const struct weights *w, struct vae_call *c)
+{
+    struct extent latent;
+    int64_t channels, n;
+    float *mean = golden_map(w, "mean", &latent, &channels);
+    float *logvar = golden_map(w, "logvar", &latent, &channels), *want;
+
+    n = extent_pixels(&latent) * channels; /* of the first */
+    want = calloc((size_t)(2 * n), sizeof *want);
+    assert_non_null(want);
+    for (int64_t i = 0; i < n; i++) {
+        want[i / channels * 2 * channels + i % channels] = mean[i];
+        want[i / channels * 2 * channels + channels + i % channels] = logvar[i];
+    }
+    c->y = calloc((size_t)(2 * n), sizeof *c->y);
+    assert_non_null(c->y);
+    run_planned(o, encode, c);
+    check("VAE encoder", o, c->y, want, (size_t)(2 * n));
+    free(c->y);
+    free(mean);
+    free(logvar);
+    free(want);
+}
+
+/* One of each batch, whose results do not depend on each other. */
+static void vae(struct ops *o, const char *model)
 {
     struct part p = golden_part(model, "vae");
     struct weights *w = golden(model, "vae.safetensors");
@@ -190,18 +240,24 @@ static void decoder(struct ops *o, const char *model)
     uint64_t bytes = 0;
     int64_t channels;
     float *want;
+    size_t n;
 
     assert_ok(vae_open(&p.source, o, 0, &bytes, &c.vae, e));
-    c.z = golden_map(w, "latent", &c.extent, &channels);
+    c.x = golden_map(w, "latent", &c.extent, &channels);
     want = golden_map(w, "decoded", &picture, &channels);
-    c.extent.n = 1; /* of the batch, whose results do not depend on each other */
-    c.y = calloc((size_t)(extent_pixels(&picture) * channels), sizeof *c.y);
+    n = (size_t)(extent_pixels(&picture) * channels);
+    c.extent.n = 1;
+    c.y = calloc(n, sizeof *c.y);
     assert_non_null(c.y);
     run_planned(o, decode, &c);
-    check("VAE", o, c.y, want, (size_t)(extent_pixels(&picture) * channels));
-    free(c.z);
+    check("VAE", o, c.y, want, n);
+    free(c.x);
     free(c.y);
     free(want);
+    c.x = golden_map(w, "image", &c.extent, &channels);
+    c.extent.n = 1;
+    check_moments(o, w, &c);
+    free(c.x);
     vae_close(c.vae);
     part_close(&p);
     weights_close(w);
@@ -212,10 +268,32 @@ static void networks_of_sd1_in_f16_equal_diffusers(void **state)
     struct ops *o = cuda_with(PRECISION_F16);
 
     (void)state;
-    text_encoder(o, "sd1", "text_encoder", "text.safetensors");
+    text_encoder(o, "sd1", "text_encoder", "text.safetensors", false);
     denoiser(o, "sd1", 3);
-    decoder(o, "sd1");
+    vae(o, "sd1");
     assert_int_equal(o->weight_bytes, 0);
+    o->free(o);
+}
+
+static void networks_of_sd2_in_f16_equal_diffusers(void **state)
+{
+    struct ops *o = cuda_with(PRECISION_F16);
+
+    (void)state;
+    text_encoder(o, "sd2", "text_encoder", "text.safetensors", false);
+    denoiser(o, "sd2", 1);
+    vae(o, "sd2");
+    o->free(o);
+}
+
+static void networks_of_an_inpainting_model_in_bf16_equal_diffusers(void **state)
+{
+    struct ops *o = cuda_with(PRECISION_BF16);
+
+    (void)state;
+    text_encoder(o, "inpaint", "text_encoder", "text.safetensors", false);
+    denoiser(o, "inpaint", 1); /* of nine channels */
+    vae(o, "inpaint");
     o->free(o);
 }
 
@@ -224,9 +302,10 @@ static void networks_of_sdxl_in_bf16_equal_diffusers(void **state)
     struct ops *o = cuda_with(PRECISION_BF16);
 
     (void)state;
-    text_encoder(o, "sdxl", "text_encoder", "text.safetensors");
+    text_encoder(o, "sdxl", "text_encoder", "text.safetensors", false);
+    text_encoder(o, "sdxl", "text_encoder_2", "text_2.safetensors", true);
     denoiser(o, "sdxl", 1);
-    decoder(o, "sdxl");
+    vae(o, "sdxl");
     o->free(o);
 }
 
@@ -234,6 +313,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(networks_of_sd1_in_f16_equal_diffusers),
+        cmocka_unit_test(networks_of_sd2_in_f16_equal_diffusers),
+        cmocka_unit_test(networks_of_an_inpainting_model_in_bf16_equal_diffusers),
         cmocka_unit_test(networks_of_sdxl_in_bf16_equal_diffusers),
     };
 
