@@ -5,7 +5,7 @@
  *     TRY(unet_open(&part.source, o, budget, &bytes, &u, e));
  *     TRY(scratch(o, unet_context_size(u, tokens), &kv, e));
  *     TRY(unet_context(u, kv, text, tokens, e));                         // once per text
- *     TRY(unet_forward(u, y, x, &extent, t, texts, e));                  // every step
+ *     TRY(unet_run(u, y, x, &extent, &place, texts, e));                 // every step
  *     unet_close(u);
  */
 #ifndef ENGINE_NETWORKS_UNET_H
@@ -49,12 +49,20 @@ int unet_added(const struct unet *u, struct act *ret_added, const float *pooled,
                const float time_ids[UNET_TIME_IDS], struct err *e);
 
 /*
- * y[n, h, w, out_channels] from x[n, h, w, in_channels], already scaled for the model, at training
- * step t (0..n_train, may be fractional), each sample with its own text of texts[n], which has
- * `added` if and only if pooled_width is not 0. Any h, w from 1; sizes that do not halve evenly are
- * treated as diffusers does.
+ * y[n, h, w, out_channels] from x[n, h, w, in_channels], already scaled for the model, at the
+ * training step (0..n_train, may be fractional) of place's block (engine/ops/step.h), each sample
+ * with its own text of texts[n], which has `added` if and only if pooled_width is not 0. Any h, w
+ * from 1; sizes that do not halve evenly are treated as diffusers does. Calls of ops alone: may be
+ * recorded.
  */
+int unet_run(struct unet *u, struct act *y, const struct act *x, const struct extent *s,
+             const struct step_place *place, const struct unet_text *texts, struct err *e);
+
+/* The same from and to the host's numbers, at training step t. */
 int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
                  const struct unet_text *texts, struct err *e);
+
+/* Whether all of a run's calls may be recorded (ops.h). */
+bool unet_recordable(const struct unet *u);
 
 #endif

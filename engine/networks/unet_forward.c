@@ -1,30 +1,17 @@
 #include "engine/networks/unet_parts.h"
 
 #include "engine/gang/gang.h"
+#include "engine/ops/step_math.h"
 
 #include <assert.h>
-#include <math.h>
 
-#define MAX_PERIOD 10000.0 /* of the sinusoidal embeddings */
-
-/*
- * Sinusoids of t, of Ho et al. 2020 as diffusers' get_timestep_embedding writes them, rounded to
- * float32 where it has float32: width / 2 sines, and as many cosines before or after them. The
- * functions are the float64 ones: libm's float32 ones differ in the last bit between processors
- * with and without fused multiply-add, and a device class spans both.
- */
-static void sinusoids(const struct unet_config *c, int64_t width, float t, float *ret_row)
+/* The sinusoids of t, `width` of them, on the host. */
+static void host_sinusoids(const struct unet_config *c, int64_t width, float t, float *ret_row)
 {
-    int64_t half = width / 2;
+    const struct sinusoids s = {width, c->cos_first, c->freq_shift};
 
-    for (int64_t i = 0; i < half; i++) {
-        float exponent = (float)-log(MAX_PERIOD) * (float)i / ((float)half - c->freq_shift);
-        float angle = t * (float)exp((double)exponent);
-        float sine = (float)sin((double)angle), cosine = (float)cos((double)angle);
-
-        ret_row[i] = c->cos_first ? cosine : sine;
-        ret_row[half + i] = c->cos_first ? sine : cosine;
-    }
+    for (int64_t i = 0; i < width; i++)
+        ret_row[i] = sinusoid_at(t, i, &s);
 }
 
 int unet_added(const struct unet *u, struct act *ret_added, const float *pooled,
@@ -45,7 +32,7 @@ int unet_added(const struct unet *u, struct act *ret_added, const float *pooled,
     if (!o->planning) {
         memcpy(numbers, pooled, (size_t)c->pooled_width * sizeof *numbers);
         for (int i = 0; i < UNET_TIME_IDS; i++)
-            sinusoids(c, width, time_ids[i], numbers + c->pooled_width + i * width);
+            host_sinusoids(c, width, time_ids[i], numbers + c->pooled_width + i * width);
     }
     TRY(o->put(o, row, numbers, n, e));
     TRY(linear_layer_forward(o, hidden, row, u->added1, 1, ACT_SILU, NULL, e));
@@ -60,23 +47,20 @@ out:
  * ret_temb[n, time_width]: the time embedding, plus what each sample's text adds, with the
  * activation that every resnet begins with.
  */
-static int embed_time(const struct unet *u, struct act *ret_temb, float t, int64_t n,
-                      const struct unet_text *texts, struct err *e)
+static int embed_time(const struct unet *u, struct act *ret_temb, const struct step_place *place,
+                      int64_t n, const struct unet_text *texts, struct err *e)
 {
     const struct unet_config *c = &u->config;
+    const struct sinusoids sinusoids = {c->channels[0], c->cos_first, c->freq_shift};
     struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena), host_mark = arena_mark(o->host);
+    size_t mark = arena_mark(o->arena);
     struct act *row, *hidden, *time;
-    float *numbers;
     int rc = 0;
 
-    TRY(host_scratch(o, c->channels[0], &numbers, e));
     TRY(scratch(o, c->channels[0], &row, e));
     TRY(scratch(o, c->time_width, &hidden, e));
     TRY(scratch(o, c->time_width, &time, e));
-    if (!o->planning)
-        sinusoids(c, c->channels[0], t, numbers);
-    TRY(o->put(o, row, numbers, c->channels[0], e));
+    TRY(o->step->time(o, place, row, &sinusoids, e));
     TRY(linear_layer_forward(o, hidden, row, u->time1, 1, c->act, NULL, e));
     TRY(linear_layer_forward(o, time, hidden, u->time2, 1, ACT_NONE, NULL, e));
     for (int64_t i = 0; i < n; i++) {
@@ -91,7 +75,6 @@ static int embed_time(const struct unet *u, struct act *ret_temb, float t, int64
         TRY(o->activate(o, temb, sum, c->time_width, c->act, e));
     }
 out:
-    arena_release(o->host, host_mark);
     arena_release(o->arena, mark);
     return rc;
 }
@@ -278,52 +261,30 @@ out:
     return rc;
 }
 
-/* What run_blocks() calls and with which addresses, for the backend's record(). */
-#define KEY_TEXTS 64
-struct pass_key {
-    const void *unet, *x, *y, *temb, *hidden, *scratch;
-    struct extent extent;
-    int64_t tokens[KEY_TEXTS];
-    const void *kv[KEY_TEXTS];
-};
-
 /* Sums of a gang that go through the host cannot be recorded; those of a device's gang can. */
-static bool can_record(const struct ops *o)
+bool unet_recordable(const struct unet *u)
 {
-    return o->record != NULL &&
-           (o->shard.size <= 1 || (o->shard.gang != NULL && o->shard.gang->device));
+    const struct shard *s = &u->ops->shard;
+
+    return s->size <= 1 || (s->gang != NULL && s->gang->device);
 }
 
-/* run_blocks(), replayed as a whole where the backend has recorded just that. */
-static int replay_blocks(struct unet *u, struct pass *p, struct act *y, const struct act *x,
-                         struct err *e)
+int unet_run(struct unet *u, struct act *y, const struct act *x, const struct extent *s,
+             const struct step_place *place, const struct unet_text *texts, struct err *e)
 {
+    struct pass p = {.extent = *s, .texts = texts, .room = hidden_size(u, s)};
     struct ops *o = u->ops;
-    struct pass_key key;
-    bool done = false;
-    int rc = 0, rc_end;
+    size_t mark = arena_mark(o->arena);
+    struct act *temb;
+    int rc = 0;
 
-    if (!can_record(o) || p->extent.n > KEY_TEXTS)
-        return run_blocks(u, p, y, x, e);
-    memset(&key, 0, sizeof key);
-    key.unet = u;
-    key.x = x;
-    key.y = y;
-    key.temb = p->temb;
-    key.hidden = p->hidden;
-    key.scratch = (const void *)((uintptr_t)o->arena->base + arena_mark(o->arena));
-    key.extent = p->extent;
-    for (int64_t i = 0; i < p->extent.n; i++) {
-        key.tokens[i] = p->texts[i].tokens;
-        key.kv[i] = p->texts[i].kv;
-    }
-    TRY(o->record(o, &key, sizeof key, &done, e));
-    if (done)
-        return 0;
-    rc = run_blocks(u, p, y, x, e);
-    rc_end = o->record_end(o, rc != 0, e);
-    rc = rc != 0 ? rc : rc_end;
+    TRY(scratch(o, s->n * u->config.time_width, &temb, e));
+    TRY(scratch(o, p.room, &p.hidden, e));
+    TRY(embed_time(u, temb, place, s->n, texts, e));
+    p.temb = temb;
+    TRY(run_blocks(u, &p, y, x, e));
 out:
+    arena_release(o->arena, mark);
     return rc;
 }
 
@@ -332,20 +293,20 @@ int unet_forward(struct unet *u, float *y, const float *x, const struct extent *
 {
     const struct unet_config *c = &u->config;
     int64_t n_in = extent_rows(s) * c->in_channels, n_out = extent_rows(s) * c->out_channels;
-    struct pass p = {.extent = *s, .texts = texts, .room = hidden_size(u, s)};
+    const struct step_block block = {.timestep = t};
+    struct step_place place = {0};
     struct ops *o = u->ops;
     size_t mark = arena_mark(o->arena);
-    struct act *in, *out, *temb;
+    struct act *in, *out;
     int rc = 0;
 
     TRY(scratch(o, n_in, &in, e));
     TRY(scratch(o, n_out, &out, e));
-    TRY(scratch(o, s->n * c->time_width, &temb, e));
-    TRY(scratch(o, p.room, &p.hidden, e));
+    TRY(scratch_bytes(o, step_bytes(0, 0), &place.block, e));
     TRY(o->put(o, in, x, n_in, e));
-    TRY(embed_time(u, temb, t, s->n, texts, e));
-    p.temb = temb;
-    TRY(replay_blocks(u, &p, out, in, e));
+    TRY(o->step->set(o, &place, &block, e));
+    TRY(unet_run(u, out, in, s, &place, texts, e));
+    TRY(o->step->end(o, e));
     TRY(o->get(o, y, out, n_out, e));
 out:
     arena_release(o->arena, mark);

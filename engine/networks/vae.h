@@ -37,6 +37,14 @@ int vae_decode(const struct vae *v, float *y, const float *z, const struct exten
                struct err *e);
 
 /*
+ * The same of the backend's x, a latent of the U-Net's scale, to the 8-bit pixels of a picture:
+ * ret_pixels[n, h * factor, w * factor, 3] on the host; NULL while planning. ret_finite: the values
+ * have no NaN and no Inf, without which pixels mean nothing; ret_any: some number is not 0.
+ */
+int vae_decode_pixels(const struct vae *v, uint8_t *ret_pixels, const struct latent *x,
+                      const struct extent *s, bool *ret_finite, bool *ret_any, struct err *e);
+
+/*
  * The same picture of one sample (s->n is 1), decoded by all members of a gang, each of them a
  * range of rows; all call with equal z. Sums of norms are rounded otherwise, and a convolution may
  * choose another way for a part: equal within float32's rounding. y: of rank 0; the others' may be

@@ -166,20 +166,18 @@ out:
 }
 
 /* m->at: the first map of the decoder, behind the middle. */
-static int begin_decoding(const struct vae *v, struct maps *m, const float *z, struct err *e)
+static int begin_decoding(const struct vae *v, struct maps *m, const struct act *latent,
+                          struct err *e)
 {
     const struct extent *s = &m->extent;
     const struct vae_half *h = &v->decoder;
-    int64_t n = extent_rows(s) * v->config.latent_channels;
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
-    struct act *latent, *quant;
+    struct act *quant;
     int rc = 0;
 
-    TRY(scratch(o, n, &latent, e));
-    TRY(o->put(o, latent, z, n, e));
     if (h->quant != NULL) {
-        TRY(scratch(o, n, &quant, e));
+        TRY(scratch(o, extent_rows(s) * v->config.latent_channels, &quant, e));
         TRY(conv_layer_forward(o, quant, latent, h->quant, s->n, s->h, s->w, 1, none, NULL, NULL,
                                e));
         latent = quant;
@@ -192,6 +190,19 @@ out:
     return rc;
 }
 
+/* Room for the latent in the backend's memory. */
+static int take_latent(const struct vae *v, const struct extent *s, struct act **ret_latent,
+                       struct err *e)
+{
+    return scratch(v->ops, extent_rows(s) * v->config.latent_channels, ret_latent, e);
+}
+
+static int put_latent(const struct vae *v, struct act *latent, const float *z,
+                      const struct extent *s, struct err *e)
+{
+    return v->ops->put(v->ops, latent, z, extent_rows(s) * v->config.latent_channels, e);
+}
+
 int vae_decode_middle(const struct vae *v, struct act *y, const float *z, const struct extent *s,
                       struct err *e)
 {
@@ -199,32 +210,70 @@ int vae_decode_middle(const struct vae *v, struct act *y, const float *z, const 
     struct maps m = {.room = extent_rows(s) * channels, .extent = *s};
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
+    struct act *latent;
     int rc = 0;
 
     TRY(scratch(o, m.room, &m.at, e));
     TRY(scratch(o, m.room, &m.other, e));
-    TRY(begin_decoding(v, &m, z, e));
+    TRY(take_latent(v, s, &latent, e));
+    TRY(put_latent(v, latent, z, s, e));
+    TRY(begin_decoding(v, &m, latent, e));
     TRY(o->upsample(o, y, m.at, s->n, s->h, s->w, channels, s->h, s->w, e)); /* a copy */
 out:
     arena_release(o->arena, mark);
     return rc;
 }
 
-int vae_decode(const struct vae *v, float *y, const float *z, const struct extent *s, struct err *e)
+/* m->other: the picture. m: the maps, of the latent's extent. */
+static int decode(const struct vae *v, struct maps *m, const struct act *latent, struct err *e)
 {
     const struct vae_config *c = &v->config;
     const struct vae_half *h = &v->decoder;
+    int rc = 0;
+
+    TRY(begin_decoding(v, m, latent, e));
+    for (int i = 0; i < c->levels; i++)
+        TRY(level(v, &h->levels[i], m, up_sample, e));
+    TRY(finish(v, h, m->other, m, c->channels[0], e));
+out:
+    return rc;
+}
+
+int vae_decode(const struct vae *v, float *y, const float *z, const struct extent *s, struct err *e)
+{
     struct ops *o = v->ops;
     size_t mark = arena_mark(o->arena);
+    struct act *latent;
     struct maps m;
     int rc = 0;
 
-    TRY(take_maps(v, h, &m, s, true, e));
-    TRY(begin_decoding(v, &m, z, e));
-    for (int i = 0; i < c->levels; i++)
-        TRY(level(v, &h->levels[i], &m, up_sample, e));
-    TRY(finish(v, h, m.other, &m, c->channels[0], e));
+    TRY(take_maps(v, &v->decoder, &m, s, true, e));
+    TRY(take_latent(v, s, &latent, e));
+    TRY(put_latent(v, latent, z, s, e));
+    TRY(decode(v, &m, latent, e));
     TRY(o->get(o, y, m.other, extent_rows(&m.extent) * PICTURE_CHANNELS, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
+int vae_decode_pixels(const struct vae *v, uint8_t *ret_pixels, const struct latent *x,
+                      const struct extent *s, bool *ret_finite, bool *ret_any, struct err *e)
+{
+    const struct vae_config *c = &v->config;
+    struct ops *o = v->ops;
+    size_t mark = arena_mark(o->arena);
+    struct act *latent;
+    struct maps m;
+    int rc = 0;
+
+    TRY(take_maps(v, &v->decoder, &m, s, true, e));
+    TRY(take_latent(v, s, &latent, e));
+    TRY(o->step->for_vae(o, latent, x, extent_rows(s) * c->latent_channels,
+                         (float)c->scaling_factor, (float)c->shift_factor, e));
+    TRY(decode(v, &m, latent, e));
+    TRY(o->step->bytes(o, ret_pixels, m.other, extent_rows(&m.extent) * PICTURE_CHANNELS,
+                       ret_finite, ret_any, e));
 out:
     arena_release(o->arena, mark);
     return rc;

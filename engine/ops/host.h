@@ -1,6 +1,6 @@
 /*
- * What backends share that compute on the host with float32 activations: memory, copies, and the
- * numbers of norms.
+ * What backends share that compute on the host with float32 activations: memory, copies, the
+ * numbers of norms, and steps.
  */
 #ifndef ENGINE_OPS_HOST_H
 #define ENGINE_OPS_HOST_H
@@ -18,6 +18,9 @@ int host_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err
 int host_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
 int host_norm_new(struct ops *o, const struct tensor *gamma, const struct tensor *beta,
                   struct norm **ret_n, struct err *e);
+/* A step's operations, over o->put and o->get: host_step.c. */
+extern const struct step_ops host_step_ops;
+
 void host_norm_free(struct ops *o, struct norm *n);
 
 /* Activations of a backend that holds float32. */

@@ -19,6 +19,7 @@
 #define ENGINE_OPS_OPS_H
 
 #include "engine/arena.h"
+#include "engine/ops/step.h"
 #include "engine/tensor.h"
 #include "proto/err.h"
 #include "proto/terms.h"
@@ -81,6 +82,8 @@ struct ops {
     /* Memory for an arena, 64-byte aligned, not zeroed. ERR_OOM. NULL may be freed. */
     int (*memory_new)(struct ops *o, size_t n_bytes, void **ret_memory, struct err *e);
     void (*memory_free)(struct ops *o, void *memory);
+
+    const struct step_ops *step; /* what a step of the sampler is beside the networks */
 
     /* Copies n numbers from the host, rounding them, or to the host; done when they return. */
     int (*put)(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);

@@ -72,6 +72,18 @@ int scratch(struct ops *o, int64_t n, struct act **ret_values, struct err *e)
     return *ret_values != NULL ? 0 : no_room(o->arena, n, e);
 }
 
+int latent_scratch(struct ops *o, int64_t n, struct latent **ret_values, struct err *e)
+{
+    *ret_values = arena_bytes(o->arena, (size_t)n * sizeof(float));
+    return *ret_values != NULL ? 0 : no_room(o->arena, n, e);
+}
+
+int scratch_bytes(struct ops *o, size_t n, void **ret_memory, struct err *e)
+{
+    *ret_memory = arena_bytes(o->arena, n);
+    return *ret_memory != NULL ? 0 : no_room(o->arena, (int64_t)n, e);
+}
+
 int host_scratch(struct ops *o, int64_t n, float **ret_values, struct err *e)
 {
     *ret_values = arena_floats(o->host, (size_t)n);

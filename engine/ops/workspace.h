@@ -40,6 +40,10 @@ uint64_t workspace_peak(const struct workspace *w);
  */
 int scratch(struct ops *o, int64_t n, struct act **ret_values, struct err *e);
 
+/* The same for n float32 numbers, and for n bytes, of the backend's memory. */
+int latent_scratch(struct ops *o, int64_t n, struct latent **ret_values, struct err *e);
+int scratch_bytes(struct ops *o, size_t n, void **ret_memory, struct err *e);
+
 /* n float32 numbers of the host's memory, until the caller releases its mark of o->host. */
 int host_scratch(struct ops *o, int64_t n, float **ret_values, struct err *e);
 

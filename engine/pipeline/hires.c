@@ -36,10 +36,20 @@ bool hires_size(const struct render *r, struct hires_size *ret_size)
     return true;
 }
 
+int hires_take(const struct pass *second, const struct hires_size *size,
+               struct hires_start *ret_start, struct err *e)
+{
+    struct ops *o = second->model->ops;
+
+    *ret_start = (struct hires_start){0};
+    if (second->common->hires.upscaler == UPSCALER_LANCZOS)
+        return pixels_new(o->host, size->width, size->height, 3, &ret_start->picture, e);
+    return host_scratch(o, second->size, &ret_start->latent, e);
+}
+
 /* The first pass' latent, enlarged. */
 static int enlarge_latent(const struct pass *first, size_t i, const struct pass *second,
-                          const struct hires_size *size, struct pass_start *ret_start,
-                          struct err *e)
+                          const struct hires_size *size, float *latent, struct err *e)
 {
     const struct latent_window window = {
         .full_h = size->full_height / CELL,
@@ -48,50 +58,51 @@ static int enlarge_latent(const struct pass *first, size_t i, const struct pass 
         .left = (size->full_width - size->width) / CELL / 2,
     };
     struct ops *o = first->model->ops;
-    float *latent;
+    size_t mark = arena_mark(o->host);
+    float *small;
     int rc = 0;
 
-    TRY(host_scratch(o, second->size, &latent, e));
+    TRY(host_scratch(o, first->size, &small, e));
+    TRY(pass_latent(first, i, small, e));
     if (!o->planning)
-        latent_enlarge(latent, second->extent.h, second->extent.w,
-                       first->x + (int64_t)i * first->size, first->extent.h, first->extent.w,
-                       first->channels, &window, first->common->hires.upscaler == UPSCALER_LATENT);
-    ret_start->latent = latent;
+        latent_enlarge(latent, second->extent.h, second->extent.w, small, first->extent.h,
+                       first->extent.w, first->channels, &window,
+                       first->common->hires.upscaler == UPSCALER_LATENT);
 out:
+    arena_release(o->host, mark);
     return rc;
 }
 
 /* The first pass' picture, enlarged. */
 static int enlarge_picture(struct pass *first, size_t i, const struct hires_size *size,
-                           struct pass_start *ret_start, struct pixels *ret_picture, struct err *e)
+                           struct pixels *picture, struct err *e)
 {
     struct arena *a = first->model->ops->host;
+    size_t mark = arena_mark(a);
     struct pixels small, full;
-    size_t mark;
     bool black;
     int rc = 0;
 
-    TRY(pixels_new(a, size->width, size->height, 3, ret_picture, e));
-    mark = arena_mark(a);
     TRY(pixels_new(a, first->width, first->height, 3, &small, e));
     TRY(pass_decode(first, i, &small, &black, e));
     TRY(pixels_new(a, size->full_width, size->full_height, 3, &full, e));
     TRY(pixels_fit(a, &full, &small, RESIZE_STRETCH, e));
     if (!pixels_planning(a))
-        pixels_crop(ret_picture, &full, (size->full_width - size->width) / 2,
+        pixels_crop(picture, &full, (size->full_width - size->width) / 2,
                     (size->full_height - size->height) / 2);
-    arena_release(a, mark);
-    ret_start->picture = ret_picture;
 out:
+    arena_release(a, mark);
     return rc;
 }
 
 int hires_begin(struct pass *first, size_t i, const struct pass *second,
-                const struct hires_size *size, struct pass_start *ret_start,
-                struct pixels *ret_picture, struct err *e)
+                const struct hires_size *size, struct hires_start *start,
+                struct pass_start *ret_start, struct err *e)
 {
-    *ret_start = (struct pass_start){0};
-    if (first->common->hires.upscaler == UPSCALER_LANCZOS)
-        return enlarge_picture(first, i, size, ret_start, ret_picture, e);
-    return enlarge_latent(first, i, second, size, ret_start, e);
+    bool lanczos = first->common->hires.upscaler == UPSCALER_LANCZOS;
+
+    *ret_start = (struct pass_start){.picture = lanczos ? &start->picture : NULL,
+                                     .latent = lanczos ? NULL : start->latent};
+    return lanczos ? enlarge_picture(first, i, size, &start->picture, e)
+                   : enlarge_latent(first, i, second, size, start->latent, e);
 }

@@ -24,12 +24,22 @@ struct hires_size {
 /* False: the render has no second pass, or sizes that the engine refuses (see check_render). */
 bool hires_size(const struct render *r, struct hires_size *ret_size);
 
+/* What the second pass starts from, in the host's arena: one of the two. */
+struct hires_start {
+    struct pixels picture; /* without data: the latent */
+    float *latent;         /* [second->size] */
+};
+
+/* Memory for it; before the first pass, which then stands over as much as the second. */
+int hires_take(const struct pass *second, const struct hires_size *size,
+               struct hires_start *ret_start, struct err *e);
+
 /*
- * Fills ret_start, in the arena, from the i-th final latent of `first`, which is used up. Errors as
- * engine_render().
+ * Fills `start` from the i-th final latent of `first`, and ret_start with what leads to it. Errors
+ * as engine_render().
  */
 int hires_begin(struct pass *first, size_t i, const struct pass *second,
-                const struct hires_size *size, struct pass_start *ret_start,
-                struct pixels *ret_picture, struct err *e);
+                const struct hires_size *size, struct hires_start *start,
+                struct pass_start *ret_start, struct err *e);
 
 #endif

@@ -1,5 +1,7 @@
 #include "engine/pipeline/latent.h"
 
+#include "engine/ops/step_math.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -49,14 +51,6 @@ bool latent_mask(float *out, int64_t h, int64_t w, const uint8_t *mask, int64_t 
             any |= grey >= MASKED;
         }
     return any;
-}
-
-void latent_blend(float *x, const float *outside, const float *mask, int64_t pixels,
-                  int64_t channels)
-{
-    for (int64_t i = 0; i < pixels; i++)
-        if (mask[i] == 0)
-            memcpy(x + i * channels, outside + i * channels, (size_t)channels * sizeof *x);
 }
 
 /* Two neighbours of a bilinear sample, and the second one's weight. */
@@ -120,10 +114,7 @@ bool pixels_from_floats(uint8_t *out, const float *values, size_t n)
     unsigned any = 0;
 
     for (size_t i = 0; i < n; i++) {
-        float v = values[i] * 0.5f + 0.5f;
-
-        v = v < 0 ? 0 : v > 1 ? 1 : v;
-        out[i] = (uint8_t)rintf(v * 255.0f);
+        out[i] = pixel_byte(values[i]);
         any |= out[i];
     }
     return any != 0;

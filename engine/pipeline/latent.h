@@ -30,10 +30,6 @@ void latent_for_vae(float *x, int64_t n, const struct vae_config *c);
 bool latent_mask(float *out, int64_t h, int64_t w, const uint8_t *mask, int64_t height,
                  int64_t width);
 
-/* x stays where the mask is 1 and becomes `outside` elsewhere. */
-void latent_blend(float *x, const float *outside, const float *mask, int64_t pixels,
-                  int64_t channels);
-
 /* A part of a larger latent, [full_h, full_w, channels]. */
 struct latent_window {
     int64_t full_h, full_w; /* the larger latent */

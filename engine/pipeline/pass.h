@@ -21,7 +21,7 @@
  *
  *     TRY(pass_init(&p, &(struct pass_options){.model = m, ...}, e));
  *     TRY(pass_run(&p, starts, &prompts, e));
- *     ... p.x ...
+ *     ... pass_latent(&p, i, ...), pass_decode(&p, i, ...) ...
  *     pass_done(&p);
  */
 #ifndef ENGINE_PIPELINE_PASS_H
@@ -47,8 +47,8 @@ struct sample {
     struct noise noise;
     struct texts texts;
 
-    /* In the host's arena during pass_run. */
-    float *x;             /* [size] its latent, in the pass' x */
+    /* In the host's arena until pass_put_start: what it starts from. */
+    float *x;             /* [size] its latent */
     float *clean, *start; /* [size] initial latent and start noise; NULL: not needed */
     float *mask, *masked; /* [h, w], [size]: see latent.h; NULL: there is none */
 };
@@ -65,14 +65,23 @@ struct pass {
     struct gang *guides;   /* borrowed; computes the branches together; NULL: alone, or planning */
     struct gang *decoders; /* borrowed; members that decode together; NULL: alone */
     int part, parts;       /* which of their parts is computed here: 0 of 1 if alone */
+    bool blends;           /* what is outside of a mask is put back after each step */
+    bool rescales;         /* guidance of some render is rescaled */
     size_t n;
     struct sample *samples;     /* [n], owned */
     struct unet_text *branches; /* [n * TEXTS_BRANCHES_MAX] of the current call, owned */
 
-    /* In the host's arena; x until the caller's mark is released, the others during pass_run. */
-    float *x;        /* [n, size] the latents, each [h, w, channels] */
-    float *draw;     /* [size] noise in torch's order, and scratch of the first */
-    float *in, *out; /* [branches, size with the mask's channels], [branches, size] */
+    /*
+     * The latents, x in the backend's arena until the caller's mark is released; all else during
+     * pass_run. They go in before the first step and stay: no step copies them to or from the host
+     * (ARCHITECTURE.md, decision 43).
+     */
+    struct step_place place;
+    struct step_block *block; /* of the next step, in the host's arena */
+    float *draw;              /* [size] noise in torch's order, and scratch of the first */
+    float *drawn;             /* [size] the same in our layout */
+    float *answers;           /* [branches, size] of a gang's guides; NULL: none */
+    struct act *in, *out;     /* [branches, size with the mask's channels], [branches, size] */
 };
 
 /* All borrowed until pass_done(). */
@@ -96,13 +105,18 @@ void pass_done(struct pass *p);
 /* Steps that it will run, as users count them. */
 int pass_steps(const struct pass *p);
 
-/* from: [n]. prompts: NULL while planning. p->x becomes the final latents. Errors as
- * engine_render(). */
+/*
+ * from: [n]. prompts: NULL while planning. The pass then has its final latents. Errors as
+ * engine_render(); a device's work is behind the calls, so that an ERR_OUTPUT may come at the end.
+ */
 int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prompts, struct err *e);
+
+/* ret_latent[size]: the i-th latent, on the host. */
+int pass_latent(const struct pass *p, size_t i, float *ret_latent, struct err *e);
 
 /*
  * Of the members that decode together (p->decoders) rank 0 gets the pixels, the others pass NULL.
- * ret_pixels: RGB of the pass' size, decoded from the i-th latent, which is used up. ret_black:
+ * ret_pixels: RGB of the pass' size, decoded from the i-th latent. ret_black:
  * every number is 0. ERR_OUTPUT: NaN or Inf.
  */
 int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, bool *ret_black,

@@ -189,7 +189,7 @@ int pass_begin(struct pass *p, const struct pass_start *from, struct err *e)
         open_noise(p, s, &from[i]);
         floats = (int64_t)noise_scratch_floats(&s->noise.options);
         first = floats > first ? floats : first;
-        s->x = p->x + (int64_t)i * p->size; /* of addresses that are not touched while planning */
+        TRY(host_scratch(p->model->ops, p->size, &s->x, e));
     }
     TRY(host_scratch(p->model->ops, p->size + first, &p->draw, e));
     for (size_t i = 0; i < p->n; i++)

@@ -11,8 +11,8 @@ int pass_cancelled(const struct pass *p, struct err *e);
 void pass_draw(struct pass *p, struct sample *s, float *out);
 
 /*
- * Fills p->x with the latents before the first step, and what inpainting needs afterwards. from:
- * [n]. Arena memory beyond p->x stays in use.
+ * Fills the samples' x with the latents before the first step, and what inpainting needs
+ * afterwards. from: [n]. Memory of the host's arena stays in use.
  */
 int pass_begin(struct pass *p, const struct pass_start *from, struct err *e);
 

@@ -18,7 +18,7 @@ struct run {
     struct picture {
         struct canvas canvas;
         struct pass_start start; /* of the next pass */
-        struct pixels enlarged;
+        struct hires_start enlarged;
     } * pictures;              /* [batch->n], owned */
     struct pass first, second; /* second: zero unless hires */
     struct hires_size hires;
@@ -309,18 +309,20 @@ static int run_pass(struct run *run, struct pass *pass, struct err *e)
     return rc;
 }
 
-/* All passes: run->last->x becomes the final latents. */
+/* All passes: run->last has the final latents. */
 static int make_latents(struct run *run, struct err *e)
 {
     int rc = 0;
 
+    for (size_t i = 0; i < run->batch->n && run->has_second; i++)
+        TRY(hires_take(&run->second, &run->hires, &run->pictures[i].enlarged, e));
     TRY(run_pass(run, &run->first, e));
     if (!run->has_second)
         goto out;
     for (size_t i = 0; i < run->batch->n; i++) {
         struct picture *p = &run->pictures[i];
 
-        TRY(hires_begin(&run->first, i, &run->second, &run->hires, &p->start, &p->enlarged, e));
+        TRY(hires_begin(&run->first, i, &run->second, &run->hires, &p->enlarged, &p->start, e));
     }
     TRY(run_pass(run, &run->second, e));
 out:
@@ -403,11 +405,22 @@ static int image_new(const struct render *r, struct image *ret_image, struct err
     return 0;
 }
 
-static void give_latents(const struct pass *p, float *ret_latents)
+/* ret_latents: [n, channels, h, w]. */
+static int give_latents(const struct pass *p, float *ret_latents, struct err *e)
 {
-    for (size_t i = 0; i < p->n; i++)
-        nchw_from_nhwc(ret_latents + (int64_t)i * p->size, p->x + (int64_t)i * p->size, p->channels,
+    float *latent = malloc((size_t)p->size * sizeof *latent);
+    int rc = 0;
+
+    if (latent == NULL)
+        return err_set(e, ERR_OOM, "no memory for a latent");
+    for (size_t i = 0; i < p->n; i++) {
+        TRY(pass_latent(p, i, latent, e));
+        nchw_from_nhwc(ret_latents + (int64_t)i * p->size, latent, p->channels,
                        extent_pixels(&p->extent));
+    }
+out:
+    free(latent);
+    return rc;
 }
 
 int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
@@ -426,7 +439,7 @@ int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
     TRY(make_latents(&run, e));
     TRY(part_ways(&run, e));
     if (ret_latents != NULL)
-        give_latents(run.last, ret_latents);
+        TRY(give_latents(run.last, ret_latents, e));
     for (size_t i = 0; i < b->n && decodes(&run); i++)
         TRY(make_picture(&run, i, leads(run.common) ? &ret_images[i] : NULL, e));
 out:

@@ -63,6 +63,14 @@ void noise_next(struct noise *z, float *ret_values)
     draw(z, ret_values, own_count(&z->options));
 }
 
+bool noise_skip(struct noise *z, uint32_t *ret_draw)
+{
+    if (z->options.rng != RNG_NV)
+        return false;
+    *ret_draw = z->philox.offset++;
+    return true;
+}
+
 /* Cosine of the angle between two columns of h numbers, w apart. */
 static double column_cosine(const float *a, const float *b, int64_t h, int64_t w)
 {

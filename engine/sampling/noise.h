@@ -28,6 +28,8 @@
 #include "engine/sampling/rng.h"
 #include "proto/terms.h"
 
+#include <stdbool.h>
+
 struct noise_options {
     enum rng_kind rng;
     int64_t seed, subseed;
@@ -50,6 +52,12 @@ size_t noise_scratch_floats(const struct noise_options *o);
 
 /* The start latent, [channels, h, w]. To be called once, after `before` calls of noise_next. */
 void noise_first(struct noise *z, float *ret_values, float *scratch);
+
+/*
+ * The next draw is left to who can make it of the seed and the draw's number (philox_number in
+ * engine/ops/step_math.h): true and the number, if the stream is such a one.
+ */
+bool noise_skip(struct noise *z, uint32_t *ret_draw);
 
 /* The next [channels, h, w] standard normal numbers of the seed's stream. */
 void noise_next(struct noise *z, float *ret_values);

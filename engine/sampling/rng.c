@@ -1,5 +1,7 @@
 #include "engine/sampling/rng.h"
 
+#include "engine/ops/step_math.h"
+
 #include <math.h>
 
 #define MT_SIZE  624
@@ -115,36 +117,9 @@ void philox_init(struct philox *g, uint64_t seed)
     *g = (struct philox){.seed = seed};
 }
 
-/* Ten rounds over the counter, in place; the key moves on after each. */
-static void philox_rounds(uint32_t c[4], uint64_t seed)
-{
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-
-    for (int i = 0; i < 10; i++) {
-        uint64_t a = (uint64_t)c[0] * 0xd2511f53u, b = (uint64_t)c[2] * 0xcd9e8d57u;
-
-        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k0;
-        c[1] = (uint32_t)b;
-        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k1;
-        c[3] = (uint32_t)a;
-        k0 += 0x9e3779b9u;
-        k1 += 0xbb67ae85u;
-    }
-}
-
 void philox_normal(struct philox *g, float *ret_values, size_t n)
 {
-    /* 2^-32 and 2^-32 times 2 pi as float32 constants, which CUDA uses */
-    const double unit = (double)2.3283064e-10f, turn = (double)(float)(2.3283064e-10 * 6.2831855);
-
-    for (size_t i = 0; i < n; i++) {
-        uint32_t c[4] = {g->offset, 0, (uint32_t)i, 0};
-        double u, v;
-
-        philox_rounds(c, g->seed);
-        u = c[0] * unit + unit / 2;
-        v = c[1] * turn + turn / 2;
-        ret_values[i] = (float)(sqrt(-2.0 * log(u)) * sin(v));
-    }
+    for (size_t i = 0; i < n; i++)
+        ret_values[i] = philox_number(g->seed, g->offset, (uint32_t)i);
     g->offset++;
 }

@@ -361,13 +361,16 @@ int schedule_count(const struct schedule *s, int step)
     return step + 1;
 }
 
-/* What share of clean and noise makes the level before a step. */
-static void shares_at(const struct schedule *s, int step, float *ret_clean, float *ret_noise)
+void schedule_shares(const struct schedule *s, int step, float *ret_clean, float *ret_noise)
 {
     float sigma = s->sigmas[step];
 
-    if (s->by_alpha) {
+    if (step == s->n) {
+        *ret_clean = 1;
+        *ret_noise = 0;
+    } else if (s->by_alpha) {
         float a = s->alphas_cumprod[(int)s->timesteps[step]];
+
         *ret_clean = sqrtf(a);
         *ret_noise = sqrtf(1.0f - a);
     } else {
@@ -379,10 +382,9 @@ static void shares_at(const struct schedule *s, int step, float *ret_clean, floa
 void schedule_add_noise(const struct schedule *s, int step, float *out, const float *clean,
                         const float *noise, size_t n)
 {
-    float keep = 1, add = 0;
+    float keep, add;
 
-    if (step < s->n)
-        shares_at(s, step, &keep, &add);
+    schedule_shares(s, step, &keep, &add);
     for (size_t i = 0; i < n; i++)
         out[i] = keep * clean[i] + add * noise[i];
 }

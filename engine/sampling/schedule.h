@@ -121,9 +121,12 @@ void schedule_ancestral(float from, float to, double eta, float *ret_down, float
 /* Steps as users count them, 1..n_steps, that are done or under way at entry `step` (0..n-1). */
 int schedule_count(const struct schedule *s, int step);
 
+/* What shares of clean and noise make the level before step (0..schedule.n; n: clean itself). */
+void schedule_shares(const struct schedule *s, int step, float *ret_clean, float *ret_noise);
+
 /*
- * out[n] = clean with noise, both [n], at the level before step (0..schedule.n; n: clean itself),
- * as the sampler's diffusers class has add_noise at timesteps[step]. out may be clean or noise.
+ * out[n] = clean with noise, both [n], in those shares, as the sampler's diffusers class has
+ * add_noise at timesteps[step]. out may be clean or noise.
  */
 void schedule_add_noise(const struct schedule *s, int step, float *out, const float *clean,
                         const float *noise, size_t n);

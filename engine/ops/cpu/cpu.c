@@ -176,6 +176,7 @@ int cpu_new(enum cpu_level level, enum precision precision, int threads, struct 
                 .free = cpu_free,
                 .memory_new = memory_new,
                 .memory_free = host_memory_free,
+                .step = &host_step_ops,
                 .put = host_put,
                 .get = host_get,
                 .linear_new = cpu_linear_new,

@@ -91,6 +91,7 @@ static void cuda_free(struct ops *o)
     stages_done(c);
     plans_free(c->plans);
     products_free(c->products);
+    blocks_free(c->blocks);
     cudaFree(c->blas_workspace);
     if (c->dnn != NULL)
         cudnnDestroy(c->dnn);
@@ -137,6 +138,7 @@ static const struct ops table = {
     .free = cuda_free,
     .memory_new = cuda_memory_new,
     .memory_free = cuda_memory_free,
+    .step = &cuda_step_ops,
     .put = cuda_put,
     .get = cuda_get,
     .record = cuda_record,
@@ -182,6 +184,7 @@ static int open_libraries(struct cuda *c, struct err *e)
     TRY(stages_init(c, e));
     TRY(recordings_new(c->stream, &c->recordings, e));
     TRY(plans_new(&c->plans, e));
+    TRY(blocks_new(&c->blocks, e));
 out:
     return rc;
 }

@@ -23,6 +23,7 @@
 struct recordings;
 struct product;
 struct plans;
+struct blocks;
 
 /* Pinned host memory, and as much of the device's, by which numbers travel; two in turn. */
 #define CUDA_STAGE ((size_t)4 << 20) /* bytes */
@@ -47,6 +48,7 @@ struct cuda {
     struct gang *gang; /* whose sums are in the stream: waits look at its members; NULL: none */
     struct product *products; /* one per shape of linear layers (product.h); owned */
     struct plans *plans;      /* of convolutions (plans.h); owned */
+    struct blocks *blocks;    /* of steps, on their way */
     char device_class[256];
 };
 
@@ -77,6 +79,9 @@ int cuda_memory_new(struct ops *o, size_t n_bytes, void **ret_memory, struct err
 void cuda_memory_free(struct ops *o, void *memory);
 int cuda_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);
 int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
+/* n floats to the device, as they are; and bytes of it to the host, which waits for them. */
+int cuda_send_floats(struct cuda *c, void *y, const float *x, int64_t n, struct err *e);
+int cuda_fetch(struct cuda *c, void *y, const void *x, size_t n_bytes, struct err *e);
 int stages_init(struct cuda *c, struct err *e);
 void stages_done(struct cuda *c);
 /* The next stage, once its last copy is done. */
@@ -94,6 +99,11 @@ int cuda_upload(struct cuda *c, const struct tensor *t, bool as_float, void **re
 /* t[out, in, kh, kw] as [out_wide, kh, kw, in_wide], zeros in what t has not. */
 int cuda_upload_taps(struct cuda *c, const struct tensor *t, int64_t out_wide, int64_t in_wide,
                      void **ret_memory, struct err *e);
+
+/* step.c */
+extern const struct step_ops cuda_step_ops;
+int blocks_new(struct blocks **ret_b, struct err *e);
+void blocks_free(struct blocks *b);
 
 /* linear.c */
 int cuda_linear_new(struct ops *o, const struct tensor *w, const struct tensor *bias,

@@ -9,6 +9,8 @@
 #ifndef ENGINE_OPS_CUDA_KERNELS_H
 #define ENGINE_OPS_CUDA_KERNELS_H
 
+#include "engine/ops/step.h"
+
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -136,6 +138,24 @@ cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
 cudaError_t kernels_pattern(cudaStream_t s, enum kernel_number type, void *y, int64_t rows,
                             int64_t width, uint32_t seed, int turned);
 cudaError_t kernels_differ(cudaStream_t s, uint32_t *flag, const void *a, const void *b, int64_t n);
+
+/* A step of the sampler: step.h's operations. */
+cudaError_t kernels_noise(cudaStream_t s, const struct step_place *at);
+cudaError_t kernels_input(cudaStream_t s, enum kernel_number type, const struct step_place *at,
+                          void *in, int64_t first, int64_t n);
+cudaError_t kernels_time(cudaStream_t s, enum kernel_number type, const struct step_place *at,
+                         void *row, const struct sinusoids *sinusoids);
+cudaError_t kernels_update(cudaStream_t s, enum kernel_number type, const struct step_place *at,
+                           const void *outputs, bool rescales);
+cudaError_t kernels_for_vae(cudaStream_t s, enum kernel_number type, void *y, const float *x,
+                            int64_t n, float divisor, float shift);
+
+/* y[n] = x[n] as 8 bits; what it saw of them: a NaN or Inf, a byte that is not 0. */
+struct kernel_seen {
+    int32_t bad, any; /* 0 or 1 */
+};
+cudaError_t kernels_bytes(cudaStream_t s, enum kernel_number type, uint8_t *y, const void *x,
+                          int64_t n, struct kernel_seen *seen);
 
 #ifdef __cplusplus
 }

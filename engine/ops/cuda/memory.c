@@ -96,39 +96,75 @@ out:
 }
 
 /* The rest of get: waits for a piece and copies it out. */
-static int receive(struct cuda *c, struct stage *s, float *y, int64_t n, struct err *e)
+static int receive(struct cuda *c, struct stage *s, char *y, size_t n_bytes, struct err *e)
 {
     int rc = cuda_await(c, s->done, e);
 
     if (rc == 0)
-        memcpy(y, s->host, (size_t)n * sizeof *y);
+        memcpy(y, s->host, n_bytes);
+    return rc;
+}
+
+/* Bytes of the device, or n numbers as float, by pieces of the stages' size. */
+static int fetch(struct cuda *c, char *y, const void *x, size_t n_bytes, bool numbers,
+                 struct err *e)
+{
+    struct stage *s, *last = NULL;
+    size_t size = PIECE * sizeof(float), last_at = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < n_bytes; i += size) {
+        size_t part = n_bytes - i < size ? n_bytes - i : size;
+        int64_t first = (int64_t)(i / sizeof(float));
+        const void *from = (const char *)x + i;
+
+        TRY(stage_take(c, &s, e));
+        if (numbers) {
+            from = s->device;
+            TRY(cuda_check(kernels_to_float(c->stream, c->number, s->device,
+                                            act_at(&c->ops, x, first),
+                                            (int64_t)(part / sizeof(float))),
+                           "kernels_to_float", e));
+        }
+        TRY(cuda_check(cudaMemcpyAsync(s->host, from, part, cudaMemcpyDeviceToHost, c->stream),
+                       "cudaMemcpyAsync", e));
+        TRY(cuda_check(cudaEventRecord(s->done, c->stream), "cudaEventRecord", e));
+        if (last != NULL)
+            TRY(receive(c, last, y + last_at, size, e));
+        last = s;
+        last_at = i;
+    }
+    if (last != NULL)
+        TRY(receive(c, last, y + last_at, n_bytes - last_at, e));
+out:
     return rc;
 }
 
 int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e)
 {
-    struct cuda *c = cuda_of(o);
-    struct stage *s, *last = NULL;
-    int64_t last_at = 0;
+    return o->planning ? 0 : fetch(cuda_of(o), (char *)y, x, (size_t)n * sizeof *y, true, e);
+}
+
+int cuda_fetch(struct cuda *c, void *y, const void *x, size_t n_bytes, struct err *e)
+{
+    return fetch(c, y, x, n_bytes, false, e);
+}
+
+int cuda_send_floats(struct cuda *c, void *y, const float *x, int64_t n, struct err *e)
+{
+    struct stage *s;
     int rc = 0;
 
-    for (int64_t i = 0; i < n && !o->planning; i += PIECE) {
-        int64_t part = n - i < PIECE ? n - i : PIECE;
+    for (int64_t i = 0; i < n; i += PIECE) {
+        size_t part = (size_t)(n - i < PIECE ? n - i : PIECE) * sizeof *x;
 
         TRY(stage_take(c, &s, e));
-        TRY(cuda_check(kernels_to_float(c->stream, c->number, s->device, act_at(o, x, i), part),
-                       "kernels_to_float", e));
-        TRY(cuda_check(cudaMemcpyAsync(s->host, s->device, (size_t)part * sizeof *y,
-                                       cudaMemcpyDeviceToHost, c->stream),
-                       "cudaMemcpyAsync", e));
+        memcpy(s->host, x + i, part);
+        TRY(cuda_check(
+            cudaMemcpyAsync((float *)y + i, s->host, part, cudaMemcpyHostToDevice, c->stream),
+            "cudaMemcpyAsync", e));
         TRY(cuda_check(cudaEventRecord(s->done, c->stream), "cudaEventRecord", e));
-        if (last != NULL)
-            TRY(receive(c, last, y + last_at, PIECE, e));
-        last = s;
-        last_at = i;
     }
-    if (last != NULL)
-        TRY(receive(c, last, y + last_at, n - last_at, e));
 out:
     return rc;
 }

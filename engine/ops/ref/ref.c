@@ -276,6 +276,7 @@ int ops_ref_new(struct ops **ret_o, struct err *e)
         .free = ref_free,
         .memory_new = host_memory_new,
         .memory_free = host_memory_free,
+        .step = &host_step_ops,
         .put = host_put,
         .get = host_get,
         .linear_new = ref_linear_new,

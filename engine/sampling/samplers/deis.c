@@ -49,31 +49,32 @@ static void weigh(const struct schedule *s, int step, int order, float ret_weigh
     ret_weight[2] = integral_3(t, c, a, b) - integral_3(a, c, a, b);
 }
 
-static void first_order(const struct schedule *s, int step, float *x, const float *noise,
-                        size_t size)
+static struct value first_order(struct entry *n, struct value noise)
 {
-    struct level t = level_of(s, s->sigmas[step + 1]), from = level_of(s, s->sigmas[step]);
-    float keep = t.alpha / from.alpha, add = t.sigma * (exp_f32(t.lambda - from.lambda) - 1.0f);
+    const struct schedule *s = n->schedule;
+    struct level t = level_of(s, s->sigmas[n->step + 1]), from = level_of(s, s->sigmas[n->step]);
+    float share = t.alpha / from.alpha, more = t.sigma * (exp_f32(t.lambda - from.lambda) - 1.0f);
 
     if (t.sigma == 0)
-        add = keep * from.sigma;
-    for (size_t i = 0; i < size; i++)
-        x[i] = keep * x[i] - add * noise[i];
+        more = share * from.sigma;
+    return sub(n, scale(n, share, n->x), scale(n, more, noise));
 }
 
-static void higher_order(const struct schedule *s, int step, int order, float *x,
-                         float *const noise[ORDER], size_t size)
+/* noise: the newest; the others are kept. */
+static struct value higher_order(struct entry *n, int order, struct value noise)
 {
-    float alpha = level_of(s, s->sigmas[step + 1]).alpha;
-    float alpha_from = level_of(s, s->sigmas[step]).alpha, weight[ORDER];
+    const struct schedule *s = n->schedule;
+    float alpha = level_of(s, s->sigmas[n->step + 1]).alpha;
+    float alpha_from = level_of(s, s->sigmas[n->step]).alpha, weight[ORDER];
+    struct value sum = over(n, n->x, alpha_from);
 
-    weigh(s, step, order, weight);
-    for (size_t i = 0; i < size; i++) {
-        float sum = x[i] / alpha_from;
-        for (int k = 0; k < order; k++)
-            sum = sum + weight[k] * noise[k][i];
-        x[i] = alpha * sum;
+    weigh(s, n->step, order, weight);
+    for (int k = 0; k < order; k++) {
+        struct value one = k == 0 ? noise : kept(n, place_of(n->age - k, ORDER));
+
+        sum = add(n, sum, scale(n, weight[k], one));
     }
+    return scale(n, alpha, sum);
 }
 
 /* Order at an entry, of which `kept` earlier ones were run. */
@@ -88,29 +89,15 @@ static int order_at(const struct schedule *s, int step, int kept)
     return s->order;
 }
 
-int run_deis(struct sampler_run *r, struct err *e)
+struct value run_deis(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *noise[ORDER] = {piece(r, 0), piece(r, 1), piece(r, 2)};
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    struct level l = level_of(s, s->sigmas[n->step]);
+    int order = order_at(s, n->step, n->age);
+    struct value picture = picture_at_level(n);
+    struct value noise = over(n, sub(n, n->x, scale(n, l.alpha, picture)), l.sigma);
+    struct value x = order == 1 ? first_order(n, noise) : higher_order(n, order, noise);
 
-    for (int step = s->first; step < s->n; step++) {
-        struct level l = level_of(s, s->sigmas[step]);
-        int order = order_at(s, step, step - s->first);
-        float *oldest = noise[ORDER - 1];
-
-        for (int k = ORDER - 1; k > 0; k--)
-            noise[k] = noise[k - 1];
-        noise[0] = oldest;
-        TRY(call_picture(r, step, piece(r, 3), noise[0], e));
-        for (size_t i = 0; i < r->size; i++)
-            noise[0][i] = (r->x[i] - l.alpha * noise[0][i]) / l.sigma;
-        if (order == 1)
-            first_order(s, step, r->x, noise[0], r->size);
-        else
-            higher_order(s, step, order, r->x, noise, r->size);
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    keep(n, place_of(n->age, ORDER), noise);
+    return x;
 }

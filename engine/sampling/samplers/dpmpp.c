@@ -57,45 +57,31 @@ static struct shares shares_sde(const struct schedule *s, int step)
     return c;
 }
 
-static void update(const struct shares *c, float *x, const float *picture, const float *before,
-                   size_t size)
+static struct value multistep(struct entry *n, const struct shares *c)
 {
-    for (size_t i = 0; i < size; i++) {
-        x[i] = c->keep * x[i] + c->add * picture[i];
-        if (c->bend != 0)
-            x[i] = x[i] + c->bend * (c->inverse * (picture[i] - before[i]));
+    struct value picture = picture_at_level(n);
+    struct value x = add(n, scale(n, c->keep, n->x), scale(n, c->add, picture));
+
+    if (c->bend != 0) {
+        struct value before = kept(n, place_of(n->age - 1, 2));
+
+        x = add(n, x, scale(n, c->bend, scale(n, c->inverse, sub(n, picture, before))));
     }
+    keep(n, place_of(n->age, 2), picture);
+    return x;
 }
 
-static int run_multistep(struct sampler_run *r,
-                         struct shares (*shares)(const struct schedule *, int), struct err *e)
+struct value run_dpmpp_2m(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *picture = piece(r, 0), *before = piece(r, 1), *spare = piece(r, 2);
-    int rc = 0;
+    struct shares c = shares_2m(n->schedule, n->step);
 
-    for (int step = s->first; step < s->n; step++) {
-        struct shares c = shares(s, step);
-        float *swap = before;
-
-        TRY(call_picture(r, step, spare, picture, e));
-        update(&c, r->x, picture, before, r->size);
-        if (s->sampler == SAMPLER_DPMPP_2M_SDE && s->eta > 0)
-            TRY(add_drawn(r, c.noise, spare, r->x, e));
-        before = picture;
-        picture = swap;
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    return multistep(n, &c);
 }
 
-int run_dpmpp_2m(struct sampler_run *r, struct err *e)
+struct value run_dpmpp_2m_sde(struct entry *n)
 {
-    return run_multistep(r, shares_2m, e);
-}
+    struct shares c = shares_sde(n->schedule, n->step);
+    struct value x = multistep(n, &c);
 
-int run_dpmpp_2m_sde(struct sampler_run *r, struct err *e)
-{
-    return run_multistep(r, shares_sde, e);
+    return n->schedule->eta > 0 ? add_drawn(n, x, c.noise) : x;
 }

@@ -4,49 +4,26 @@
  */
 #include "engine/sampling/samplers/inner.h"
 
-/* One step from sigma to another, along the direction to the predicted picture. */
-static void euler_update(float *x, const float *picture, float sigma, float to, size_t size)
+/* From sigma to another, along the direction to the predicted picture. */
+static struct value euler_step(struct entry *n, float sigma, float to)
 {
-    float dt = to - sigma;
+    struct value slope = over(n, sub(n, n->x, picture_exploding(n, sigma)), sigma);
 
-    for (size_t i = 0; i < size; i++)
-        x[i] = x[i] + (x[i] - picture[i]) / sigma * dt;
+    return add(n, n->x, scale(n, to - sigma, slope));
 }
 
-int run_euler(struct sampler_run *r, struct err *e)
+struct value run_euler(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *out = piece(r, 1);
-    int rc = 0;
+    const float *sigmas = n->schedule->sigmas;
 
-    for (int step = s->first; step < s->n; step++) {
-        float sigma = s->sigmas[step];
-
-        TRY(call_scaled(r, step, r->x, sigma, scaled, out, e));
-        picture_exploding(s, sigma, r->x, out, r->size);
-        euler_update(r->x, out, sigma, s->sigmas[step + 1], r->size);
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    return euler_step(n, sigmas[n->step], sigmas[n->step + 1]);
 }
 
-int run_euler_a(struct sampler_run *r, struct err *e)
+struct value run_euler_a(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *out = piece(r, 1);
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    float sigma = s->sigmas[n->step], down, up;
 
-    for (int step = s->first; step < s->n; step++) {
-        float sigma = s->sigmas[step], down, up;
-
-        schedule_ancestral(sigma, s->sigmas[step + 1], s->eta, &down, &up);
-        TRY(call_scaled(r, step, r->x, sigma, scaled, out, e));
-        picture_exploding(s, sigma, r->x, out, r->size);
-        euler_update(r->x, out, sigma, down, r->size);
-        TRY(add_drawn(r, up, scaled, r->x, e));
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    schedule_ancestral(sigma, s->sigmas[n->step + 1], s->eta, &down, &up);
+    return add_drawn(n, euler_step(n, sigma, down), up);
 }

@@ -1,34 +1,47 @@
 /*
  * The samplers themselves, one function each, and what they share. For sampler.c and the files of
- * this folder; others call sampler_run.
+ * this folder; others call sampler_entry.
  *
- * Arrays of a run are [size] numbers; scratch is cut into pieces of that length, r->scratch + k
- * size. Scalars are rounded to float32 after each operation, as torch's 0-dimensional tensors are,
- * and sums are taken in the order of the class that a sampler is equal to.
+ * A sampler writes the program (engine/ops/program.h) of one entry of the schedule and returns the
+ * latent before the next. It keeps nothing itself: what it remembers lies in the kept arrays, whose
+ * places follow from the entry's age. Scalars are rounded to float32 after each operation, as
+ * torch's 0-dimensional tensors are, and sums are taken in the order of the class that a sampler is
+ * equal to.
  */
 #ifndef ENGINE_SAMPLING_SAMPLERS_INNER_H
 #define ENGINE_SAMPLING_SAMPLERS_INNER_H
 
 #include "engine/sampling/sampler.h"
 
-int run_ddim(struct sampler_run *r, struct err *e);
-int run_ddpm(struct sampler_run *r, struct err *e);
-int run_lcm(struct sampler_run *r, struct err *e);
-int run_tcd(struct sampler_run *r, struct err *e);
-int run_pndm(struct sampler_run *r, struct err *e);
-int run_euler(struct sampler_run *r, struct err *e);
-int run_euler_a(struct sampler_run *r, struct err *e);
-int run_lms(struct sampler_run *r, struct err *e);
-int run_heun(struct sampler_run *r, struct err *e);
-int run_dpm2(struct sampler_run *r, struct err *e);
-int run_dpm2_a(struct sampler_run *r, struct err *e);
-int run_dpmpp_2s_a(struct sampler_run *r, struct err *e);
-int run_dpmpp_sde(struct sampler_run *r, struct err *e);
-int run_dpmpp_3m_sde(struct sampler_run *r, struct err *e);
-int run_dpmpp_2m(struct sampler_run *r, struct err *e);
-int run_dpmpp_2m_sde(struct sampler_run *r, struct err *e);
-int run_unipc(struct sampler_run *r, struct err *e);
-int run_deis(struct sampler_run *r, struct err *e);
+/* An entry under construction. */
+struct entry {
+    const struct schedule *schedule;
+    int step; /* of the schedule's entries */
+    int age;  /* entries that were run before */
+    struct program *program;
+    struct value x, model; /* the latent at its start, and the model's answer */
+    float divisor;         /* the model sees x / divisor; 1 unless set */
+    bool draws;            /* add_drawn() was called */
+};
+
+struct value run_ddim(struct entry *n);
+struct value run_ddpm(struct entry *n);
+struct value run_lcm(struct entry *n);
+struct value run_tcd(struct entry *n);
+struct value run_pndm(struct entry *n);
+struct value run_euler(struct entry *n);
+struct value run_euler_a(struct entry *n);
+struct value run_lms(struct entry *n);
+struct value run_heun(struct entry *n);
+struct value run_dpm2(struct entry *n);
+struct value run_dpm2_a(struct entry *n);
+struct value run_dpmpp_2s_a(struct entry *n);
+struct value run_dpmpp_sde(struct entry *n);
+struct value run_dpmpp_3m_sde(struct entry *n);
+struct value run_dpmpp_2m(struct entry *n);
+struct value run_dpmpp_2m_sde(struct entry *n);
+struct value run_unipc(struct entry *n);
+struct value run_deis(struct entry *n);
 
 /* float32 functions of scalars, rounded once from float64. */
 float log_f32(float x);
@@ -36,31 +49,58 @@ float exp_f32(float x);
 float expm1_f32(float x);
 float log_numpy(float x); /* as numpy rounds it: schedule_inner.h */
 
-/* x, or the end of -range..range that it is beyond. NaN stays. */
-float clip_f32(float x, float range);
+/* ---- arithmetic of values */
 
-/* Piece k of the scratch. */
-float *piece(const struct sampler_run *r, int k);
+static inline struct value add(struct entry *n, struct value a, struct value b)
+{
+    return program_add(n->program, a, b);
+}
 
-/* out = the model's output at x and entry `step`, x as the model takes it. out may not be x. */
-int call_plain(struct sampler_run *r, int step, const float *x, float *out, struct err *e);
+static inline struct value sub(struct entry *n, struct value a, struct value b)
+{
+    return program_sub(n->program, a, b);
+}
+
+/* a * by, in either order. */
+static inline struct value scale(struct entry *n, float by, struct value a)
+{
+    return program_scale(n->program, a, by);
+}
+
+/* a / by. */
+static inline struct value over(struct entry *n, struct value a, float by)
+{
+    return program_over(n->program, a, by);
+}
+
+/* Kept array k as it is now, and a new content for it. */
+static inline struct value kept(struct entry *n, int k)
+{
+    return program_array(n->program, ARRAY_KEPT + k);
+}
+
+static inline void keep(struct entry *n, int k, struct value a)
+{
+    program_store(n->program, ARRAY_KEPT + k, a);
+}
+
+/* The place, among `places` that are used in turn, of what was kept at the entry of that age. */
+static inline int place_of(int age, int places)
+{
+    return age % places;
+}
+
+/* A predicted picture, clipped where the schedule says so. */
+struct value clipped(struct entry *n, struct value picture);
 
 /*
- * The same for an exploding latent x at the noise level sigma: the model sees it at unit size.
- * scaled: scratch.
+ * The picture predicted for an exploding latent at the noise level sigma, which the model sees at
+ * unit size.
  */
-int call_scaled(struct sampler_run *r, int step, const float *x, float sigma, float *scaled,
-                float *out, struct err *e);
+struct value picture_exploding(struct entry *n, float sigma);
 
-/* In place: the model's output for an exploding x at sigma becomes the predicted picture. */
-void picture_exploding(const struct schedule *s, float sigma, const float *x, float *out,
-                       size_t size);
-
-/* x += factor times the next noise times s_noise. noise: scratch. */
-int add_drawn(struct sampler_run *r, float factor, float *noise, float *x, struct err *e);
-
-/* Ends an entry: after_step. ERR_CANCELLED if it says so. */
-int finish_step(struct sampler_run *r, int step, struct err *e);
+/* x + factor times the entry's noise times s_noise. */
+struct value add_drawn(struct entry *n, struct value x, float factor);
 
 /* ---- over the log SNR */
 
@@ -72,7 +112,7 @@ struct level {
 /* Of one of s->sigmas: alpha is 1 for an exploding latent. */
 struct level level_of(const struct schedule *s, float sigma);
 
-/* out = the predicted picture at entry `step`. scaled: scratch, for an exploding latent. */
-int call_picture(struct sampler_run *r, int step, float *scaled, float *out, struct err *e);
+/* The predicted picture at the entry's level, for either kind of latent. */
+struct value picture_at_level(struct entry *n);
 
 #endif

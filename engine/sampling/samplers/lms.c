@@ -30,45 +30,19 @@ static float coefficient(const float *sigma, int order, int j)
                            lagrange(sigma, order, j, middle + offset)));
 }
 
-/* x += the sum of coefficients times slopes. */
-static void lms_update(const struct schedule *s, int step, float *const slope[ORDER], int kept,
-                       float *x, size_t size)
+struct value run_lms(struct entry *n)
 {
-    int order = step + 1 < ORDER ? step + 1 : ORDER;
-    int n = kept < order ? kept : order;
-    float c[ORDER];
+    const struct schedule *s = n->schedule;
+    int order = n->step + 1 < ORDER ? n->step + 1 : ORDER;
+    int seen = n->age + 1 < order ? n->age + 1 : order;
+    float sigma = s->sigmas[n->step];
+    struct value slope = over(n, sub(n, n->x, picture_exploding(n, sigma)), sigma);
+    struct value sum = scale(n, coefficient(s->sigmas + n->step, order, 0), slope);
 
-    for (int j = 0; j < n; j++)
-        c[j] = coefficient(s->sigmas + step, order, j);
-    for (size_t i = 0; i < size; i++) {
-        float sum = c[0] * slope[0][i];
-        for (int j = 1; j < n; j++)
-            sum = sum + c[j] * slope[j][i];
-        x[i] = x[i] + sum;
-    }
-}
-
-int run_lms(struct sampler_run *r, struct err *e)
-{
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0);
-    float *slope[ORDER] = {piece(r, 1), piece(r, 2), piece(r, 3), piece(r, 4)};
-    int rc = 0, kept = 0;
-
-    for (int step = s->first; step < s->n; step++) {
-        float sigma = s->sigmas[step], *oldest = slope[ORDER - 1];
-
-        for (int k = ORDER - 1; k > 0; k--)
-            slope[k] = slope[k - 1];
-        slope[0] = oldest;
-        kept = kept < ORDER ? kept + 1 : ORDER;
-        TRY(call_scaled(r, step, r->x, sigma, scaled, slope[0], e));
-        picture_exploding(s, sigma, r->x, slope[0], r->size);
-        for (size_t i = 0; i < r->size; i++)
-            slope[0][i] = (r->x[i] - slope[0][i]) / sigma;
-        lms_update(s, step, slope, kept, r->x, r->size);
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    for (int j = 1; j < seen; j++)
+        sum = add(n, sum,
+                  scale(n, coefficient(s->sigmas + n->step, order, j),
+                        kept(n, place_of(n->age - j, ORDER))));
+    keep(n, place_of(n->age, ORDER), slope);
+    return add(n, n->x, sum);
 }

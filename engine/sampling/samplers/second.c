@@ -6,28 +6,18 @@
  */
 #include "engine/sampling/samplers/inner.h"
 
-#include <math.h>
-#include <string.h>
+/* What is kept: the latent of the step's start, and heun's first slope. */
+enum { START, FIRST };
 
-/* out = the direction from the predicted picture to x, at entry `step` and sigma. */
-static int slope_at(struct sampler_run *r, int step, float sigma, float *scaled, float *out,
-                    struct err *e)
+/* The direction from the predicted picture to x, at sigma. */
+static struct value slope_at(struct entry *n, float sigma)
 {
-    int rc = call_scaled(r, step, r->x, sigma, scaled, out, e);
-
-    if (rc != 0)
-        return rc;
-    picture_exploding(r->schedule, sigma, r->x, out, r->size);
-    for (size_t i = 0; i < r->size; i++)
-        out[i] = (r->x[i] - out[i]) / sigma;
-    return 0;
+    return over(n, sub(n, n->x, picture_exploding(n, sigma)), sigma);
 }
 
-/* x = from + slope dt. */
-static void walk(float *x, const float *from, const float *slope, float dt, size_t size)
+static struct value walk(struct entry *n, struct value from, struct value slope, float dt)
 {
-    for (size_t i = 0; i < size; i++)
-        x[i] = from[i] + slope[i] * dt;
+    return add(n, from, scale(n, dt, slope));
 }
 
 /* The sigma where the step of entry `step` ends. */
@@ -36,78 +26,45 @@ static float step_end(const struct schedule *s, int step)
     return s->sigmas[step / 2 * 2 + 1];
 }
 
-int run_heun(struct sampler_run *r, struct err *e)
+struct value run_heun(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *slope = piece(r, 1), *start = piece(r, 2), *first = piece(r, 3);
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    float from = s->sigmas[n->step / 2 * 2], to = step_end(s, n->step);
+    struct value slope = slope_at(n, n->step % 2 == 0 ? from : to);
 
-    for (int step = s->first; step < s->n; step++) {
-        float from = s->sigmas[step / 2 * 2], to = step_end(s, step);
-
-        if (step % 2 == 0) {
-            TRY(slope_at(r, step, from, scaled, first, e));
-            memcpy(start, r->x, r->size * sizeof *start);
-            walk(r->x, start, first, to - from, r->size);
-        } else {
-            TRY(slope_at(r, step, to, scaled, slope, e));
-            for (size_t i = 0; i < r->size; i++)
-                slope[i] = (first[i] + slope[i]) / 2;
-            walk(r->x, start, slope, to - from, r->size);
-        }
-        TRY(finish_step(r, step, e));
+    if (n->step % 2 == 0) {
+        keep(n, START, n->x);
+        keep(n, FIRST, slope);
+        return walk(n, n->x, slope, to - from);
     }
-out:
-    return rc;
+    slope = over(n, add(n, kept(n, FIRST), slope), 2);
+    return walk(n, kept(n, START), slope, to - from);
 }
 
 /* The two calls of a step that goes from `from` through s->mids to `down`, without noise. */
-static int midpoint_entry(struct sampler_run *r, int step, float down, struct err *e)
+static struct value midpoint_entry(struct entry *n, float down)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *slope = piece(r, 1), *start = piece(r, 2);
-    float from = s->sigmas[step / 2 * 2], mid = s->mids[step / 2];
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    float from = s->sigmas[n->step / 2 * 2], mid = s->mids[n->step / 2];
 
-    if (step % 2 == 0) {
-        TRY(slope_at(r, step, from, scaled, slope, e));
-        memcpy(start, r->x, r->size * sizeof *start);
-        walk(r->x, start, slope, mid - from, r->size); /* mid is 0 where the step ends there */
-    } else {
-        TRY(slope_at(r, step, mid, scaled, slope, e));
-        walk(r->x, start, slope, down - from, r->size);
-    }
-out:
-    return rc;
+    if (n->step % 2 == 1)
+        return walk(n, kept(n, START), slope_at(n, mid), down - from);
+    keep(n, START, n->x);
+    return walk(n, n->x, slope_at(n, from), mid - from); /* mid is 0 where the step ends there */
 }
 
-int run_dpm2(struct sampler_run *r, struct err *e)
+struct value run_dpm2(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    int rc = 0;
-
-    for (int step = s->first; step < s->n; step++) {
-        TRY(midpoint_entry(r, step, step_end(s, step), e));
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    return midpoint_entry(n, step_end(n->schedule, n->step));
 }
 
-int run_dpm2_a(struct sampler_run *r, struct err *e)
+struct value run_dpm2_a(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    float down, up;
+    struct value x;
 
-    for (int step = s->first; step < s->n; step++) {
-        float down, up;
-
-        schedule_ancestral(s->sigmas[step / 2 * 2], step_end(s, step), s->eta, &down, &up);
-        TRY(midpoint_entry(r, step, down, e));
-        if (step % 2 == 1)
-            TRY(add_drawn(r, up, piece(r, 0), r->x, e));
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    schedule_ancestral(s->sigmas[n->step / 2 * 2], step_end(s, n->step), s->eta, &down, &up);
+    x = midpoint_entry(n, down);
+    return n->step % 2 == 1 ? add_drawn(n, x, up) : x;
 }

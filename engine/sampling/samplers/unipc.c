@@ -7,9 +7,10 @@
 #include "engine/sampling/samplers/inner.h"
 
 #include <math.h>
-#include <string.h>
 
-#define ORDER 3
+#define ORDER  3
+#define PLACES (ORDER + 1) /* of pictures */
+#define START  PLACES      /* where the latent of the step's start is kept */
 
 /* A step between two levels, and how the pictures of earlier entries enter it. */
 struct step {
@@ -86,19 +87,27 @@ static struct step step_from(const struct schedule *s, int from, int order, bool
     return u;
 }
 
-/* x from `start`. picture[0]: at the step's start, then older ones; after: at its end, or NULL. */
-static void take_step(const struct step *u, float *x, const float *start, float *const *picture,
-                      const float *after, size_t size)
+/*
+ * The latent at the step's end. age: of the entry where it starts, whose picture and those before
+ * it are kept; after: the picture at its end, or NULL.
+ */
+static struct value take_step(struct entry *n, const struct step *u, struct value start, int age,
+                              const struct value *after)
 {
-    for (size_t i = 0; i < size; i++) {
-        float sum = 0, y = u->keep * start[i] - u->add * picture[0][i];
+    struct value picture = kept(n, place_of(age, PLACES));
+    struct value y = sub(n, scale(n, u->keep, start), scale(n, u->add, picture));
+    struct value sum = program_number(n->program, 0);
 
-        for (int k = 1; k < u->order; k++)
-            sum += u->weight[k - 1] * ((picture[k][i] - picture[0][i]) / u->ratio[k - 1]);
-        if (after != NULL)
-            sum = sum + u->weight[u->order - 1] * (after[i] - picture[0][i]);
-        x[i] = u->order > 1 || after != NULL ? y - u->residual * sum : y;
+    if (u->order == 1 && after == NULL)
+        return y;
+    for (int k = 1; k < u->order; k++) {
+        struct value slope = sub(n, kept(n, place_of(age - k, PLACES)), picture);
+
+        sum = add(n, sum, scale(n, u->weight[k - 1], over(n, slope, u->ratio[k - 1])));
     }
+    if (after != NULL)
+        sum = add(n, sum, scale(n, u->weight[u->order - 1], sub(n, *after, picture)));
+    return sub(n, y, scale(n, u->residual, sum));
 }
 
 /* Order of the prediction at an entry, of which `kept` earlier ones were run. */
@@ -111,31 +120,18 @@ static int order_at(const struct schedule *s, int step, int kept)
     return order < kept + 1 ? order : kept + 1;
 }
 
-int run_unipc(struct sampler_run *r, struct err *e)
+struct value run_unipc(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *start = piece(r, 1);
-    float *picture[ORDER + 1] = {piece(r, 2), piece(r, 3), piece(r, 4), piece(r, 5)};
-    int rc = 0, order = 0;
+    const struct schedule *s = n->schedule;
+    struct value picture = picture_at_level(n), x = n->x;
+    struct step u;
 
-    for (int step = s->first; step < s->n; step++) {
-        float *oldest = picture[ORDER];
-        struct step u;
-
-        TRY(call_picture(r, step, scaled, oldest, e));
-        if (order > 0) {
-            u = step_from(s, step - 1, order, true);
-            take_step(&u, r->x, start, picture, oldest, r->size);
-        }
-        for (int k = ORDER; k > 0; k--)
-            picture[k] = picture[k - 1];
-        picture[0] = oldest;
-        memcpy(start, r->x, r->size * sizeof *start);
-        order = order_at(s, step, step - s->first);
-        u = step_from(s, step, order, false);
-        take_step(&u, r->x, start, picture, NULL, r->size);
-        TRY(finish_step(r, step, e));
+    if (n->age > 0) {
+        u = step_from(s, n->step - 1, order_at(s, n->step - 1, n->age - 1), true);
+        x = take_step(n, &u, kept(n, START), n->age - 1, &picture);
     }
-out:
-    return rc;
+    keep(n, place_of(n->age, PLACES), picture);
+    keep(n, START, x);
+    u = step_from(s, n->step, order_at(s, n->step, n->age), false);
+    return take_step(n, &u, x, n->age, NULL);
 }

@@ -7,34 +7,22 @@
 #include "engine/sampling/samplers/inner.h"
 
 #include <math.h>
-#include <string.h>
 
-/* x = (end / begin) x - expm1(begin's time - end's) picture, between two sigmas given as times. */
-static void move(float *x, const float *from, const float *picture, float t, float t_end,
-                 size_t size)
+#define START 0 /* where the latent of the step's start is kept */
+
+/* (end / begin) from - expm1(begin's time - end's) picture, between two sigmas given as times. */
+static struct value move(struct entry *n, struct value from, struct value picture, float t,
+                         float t_end)
 {
-    float keep = exp_f32(-t_end) / exp_f32(-t), add = expm1_f32(t - t_end);
+    float share = exp_f32(-t_end) / exp_f32(-t), more = expm1_f32(t - t_end);
 
-    for (size_t i = 0; i < size; i++)
-        x[i] = keep * from[i] - add * picture[i];
+    return sub(n, scale(n, share, from), scale(n, more, picture));
 }
 
 /* The last step, to no noise: Euler's. */
-static void finish_at_zero(float *x, const float *picture, float sigma, size_t size)
+static struct value finish_at_zero(struct entry *n, struct value picture, float sigma)
 {
-    for (size_t i = 0; i < size; i++)
-        x[i] = x[i] + (x[i] - picture[i]) / sigma * -sigma;
-}
-
-/* out = the picture predicted at an entry whose sigma is in the list. */
-static int predict(struct sampler_run *r, int step, float *scaled, float *out, struct err *e)
-{
-    float sigma = r->schedule->sigmas[step];
-    int rc = call_scaled(r, step, r->x, sigma, scaled, out, e);
-
-    if (rc == 0)
-        picture_exploding(r->schedule, sigma, r->x, out, r->size);
-    return rc;
+    return add(n, n->x, scale(n, -sigma, over(n, sub(n, n->x, picture), sigma)));
 }
 
 /* The sigmas between which the step of entry `step` goes. */
@@ -46,85 +34,49 @@ static void step_range(const struct schedule *s, int step, float *ret_from, floa
     *ret_to = s->sigmas[end < s->n ? end : s->n];
 }
 
-static int run_2s_a_entry(struct sampler_run *r, int step, struct err *e)
+struct value run_dpmpp_2s_a(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *picture = piece(r, 1), *start = piece(r, 2);
+    const struct schedule *s = n->schedule;
     float from, to, down, up, t, t_down;
-    int rc = 0;
+    struct value picture = picture_exploding(n, s->sigmas[n->step]);
 
-    step_range(s, step, &from, &to);
+    step_range(s, n->step, &from, &to);
     schedule_ancestral(from, to, s->eta, &down, &up);
     t = -log_f32(from);
     t_down = -log_f32(down);
-    TRY(predict(r, step, scaled, picture, e));
-    if (step % 2 == 1) {
-        move(r->x, start, picture, t, t_down, r->size);
-        TRY(add_drawn(r, up, scaled, r->x, e));
-    } else if (to == 0) {
-        finish_at_zero(r->x, picture, from, r->size);
-    } else {
-        memcpy(start, r->x, r->size * sizeof *start);
-        move(r->x, start, picture, t, t + 0.5f * (t_down - t), r->size);
-    }
-out:
-    return rc;
-}
-
-int run_dpmpp_2s_a(struct sampler_run *r, struct err *e)
-{
-    int rc = 0;
-
-    for (int step = r->schedule->first; step < r->schedule->n; step++) {
-        TRY(run_2s_a_entry(r, step, e));
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    if (n->step % 2 == 1)
+        return add_drawn(n, move(n, kept(n, START), picture, t, t_down), up);
+    if (to == 0)
+        return finish_at_zero(n, picture, from);
+    keep(n, START, n->x);
+    return move(n, n->x, picture, t, t + 0.5f * (t_down - t));
 }
 
 /* From the step's start to the time of t_to with the noise of an ancestral step. */
-static int sde_move(struct sampler_run *r, float t, float t_to, const float *picture, struct err *e)
+static struct value sde_move(struct entry *n, struct value start, float t, float t_to,
+                             struct value picture)
 {
-    float *noise = piece(r, 0), *start = piece(r, 2), down, up;
+    float down, up;
 
-    schedule_ancestral(exp_f32(-t), exp_f32(-t_to), r->schedule->eta, &down, &up);
-    move(r->x, start, picture, t, -log_f32(down), r->size);
-    return add_drawn(r, up, noise, r->x, e);
+    schedule_ancestral(exp_f32(-t), exp_f32(-t_to), n->schedule->eta, &down, &up);
+    return add_drawn(n, move(n, start, picture, t, -log_f32(down)), up);
 }
 
-static int run_sde_entry(struct sampler_run *r, int step, struct err *e)
+struct value run_dpmpp_sde(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *scaled = piece(r, 0), *picture = piece(r, 1), *start = piece(r, 2), from, to, t, t_to;
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    struct value picture = picture_exploding(n, s->sigmas[n->step]);
+    float from, to, t, t_to;
 
-    step_range(s, step, &from, &to);
+    step_range(s, n->step, &from, &to);
     t = -log_f32(from);
     t_to = -log_f32(to);
-    TRY(predict(r, step, scaled, picture, e));
-    if (step % 2 == 1) {
-        TRY(sde_move(r, t, t_to, picture, e));
-    } else if (to == 0) {
-        finish_at_zero(r->x, picture, from, r->size);
-    } else {
-        memcpy(start, r->x, r->size * sizeof *start);
-        TRY(sde_move(r, t, t + (t_to - t) * 0.5f, picture, e));
-    }
-out:
-    return rc;
-}
-
-int run_dpmpp_sde(struct sampler_run *r, struct err *e)
-{
-    int rc = 0;
-
-    for (int step = r->schedule->first; step < r->schedule->n; step++) {
-        TRY(run_sde_entry(r, step, e));
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    if (n->step % 2 == 1)
+        return sde_move(n, kept(n, START), t, t_to, picture);
+    if (to == 0)
+        return finish_at_zero(n, picture, from);
+    keep(n, START, n->x);
+    return sde_move(n, n->x, t, t + (t_to - t) * 0.5f, picture);
 }
 
 /* What the pictures of earlier steps say of the way: first and second difference. */
@@ -133,68 +85,56 @@ struct bends {
     float phi_2, phi_3;
 };
 
-static void add_bends(const struct bends *b, float *const picture[3], float *x, size_t size)
+/* Length in time of the step of an entry; 0: it was not run. */
+static float step_time(const struct schedule *s, int step)
+{
+    if (step < s->first)
+        return 0;
+    return -log_f32(s->sigmas[step + 1]) - -log_f32(s->sigmas[step]);
+}
+
+static struct value add_bends(struct entry *n, const struct bends *b, struct value picture,
+                              struct value x)
 {
     float r0 = b->h_1 / b->h, r1 = b->h_2 / b->h;
+    struct value before = kept(n, place_of(n->age - 1, 3));
+    struct value d1_0 = over(n, sub(n, picture, before), r0), d1_1, d1, d2, twist;
 
-    for (size_t i = 0; i < size; i++) {
-        float d1_0 = (picture[0][i] - picture[1][i]) / r0;
-
-        if (b->h_2 != 0) {
-            float d1_1 = (picture[1][i] - picture[2][i]) / r1;
-            float d1 = d1_0 + (d1_0 - d1_1) * r0 / (r0 + r1);
-            float d2 = (d1_0 - d1_1) / (r0 + r1);
-            x[i] = x[i] + b->phi_2 * d1 - b->phi_3 * d2;
-        } else {
-            x[i] = x[i] + b->phi_2 * d1_0;
-        }
-    }
+    if (b->h_2 == 0)
+        return add(n, x, scale(n, b->phi_2, d1_0));
+    d1_1 = over(n, sub(n, before, kept(n, place_of(n->age - 2, 3))), r1);
+    twist = sub(n, d1_0, d1_1);
+    d1 = add(n, d1_0, over(n, scale(n, r0, twist), r0 + r1));
+    d2 = over(n, twist, r0 + r1);
+    return sub(n, add(n, x, scale(n, b->phi_2, d1)), scale(n, b->phi_3, d2));
 }
 
-/* picture[0]: of this step; h_1, h_2 as in struct bends. */
-static int step_3m(struct sampler_run *r, int step, float *const picture[3], struct bends *b,
-                   struct err *e)
+static struct value step_3m(struct entry *n, struct value picture)
 {
-    const struct schedule *s = r->schedule;
-    float eta = (float)s->eta, to = s->sigmas[step + 1], both, keep, add;
+    const struct schedule *s = n->schedule;
+    float eta = (float)s->eta, to = s->sigmas[n->step + 1];
+    struct bends b = {.h = step_time(s, n->step),
+                      .h_1 = step_time(s, n->step - 1),
+                      .h_2 = step_time(s, n->step - 2)};
+    float both = b.h * (eta + 1), share = exp_f32(-both), more = -expm1_f32(-both);
+    struct value x = add(n, scale(n, share, n->x), scale(n, more, picture));
 
-    b->h = -log_f32(to) - -log_f32(s->sigmas[step]);
-    both = b->h * (eta + 1);
-    keep = exp_f32(-both);
-    add = -expm1_f32(-both);
-    for (size_t i = 0; i < r->size; i++)
-        r->x[i] = keep * r->x[i] + add * picture[0][i];
-    b->phi_2 = expm1_f32(-both) / both + 1;
-    b->phi_3 = b->phi_2 / both - 0.5f;
-    if (b->h_1 != 0)
-        add_bends(b, picture, r->x, r->size);
+    b.phi_2 = expm1_f32(-both) / both + 1;
+    b.phi_3 = b.phi_2 / both - 0.5f;
+    if (b.h_1 != 0)
+        x = add_bends(n, &b, picture, x);
     if (eta == 0)
-        return 0;
-    return add_drawn(r, to * sqrtf(-expm1_f32(-2 * b->h * eta)), piece(r, 3), r->x, e);
+        return x;
+    return add_drawn(n, x, to * sqrtf(-expm1_f32(-2 * b.h * eta)));
 }
 
-int run_dpmpp_3m_sde(struct sampler_run *r, struct err *e)
+struct value run_dpmpp_3m_sde(struct entry *n)
 {
-    const struct schedule *s = r->schedule;
-    float *picture[3] = {piece(r, 0), piece(r, 1), piece(r, 2)};
-    struct bends b = {0};
-    int rc = 0;
+    const struct schedule *s = n->schedule;
+    struct value picture = picture_exploding(n, s->sigmas[n->step]), x = picture;
 
-    for (int step = s->first; step < s->n; step++) {
-        float *oldest = picture[2];
-
-        TRY(predict(r, step, piece(r, 3), picture[0], e));
-        if (s->sigmas[step + 1] == 0)
-            memcpy(r->x, picture[0], r->size * sizeof *r->x);
-        else
-            TRY(step_3m(r, step, picture, &b, e));
-        picture[2] = picture[1];
-        picture[1] = picture[0];
-        picture[0] = oldest;
-        b.h_2 = b.h_1;
-        b.h_1 = b.h;
-        TRY(finish_step(r, step, e));
-    }
-out:
-    return rc;
+    if (s->sigmas[n->step + 1] != 0)
+        x = step_3m(n, picture);
+    keep(n, place_of(n->age, 3), picture);
+    return x;
 }

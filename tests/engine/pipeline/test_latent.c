@@ -1,5 +1,4 @@
-/* Latents and guidance: plain arithmetic. */
-#include "engine/pipeline/guide.h"
+/* Latents: plain arithmetic. */
 #include "engine/pipeline/latent.h"
 #include "tests/engine/nets.h"
 
@@ -67,65 +66,6 @@ static void pixels_go_to_floats_and_back(void **state)
     assert_true(pixels_from_floats(back, values, 1) && back[0] == 255);
 }
 
-static void parts_that_share_a_weight_guide_as_one(void **state)
-{
-    const struct guidance one = {.n_parts = 1, .parts = {{1, 1}}};
-    const struct guidance three = {.n_parts = 3, .parts = {{1, 0.5}, {2, 0.25}, {3, 0.25}}};
-    float outputs[4 * 6], a[6], b[6];
-
-    (void)state;
-    for (int i = 0; i < 6; i++) {
-        outputs[i] = (float)i * 0.25f;
-        for (int k = 1; k < 4; k++)
-            outputs[k * 6 + i] = 3 - (float)(i * i) * 0.5f;
-    }
-    for (int rescaled = 0; rescaled < 2; rescaled++) {
-        struct guide g = {.scale = 4, .rescale = rescaled ? 0.75 : 0};
-
-        guide(a, outputs, 6, &one, &g);
-        guide(b, outputs, 6, &three, &g);
-        for (int i = 0; i < 6; i++)
-            assert_float_equal(a[i], b[i], 1e-5);
-    }
-}
-
-static void full_rescale_gives_the_deviation_without_guidance(void **state)
-{
-    const struct guidance one = {.n_parts = 1, .parts = {{1, 1}}};
-    const struct guide g = {.scale = 7, .rescale = 1};
-    float outputs[2 * 8], got[8];
-    double want = 0, mean = 0, is = 0, is_mean = 0;
-
-    (void)state;
-    for (int i = 0; i < 8; i++) {
-        outputs[i] = sinf((float)i);
-        outputs[8 + i] = cosf((float)(3 * i));
-    }
-    guide(got, outputs, 8, &one, &g);
-    for (int i = 0; i < 8; i++) {
-        mean += (double)outputs[8 + i] / 8;
-        is_mean += (double)got[i] / 8;
-    }
-    for (int i = 0; i < 8; i++) {
-        want += pow((double)outputs[8 + i] - mean, 2);
-        is += pow((double)got[i] - is_mean, 2);
-    }
-    assert_float_equal(is, want, 1e-5);
-}
-
-static void without_guidance_a_weight_still_counts(void **state)
-{
-    const struct guidance weighted = {.n_parts = 1, .parts = {{1, 1.5}}};
-    const struct guide g = {.scale = 0};
-    const float outputs[4] = {1, 2, 3, 6};
-    float got[2];
-
-    (void)state;
-    guide(got, outputs, 2, &weighted, &g);
-    assert_float_equal(got[0], 4, 1e-6); /* 1 + 1.5 * 2: a cfg_scale of 1 or less is 1 */
-    assert_float_equal(got[1], 8, 1e-6);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,9 +73,6 @@ int main(void)
         cmocka_unit_test(a_latent_enlarged_to_its_own_size_is_itself),
         cmocka_unit_test(variances_are_clamped_as_the_encoder_of_diffusers_has_them),
         cmocka_unit_test(pixels_go_to_floats_and_back),
-        cmocka_unit_test(parts_that_share_a_weight_guide_as_one),
-        cmocka_unit_test(full_rescale_gives_the_deviation_without_guidance),
-        cmocka_unit_test(without_guidance_a_weight_still_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
