@@ -54,6 +54,20 @@ out:
     return rc;
 }
 
+static int lora_missing(const struct library *library, const char *name, struct err *e)
+{
+    const char *const *folders = library_lora_folders(library);
+    struct buf list = {0};
+    int rc;
+
+    for (; *folders; folders++)
+        buf_printf(&list, "%s%s", list.size ? ", " : "", *folders);
+    rc = err_set(e, ERR_MISSING, "lora '%s' is not in the model library: no %s" ENDING " in %s",
+                 name, name, buf_text(&list));
+    buf_done(&list);
+    return rc;
+}
+
 int library_find_lora(const struct library *library, const char *name, struct buf *ret_path,
                       struct err *e)
 {
@@ -71,7 +85,7 @@ int library_find_lora(const struct library *library, const char *name, struct bu
         TRY(find_below(*folders, name, &path, e));
     }
     if (!path.size)
-        TRY(err_set(e, ERR_MISSING, "lora '%s' is not in the model library", name));
+        TRY(lora_missing(library, name, e));
     buf_puts(ret_path, buf_text(&path));
     rc = buf_check(ret_path, e);
 out:

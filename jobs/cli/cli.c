@@ -22,11 +22,12 @@ struct command {
 static const struct command commands[] = {
     {"plan", "JOB.yaml",
      "what a manifest would render: images, models, memory, disk, time; renders nothing",
-     "Exit code 2 and every mistake with file:line:column if the manifest has any, 1 if a model "
-     "or\n"
-     "LoRA is missing. Memory is asked of a litho-worker of this machine, for the largest sizes. "
-     "Disk\n"
-     "and time come from what earlier runs into the same folder took.",
+     "Exit code 2 and every mistake with file:line:column if the manifest has any, 1 if a model, "
+     "a\n"
+     "LoRA or a picture is missing or broken. Memory is asked of a litho-worker of this machine, "
+     "for "
+     "the\n"
+     "largest sizes. Disk and time come from what earlier runs into the same folder took.",
      MANIFEST_OPTIONS | OPTION_BIT(OPTION_OUT) | OPTION_BIT(OPTION_MODELS) |
          OPTION_BIT(OPTION_JSON),
      1, command_plan},

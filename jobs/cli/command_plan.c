@@ -2,6 +2,7 @@
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/measure.h"
 #include "jobs/cli/memory.h"
+#include "jobs/cli/missing.h"
 #include "jobs/cli/order.h"
 
 #include "coordinator/store.h"
@@ -25,7 +26,8 @@ struct plan {
     struct workload load; /* means */
     struct measure measured;
     bool is_measured;
-    size_t n_missing; /* models, LoRAs, pictures */
+    size_t n_missing;       /* models */
+    struct missing missing; /* other files */
     struct memory memory;
     struct err no_memory; /* why it is not known; code 0: it is */
 };
@@ -73,8 +75,7 @@ static int gather(struct plan *p, struct err *e)
     TRY(workload_of(p->job, &p->load, e));
     p->is_measured = measure_read(&p->state, p->job, &p->measured);
     memory_ask(p->job, p->cli->options.value[OPTION_MODELS], &p->memory, &p->no_memory);
-    for (size_t i = 0; i < p->memory.n; i++)
-        p->n_missing += p->memory.items[i].missing;
+    TRY(missing_look(p->job, p->cli->options.value[OPTION_MODELS], &p->missing, e));
 out:
     return rc;
 }
@@ -179,6 +180,16 @@ static void print_models(struct plan *p)
     buf_done(&folder);
 }
 
+static void print_missing(const struct plan *p)
+{
+    const struct terminal *t = &p->cli->out;
+
+    for (size_t i = 0; i < p->missing.n; i++) {
+        label(p, i > 0 ? "" : "missing");
+        fprintf(t->file, "%s%s%s\n", style(t, STYLE_RED), p->missing.texts[i], style(t, STYLE_OFF));
+    }
+}
+
 /* What a task does beside a picture from text, on a line of its own. */
 static void print_passes(const struct plan *p, const struct task *t)
 {
@@ -258,8 +269,8 @@ static void print_memory(const struct plan *p)
         amount_bytes((double)item->weights, &weights);
         label(p, name);
         if (item->error)
-            fprintf(file, "%s%s:%s %s\n", style(t, item->missing ? STYLE_RED : STYLE_OFF),
-                    item->missing ? "missing" : "unknown", style(t, STYLE_OFF), item->error);
+            fprintf(file, "%s%s:%s %s\n", style(t, item->unusable ? STYLE_RED : STYLE_OFF),
+                    item->unusable ? "unusable" : "unknown", style(t, STYLE_OFF), item->error);
         else
             fprintf(file, "%s of a worker for %lldx%lld with %s (weights %s)\n", buf_text(&total),
                     (long long)item->width, (long long)item->height, item->model,
@@ -322,6 +333,7 @@ static int print_plan(struct plan *p, struct err *e)
         fprintf(t->file, "%s combination%s\n", buf_text(&count), excluded == 1 ? "" : "s");
     }
     print_models(p);
+    print_missing(p);
     if (p->tasks > 0)
         TRY(print_task(p, "first", p->first, e));
     if (p->tasks > 1)
@@ -447,11 +459,24 @@ static int json_plan(struct plan *p, struct err *e)
                                                    p->measured.work_per_second)
                                        : json_null());
     json_object_set_new(plan, "memory", memory_json(p));
+    json_object_set_new(plan, "missing", json_array());
+    for (size_t i = 0; i < p->missing.n; i++)
+        json_array_append_new(json_object_get(plan, "missing"), json_string(p->missing.texts[i]));
     cli_json(p->cli, plan);
     plan = NULL;
 out:
     json_decref(plan);
     return rc;
+}
+
+/* Here, that is: another machine may have what is missing. */
+static bool cannot_be_rendered(const struct plan *p)
+{
+    bool unusable = false;
+
+    for (size_t i = 0; i < p->memory.n; i++)
+        unusable |= p->memory.items[i].unusable;
+    return unusable || p->n_missing > 0 || p->missing.n > 0;
 }
 
 int command_plan(struct cli *c)
@@ -464,12 +489,13 @@ int command_plan(struct cli *c)
     TRY(cli_has(c, OPTION_JSON) ? json_plan(&p, &e) : print_plan(&p, &e));
 out:
     if (rc == 0)
-        code = p.n_missing > 0 ? EXIT_FAILED : EXIT_DONE;
+        code = cannot_be_rendered(&p) ? EXIT_FAILED : EXIT_DONE;
     else if (p.job == NULL)
         code = order_fail(c, &p.order, &e);
     else
         code = cli_fail(c, &e);
     memory_done(&p.memory);
+    missing_done(&p.missing);
     order_done(&p.order);
     state_done(&p.state);
     return code;

@@ -5,6 +5,7 @@
 #include "jobs/cli/amounts.h"
 #include "jobs/cli/errand.h"
 #include "jobs/cli/measure.h"
+#include "jobs/cli/missing.h"
 #include "jobs/cli/order.h"
 #include "jobs/cli/views.h"
 
@@ -196,6 +197,18 @@ static int check_gang(const struct local_run *r, struct err *e)
                    members, r->errand.options.workers, members);
 }
 
+/* The rest can be rendered; what cannot is better known now than at the end. */
+static int warn_of_missing(const struct local_run *r, struct err *e)
+{
+    struct missing missing = {0};
+    int rc = missing_look(r->order.job, r->cli->options.value[OPTION_MODELS], &missing, e);
+
+    for (size_t i = 0; i < missing.n; i++)
+        cli_note(r->cli, "pictures will fail: %s", missing.texts[i]);
+    missing_done(&missing);
+    return rc;
+}
+
 static int prepare(struct local_run *r, struct err *e)
 {
     int rc = 0;
@@ -203,6 +216,7 @@ static int prepare(struct local_run *r, struct err *e)
     TRY(check_gang(r, e));
     TRY(state_make(&r->state, e));
     TRY(check_alone(r, e));
+    TRY(warn_of_missing(r, e));
     TRY(order_keep(&r->order, &r->state, e));
     r->errand.cli = r->cli;
     r->errand.lines = true;

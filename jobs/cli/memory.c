@@ -254,7 +254,7 @@ static int read_item(const json_t *line, struct memory_item *ret_item, struct er
         .render = (uint64_t)json_integer_value(json_object_get(line, "render")),
         .total = (uint64_t)json_integer_value(json_object_get(line, "total")),
         .error = error ? strdup(error) : NULL,
-        .missing = error && code && err_from_name(code) == ERR_MISSING};
+        .unusable = error && code && err_from_name(code) == ERR_INPUT};
 
     *ret_item = item;
     return !item.model || (error && !item.error) ? err_set(e, ERR_OOM, "plan: out of memory") : 0;

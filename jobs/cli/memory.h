@@ -22,7 +22,7 @@ struct memory_item {
     int64_t width, height;           /* pixels of the finished picture */
     uint64_t weights, render, total; /* bytes at the peak; 0 with an error */
     char *error;                     /* why it cannot be told; NULL: it is; owned */
-    bool missing;                    /* the error: a file that the task names is not there */
+    bool unusable;                   /* the error: a file is broken, or of no use to the task */
 };
 
 struct memory {

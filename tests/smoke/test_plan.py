@@ -2,9 +2,10 @@
 """Memory before anything is spent: `litho-worker --plan`, and `litho plan`, which asks it."""
 import json
 import os
+import shutil
 import subprocess
 
-from programs import BIN, SMALL, Case, environment, main
+from programs import BIN, SMALL, SOURCE, Case, environment, main, pictures
 
 SIZES = """\
 litho: 1
@@ -56,10 +57,25 @@ class Memory(Case):
 
     def test_what_cannot_be_rendered_is_said_in_the_plan(self):
         path = self.write("small.yaml", SMALL)
-        plan = self.litho_json("plan", path, "--set", "prompt=<lora:none:1>", expect=1)[0]
-        self.assertIn("none", plan["memory"][0]["error"])
-        self.assertIn("missing: ", self.litho("plan", path, "--set",
-                                              "prompt=<lora:none:1>", expect=1).stdout)
+        text = self.litho("plan", path, "--set", "precision=f16").stdout
+        self.assertIn("unknown: f16 is for CUDA devices", text)
+        shutil.copytree(os.path.join(SOURCE, "models", "sticker-128"), self.path("library", "broken"))
+        os.truncate(self.path("library", "broken", "vae", "diffusion_pytorch_model.safetensors"), 99)
+        text = self.litho("plan", path, "--set", "model=broken", "--models", self.path("library"),
+                          expect=1).stdout
+        self.assertIn("unusable: ", text)
+
+    def test_every_missing_file_is_told_and_a_run_warns_of_it(self):
+        path = self.write("small.yaml", SMALL.replace(
+            "[fox, pizza, owl]", '[fox, "<lora:none:1>", "x <lora:none:1> <lora:nor:0.5>"]'))
+        more = ("--set", "axes.ground=[teal]", "--set", "init_image=%s" % self.path("no.png"))
+        plan = self.litho_json("plan", path, *more, expect=1)[0]
+        self.assertEqual([text.split("'")[1] for text in plan["missing"][1:]], ["none", "nor"])
+        self.assertIn("no.png", plan["missing"][0])
+        self.assertIn("missing   init_image ", self.litho("plan", path, *more, expect=1).stdout)
+        done = self.litho("run", path, *more[:2], expect=1)
+        self.assertIn("pictures will fail: lora 'nor' is not in the model library", done.stderr)
+        self.assertEqual(len(pictures(self.path("out"))), 2)
 
 
 if __name__ == "__main__":
