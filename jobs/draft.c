@@ -54,7 +54,6 @@ static const char *const other_ways[][2] = {
     {"num_images_per_prompt",
      "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
     {"lora", "a prompt names its LoRAs, as in <lora:NAME:0.8>"},
-    {"loras", "a prompt names its LoRAs, as in <lora:NAME:0.8>"},
     {"enable_hr", "hr_scale alone asks for the second pass"},
 };
 

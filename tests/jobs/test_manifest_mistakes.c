@@ -41,12 +41,12 @@ static void all_mistakes_are_told_in_one_go(void **state)
 static void keys_of_other_programs_are_told_what_they_are_here(void **state)
 {
     (void)state;
-    refused("litho: 1\nmodel: m\nprompt: a\nckpt: x\nnoise_seed: 5\nbatch_size: 4\nloras: [x]\n",
+    refused("litho: 1\nmodel: m\nprompt: a\nckpt: x\nnoise_seed: 5\nbatch_size: 4\nlora: x\n",
             "job.yaml:4:1: unknown key 'ckpt', did you mean 'model'?\n"
             "job.yaml:5:1: unknown key 'noise_seed', did you mean 'seed'?\n"
             "job.yaml:6:1: unknown key 'batch_size'; several pictures of one prompt are an axis, "
             "as in axes: {seed: 1-4}\n"
-            "job.yaml:7:1: unknown key 'loras'; a prompt names its LoRAs, as in "
+            "job.yaml:7:1: unknown key 'lora'; a prompt names its LoRAs, as in "
             "<lora:NAME:0.8>\n");
 }
 
