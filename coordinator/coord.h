@@ -13,6 +13,7 @@
 #ifndef COORDINATOR_COORD_H
 #define COORDINATOR_COORD_H
 
+#include "coordinator/abilities.h"
 #include "coordinator/asset_table.h"
 #include "coordinator/bits.h"
 #include "coordinator/blocks.h"
@@ -186,8 +187,9 @@ struct worker {
     bool lost;        /* kept only to be shown */
     bool stated;      /* `ready` was seen since its last hello */
     int64_t joined_ms, heard_ms, sent_ms;
-    int64_t active_ms;     /* last progress, result or failure */
-    bool leaving;          /* gets no lease any more */
+    int64_t active_ms; /* last progress, result or failure */
+    bool leaving;      /* gets no lease any more */
+    struct abilities abilities;
     struct needs resident; /* of its latest lease: what it has ready */
     uint64_t text;         /* queue_text() of that lease; 0: none yet */
     struct blocks blocks;

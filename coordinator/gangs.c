@@ -28,17 +28,21 @@ static bool is_free(const struct worker *w)
     return w->credits > 0 && w->n_tasks == 0 && w->probing == 0 && !w->reserved;
 }
 
-/* Could be in one gang. */
-static bool kin(const struct worker *a, const struct worker *b)
+/* Could be in one gang for the task: their parts are of one device class at its precision. NULL:
+ * for any task. */
+static bool kin(const struct worker *a, const struct worker *b, const struct task_entry *t)
 {
-    return strcmp(a->device_class, b->device_class) == 0 && strcmp(a->host, b->host) == 0;
+    return strcmp(a->host, b->host) == 0 &&
+           abilities_equal(&a->abilities, &b->abilities,
+                           t && t->needs.model_key ? t->needs.precision : PRECISION_COUNT);
 }
 
 /* Whether the worker may have the task; NULL: any task. */
 static bool suits(const struct worker *w, const struct task_entry *t)
 {
     return t == NULL ||
-           (!(t->only_elsewhere && task_refused_by(t, w->session)) &&
+           (abilities_suit(&w->abilities, &t->needs) &&
+            !(t->only_elsewhere && task_refused_by(t, w->session)) &&
             (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over));
 }
 
@@ -56,7 +60,7 @@ static bool blocks_count(const struct coord *c, const struct worker *w, const st
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
-        all += able(v) && kin(v, w) && suits(v, t) && !is_blocked(v, t);
+        all += able(v) && kin(v, w, t) && suits(v, t) && !is_blocked(v, t);
     }
     return all >= n;
 }
@@ -75,7 +79,7 @@ bool gang_find(const struct coord *c, struct worker *w, const struct task_entry 
         for (size_t i = 0; i < c->n_workers && found < n; i++) {
             struct worker *v = c->workers[i];
 
-            if (v != w && able(v) && is_free(v) && kin(v, w) && suits(v, t) &&
+            if (v != w && able(v) && is_free(v) && kin(v, w, t) && suits(v, t) &&
                 is_blocked(v, t) == blocked)
                 ret_members[found++] = v;
         }
@@ -93,7 +97,7 @@ bool gang_waits(const struct coord *c, const struct worker *w, const struct task
         const struct worker *v = c->workers[i];
 
         seen |= v == w;
-        if (!able(v) || !kin(v, w) || !suits(v, t) || (strict && is_blocked(v, t)))
+        if (!able(v) || !kin(v, w, t) || !suits(v, t) || (strict && is_blocked(v, t)))
             continue;
         all++;
         free_ones += is_free(v);
@@ -110,7 +114,7 @@ bool gang_possible(const struct coord *c, size_t n)
         size_t all = 0;
 
         for (size_t k = 0; k < c->n_workers && able(c->workers[i]); k++)
-            all += able(c->workers[k]) && kin(c->workers[i], c->workers[k]);
+            all += able(c->workers[k]) && kin(c->workers[i], c->workers[k], NULL);
         if (all >= n)
             return true;
     }
@@ -127,7 +131,8 @@ bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n,
             const struct worker *v = c->workers[k];
 
             all +=
-                able(v) && kin(v, w) && v->session != session && !task_refused_by(t, v->session) &&
+                able(v) && kin(v, w, t) && v->session != session &&
+                !task_refused_by(t, v->session) &&
                 (t->memory_over == 0 || v->memory_bytes == 0 || v->memory_bytes > t->memory_over);
         }
         if (all >= n)
@@ -160,7 +165,7 @@ static size_t choose(const struct coord *c, const struct worker *w, const struct
     if (t->job->gang != GANG_AUTO || !t->guided || !pays(w, t))
         return 1;
     for (size_t i = 0; i < c->n_workers; i++)
-        free_ones += able(c->workers[i]) && is_free(c->workers[i]) && kin(c->workers[i], w);
+        free_ones += able(c->workers[i]) && is_free(c->workers[i]) && kin(c->workers[i], w, t);
     return free_ones >= 2 * free_tasks && free_ones >= 2 ? 2 : 1;
 }
 

@@ -26,6 +26,7 @@ void queue_rewind(struct queue *q)
 {
     for (uint64_t i = 0; i < q->groups.n; i++) {
         q->lots[i].k = 0;
+        q->open[q->lots[i].needs.precision] += q->lots[i].over && q->lots[i].needs.model_key;
         q->lots[i].over = false;
     }
     q->left = q->groups.n;
@@ -66,10 +67,12 @@ struct needs needs_of(const struct task *task)
     x = mix_text(x, task->model);
     x = mix_text(x, task->model_config);
     x = mix_text(x, task->vae);
+    n.files_key = x | 1;
+    n.precision = task->precision;
     n.model_key = mix(x, (uint64_t)task->precision) | 1;
-    x = mix_loras(n.model_key, task->prompt);
+    x = mix_loras(FNV_START, task->prompt);
     x = mix(x, (uint64_t)task->width << 32 | (uint32_t)task->height);
-    n.key = mix(x, n.pixels) | 1;
+    n.shape_key = mix(x, n.pixels);
     return n;
 }
 
@@ -82,6 +85,8 @@ int queue_needs(struct job_entry *j, uint64_t lot, struct needs *ret_needs, stru
     if (!l->needs.model_key) {
         TRY(job_task(j->job, groups_index(&j->queue.groups, lot, 0), &task, e));
         l->needs = needs_of(&task);
+        j->queue.described++;
+        j->queue.open[l->needs.precision] += !l->over;
     }
     *ret_needs = l->needs;
 out:
@@ -89,12 +94,34 @@ out:
     return rc;
 }
 
+int queue_describe(struct job_entry *j, struct err *e)
+{
+    struct needs needs;
+    int rc = 0;
+
+    for (uint64_t i = 0; i < j->queue.groups.n && j->queue.described < j->queue.groups.n; i++)
+        TRY(queue_needs(j, i, &needs, e));
+out:
+    return rc;
+}
+
+bool queue_may_suit(const struct queue *q, const struct worker *w)
+{
+    if (q->described < q->groups.n)
+        return true;
+    for (int i = 0; i < PRECISION_COUNT; i++)
+        if (q->open[i] && abilities_render(&w->abilities, (enum precision)i))
+            return true;
+    return false;
+}
+
 /* How well a lot suits: smaller is better. */
 static uint64_t lot_cost(const struct lot *l, const struct worker *w)
 {
-    if (l->needs.key == w->resident.key)
+    if (abilities_same_all(&w->abilities, &w->resident, &l->needs))
         return 0;
-    return (l->needs.model_key == w->resident.model_key ? 1 : UINT64_C(1) << 32) + l->in_flight;
+    return (abilities_same_model(&w->abilities, &w->resident, &l->needs) ? 1 : UINT64_C(1) << 32) +
+           l->in_flight;
 }
 
 int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
@@ -110,6 +137,8 @@ int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_
         if (j->queue.lots[i].over)
             continue;
         TRY(queue_needs(j, i, &needs, e));
+        if (!abilities_render(&w->abilities, needs.precision))
+            continue;
         if (!blocked && block_holds(&w->blocks, needs.model_key, needs.pixels))
             continue;
         cost = lot_cost(&j->queue.lots[i], w);
@@ -202,6 +231,8 @@ int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uin
     if (l->k >= q->groups.size && !l->over) {
         l->over = true;
         q->left--;
+        if (l->needs.model_key)
+            q->open[l->needs.precision]--;
     }
     return 0;
 }
@@ -212,17 +243,23 @@ bool queue_has_first(const struct job_entry *j)
            j->queue.preview_at < job_span(j->job);
 }
 
-int queue_take_first(struct coord *c, struct job_entry *j, struct task_entry **ret_task,
-                     struct err *e)
+int queue_take_first(struct coord *c, struct job_entry *j, const struct worker *w,
+                     struct task_entry **ret_task, struct err *e)
 {
     struct queue *q = &j->queue;
     uint64_t span = job_span(j->job);
+    struct needs needs;
+    int rc;
 
     *ret_task = NULL;
     while (queue_has_first(j)) {
         uint64_t index = q->preview_at = job_next(j->job, q->preview_at);
 
         if (index >= span)
+            break;
+        if ((rc = queue_needs(j, groups_of(&q->groups, index), &needs, e)) != 0)
+            return rc;
+        if (!abilities_render(&w->abilities, needs.precision))
             break;
         q->preview_at++;
         q->previewed++;

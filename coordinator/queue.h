@@ -22,7 +22,9 @@ struct worker;
 /* What a worker has to have ready for a task, as numbers that compare. */
 struct needs {
     uint64_t model_key; /* model, configuration, VAE, precision. 0: not known yet */
-    uint64_t key;       /* these, LoRA set and size */
+    uint64_t files_key; /* these without the precision */
+    enum precision precision;
+    uint64_t shape_key; /* LoRA set and size */
     uint64_t pixels;    /* of the picture */
 };
 
@@ -37,6 +39,8 @@ struct queue {
     struct groups groups;
     struct lot *lots;               /* [groups.n]; owned; NULL: not opened */
     uint64_t left;                  /* lots that are not over */
+    uint64_t described;             /* lots whose needs are known */
+    uint64_t open[PRECISION_COUNT]; /* of these, by precision, those that are not over */
     uint64_t previewed, preview_at; /* tasks given out for `first`, and the next index */
 };
 
@@ -51,10 +55,15 @@ struct needs needs_of(const struct task *task);
 /* The lot's needs, from its first task. */
 int queue_needs(struct job_entry *j, uint64_t lot, struct needs *ret_needs, struct err *e);
 
+/* The needs of all lots, from then on. O(lots) the first time. */
+int queue_describe(struct job_entry *j, struct err *e);
+/* Whether some lot may have a task for the worker, as far as lots are described. */
+bool queue_may_suit(const struct queue *q, const struct worker *w);
+
 /*
- * The lot that suits the worker best: what is resident, then the same model, then the one that the
- * fewest are at. Lots for which the worker is blocked only where `blocked` says so. queue.groups.n:
- * none.
+ * The lot that suits the worker best, of those that it renders: what is resident, then the same
+ * model, then the one that the fewest are at. Lots for which the worker is blocked only where
+ * `blocked` says so. queue.groups.n: none.
  */
 int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
               struct err *e);
@@ -70,9 +79,10 @@ uint64_t queue_text(const struct job_entry *j, uint64_t index);
 int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uint64_t lot,
                struct task_entry **ret_task, struct err *e);
 
-/* Of the first tasks in index order, as many as the job's `first` says; NULL: none is left. */
-int queue_take_first(struct coord *c, struct job_entry *j, struct task_entry **ret_task,
-                     struct err *e);
+/* Of the first tasks in index order, as many as the job's `first` says; NULL: none is left, or the
+ * next one is not for this worker. */
+int queue_take_first(struct coord *c, struct job_entry *j, const struct worker *w,
+                     struct task_entry **ret_task, struct err *e);
 bool queue_has_first(const struct job_entry *j);
 
 #endif

@@ -4,6 +4,7 @@
 #include "coordinator/attempts.h"
 #include "coordinator/gangs.h"
 #include "coordinator/tail.h"
+#include "coordinator/waits.h"
 
 #define RISK          0.75 /* of the time left, that what is open may take */
 #define LACKING_MAX   8    /* tasks that came back and lack a gang: no more are begun meanwhile */
@@ -15,10 +16,12 @@ static bool works(const struct worker *w)
     return !w->lost && !w->leaving;
 }
 
-/* Its budget is larger than one that was too small; without a budget that cannot be told. */
-static bool memory_fits(const struct task_entry *t, const struct worker *w)
+/* It renders such a precision, and its budget is larger than one that was too small; without a
+ * budget that cannot be told. */
+static bool can_take(const struct task_entry *t, const struct worker *w)
 {
-    return t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over;
+    return abilities_suit(&w->abilities, &t->needs) &&
+           (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over);
 }
 
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session)
@@ -29,7 +32,7 @@ bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t
         return gang_elsewhere(c, t, size, session);
     for (size_t i = 0; i < c->n_workers; i++)
         if (works(c->workers[i]) && c->workers[i]->session != session &&
-            memory_fits(t, c->workers[i]) && !task_refused_by(t, c->workers[i]->session))
+            can_take(t, c->workers[i]) && !task_refused_by(t, c->workers[i]->session))
             return true;
     return false;
 }
@@ -46,8 +49,9 @@ static bool unblocked_elsewhere(const struct coord *c, const struct needs *n,
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
-        if (v != w && works(v) && !block_holds(&v->blocks, n->model_key, n->pixels) &&
-            (!t || (memory_fits(t, v) && (failed_too || !task_refused_by(t, v->session)))))
+        if (v != w && works(v) && abilities_suit(&v->abilities, n) &&
+            !block_holds(&v->blocks, n->model_key, n->pixels) &&
+            (!t || (can_take(t, v) && (failed_too || !task_refused_by(t, v->session)))))
             return true;
     }
     return false;
@@ -102,7 +106,7 @@ static bool job_takes_leases(const struct job_entry *j, int64_t now_ms)
 static bool fits(const struct coord *c, const struct task_entry *t, const struct worker *w,
                  int64_t now_ms)
 {
-    if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms || !memory_fits(t, w))
+    if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms || !can_take(t, w))
         return false;
     if (gang_size_of(t) == 1 && /* gangs look at their members themselves */
         block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
@@ -122,10 +126,11 @@ static int64_t urgency(const struct job_entry *j, int64_t now_ms)
 /* What the worker has ready is used there as long as others have not waited for too many leases. */
 static bool stays(const struct job_entry *j, const struct worker *w, uint64_t least)
 {
-    if (!w->resident.key || j->pass > least + SCHED_SLACK)
+    if (!w->resident.model_key || j->pass > least + SCHED_SLACK)
         return false;
     for (uint64_t i = 0; i < j->queue.groups.n; i++)
-        if (!j->queue.lots[i].over && j->queue.lots[i].needs.key == w->resident.key)
+        if (!j->queue.lots[i].over &&
+            abilities_same_all(&w->abilities, &w->resident, &j->queue.lots[i].needs))
             return true;
     return false;
 }
@@ -168,9 +173,9 @@ static bool sooner(const struct coord *c, const struct job_entry *a, const struc
     return a->pass != b->pass ? a->pass < b->pass : a->number < b->number;
 }
 
-static bool has_untouched(const struct job_entry *j, int64_t now_ms)
+static bool has_untouched(const struct job_entry *j, const struct worker *w, int64_t now_ms)
 {
-    return job_takes_leases(j, now_ms) && j->queue.left > 0;
+    return job_takes_leases(j, now_ms) && j->queue.left > 0 && queue_may_suit(&j->queue, w);
 }
 
 /* The job whose turn it is, of those numbered differently from `tried`; NULL: none. */
@@ -181,7 +186,7 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
     uint64_t least = UINT64_MAX;
 
     for (size_t i = 0; i < c->n_jobs; i++)
-        if (has_untouched(c->jobs[i], now_ms) && c->jobs[i]->pass < least)
+        if (has_untouched(c->jobs[i], w, now_ms) && c->jobs[i]->pass < least)
             least = c->jobs[i]->pass;
     for (size_t i = 0; i < c->n_jobs; i++) {
         struct job_entry *j = c->jobs[i];
@@ -189,7 +194,8 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
 
         for (size_t k = 0; k < n_tried; k++)
             known |= tried[k] == j->number;
-        if (!known && has_untouched(j, now_ms) && (!best || sooner(c, j, best, w, least, now_ms)))
+        if (!known && has_untouched(j, w, now_ms) &&
+            (!best || sooner(c, j, best, w, least, now_ms)))
             best = j;
     }
     return best;
@@ -204,7 +210,7 @@ static int take(struct coord *c, struct job_entry *j, const struct worker *w,
 
     *ret_task = NULL;
     if (queue_has_first(j) && w->blocks.n == 0)
-        TRY(queue_take_first(c, j, ret_task, e));
+        TRY(queue_take_first(c, j, w, ret_task, e));
     while (!*ret_task && j->queue.left) {
         uint64_t k;
 
@@ -290,6 +296,11 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
         if (!j)
             break;
         tried[n] = j->number;
+        if (gang_size(j) > 1) { /* else the worker might wait for a gang that it is no part of */
+            TRY(queue_describe(j, e));
+            if (!queue_may_suit(&j->queue, w))
+                continue;
+        }
         if (gang_size(j) > 1 && lacking >= LACKING_MAX)
             continue;
         if (!lacks_gang(c, w, NULL, gang_size(j)))
@@ -476,28 +487,13 @@ out:
     return rc;
 }
 
-/* A job whose gangs no workers can form says so. */
-static int tell_gang(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
-{
-    char text[160];
-
-    if (j->phase != JOB_RUNNING || gang_size(j) == 1 || j->wait_reason || c->n_workers == 0 ||
-        j->running > 0 || gang_possible(c, gang_size(j)))
-        return 0;
-    snprintf(text, sizeof text,
-             "a gang of %zu needs as many workers of one device class on one host", gang_size(j));
-    return job_wait(j, now_ms, text, e);
-}
-
 int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e)
 {
     bool gave = true;
     int rc = 0;
 
-    for (size_t i = 0; i < c->n_jobs; i++) {
+    for (size_t i = 0; i < c->n_jobs; i++)
         TRY(job_stop_if_due(c, c->jobs[i], now_ms, o, e));
-        TRY(tell_gang(c, c->jobs[i], now_ms, e));
-    }
     /* One lease each per round, so that a short job spreads over the workers. */
     for (int round = 0; gave && round < ADOPTIONS_MAX; round++) {
         gave = false;
@@ -517,6 +513,8 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
             gave = true;
         }
     }
+    for (size_t i = 0; i < c->n_jobs; i++)
+        TRY(waits_tell(c, c->jobs[i], now_ms, e));
 out:
     return rc;
 }

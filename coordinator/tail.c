@@ -19,7 +19,7 @@ static double whole_ms(const struct worker *w, const struct task_entry *t)
 {
     double load = 0;
 
-    if (w->resident.model_key != t->needs.model_key) {
+    if (!abilities_same_model(&w->abilities, &w->resident, &t->needs)) {
         load = speed_ms(&w->loads, t->needs.model_key);
         load = load > 0 ? load : LOAD_UNKNOWN_MS;
     }
@@ -54,7 +54,7 @@ static bool may_try(const struct task_entry *t, const struct worker *w)
 {
     return t->phase == TASK_RUNNING && t->n_runs == 1 && t->job->phase == JOB_RUNNING &&
            !t->job->paused && !t->job->wait_reason && t->steps > 0 &&
-           !task_refused_by(t, w->session) &&
+           !task_refused_by(t, w->session) && abilities_suit(&w->abilities, &t->needs) &&
            !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over);
 }

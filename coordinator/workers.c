@@ -55,6 +55,7 @@ static void worker_free(struct worker *w)
     free(w->meeting);
     free(w->tasks);
     blocks_done(&w->blocks);
+    abilities_done(&w->abilities);
     free(w);
 }
 
@@ -95,6 +96,7 @@ int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_
         rc = err_set(e, ERR_OOM, "no memory for another worker");
         goto out;
     }
+    TRY(abilities_of(hello, &w->abilities, e));
     TRY(worker_insert(c, w, e));
     *ret_worker = w;
     w = NULL;

@@ -8,6 +8,7 @@
 
 struct engine {
     struct checkpoint *checkpoint; /* its files; the weights are let go of */
+    enum backend backend;
     uint64_t memory_bytes;
     struct hash_memo *hashes; /* borrowed, may be NULL */
     struct ops *ops;
@@ -30,6 +31,19 @@ static enum precision cuda_precision(const struct checkpoint *c, enum precision 
     if (precision != PRECISION_AUTO)
         return precision;
     return checkpoint_kind(c)->xl ? PRECISION_BF16 : PRECISION_F16;
+}
+
+/* PRECISION_COUNT: refused. c NULL: of no model yet. */
+static enum precision computed(enum backend backend, const struct checkpoint *c,
+                               enum precision asked)
+{
+    if (backend == BACKEND_CUDA)
+        return asked == PRECISION_F32 ? PRECISION_COUNT
+               : c != NULL            ? cuda_precision(c, asked)
+                                      : asked;
+    if (asked == PRECISION_F16)
+        return PRECISION_COUNT;
+    return backend == BACKEND_REF ? PRECISION_F32 : ops_cpu_precision(asked);
 }
 
 static int backend_new(const struct engine_options *o, const struct checkpoint *c,
@@ -72,6 +86,7 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
 
     if (g == NULL)
         return err_set(e, ERR_OOM, "model '%s': no memory", o->model);
+    g->backend = o->backend;
     g->memory_bytes = o->memory_bytes;
     g->hashes = o->hashes;
     if (o->threads < 1 || (unsigned)o->precision >= PRECISION_COUNT)
@@ -124,6 +139,36 @@ struct engine_trials engine_trials(const struct engine *g)
 enum precision engine_precision(const struct engine *g)
 {
     return g->ops->precision;
+}
+
+enum precision engine_computes(const struct engine *g, enum precision asked)
+{
+    return computed(g->backend, g->checkpoint, asked);
+}
+
+int engine_offers(enum backend backend, int device, struct engine_offer *ret_offers, size_t *ret_n,
+                  struct err *e)
+{
+    struct cuda_device d;
+    size_t n = 0;
+    int rc = 0;
+
+    for (int i = 0; i < PRECISION_COUNT; i++) {
+        struct engine_offer *o = &ret_offers[n];
+
+        o->asked = (enum precision)i;
+        o->computed = computed(backend, NULL, o->asked);
+        if (o->computed == PRECISION_COUNT)
+            continue;
+        if (backend == BACKEND_CUDA)
+            TRY(ops_cuda_probe(device, o->asked, &d, e));
+        snprintf(o->device_class, sizeof o->device_class, "%s",
+                 backend == BACKEND_CUDA ? d.device_class : engine_probe_class(backend, o->asked));
+        n++;
+    }
+    *ret_n = n;
+out:
+    return rc;
 }
 
 const char *engine_probe_class(enum backend backend, enum precision precision)

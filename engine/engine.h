@@ -73,13 +73,29 @@ struct engine_trials {
 };
 struct engine_trials engine_trials(const struct engine *g);
 
+/* What it would compute in, had it been opened for `asked`; PRECISION_COUNT: it would be refused.
+ */
+enum precision engine_computes(const struct engine *g, enum precision asked);
+
 /* The class that a CPU's engine opened on this machine would report, without a model. Static. */
 const char *engine_probe_class(enum backend backend, enum precision precision);
+
+/* What a device makes of a precision that is asked of it, without a model. */
+struct engine_offer {
+    enum precision asked;
+    enum precision computed; /* PRECISION_AUTO: that depends on the model */
+    char device_class[192];  /* of auto that depends on the model: with "auto" for the precision */
+};
+
+/* ret_offers: [PRECISION_COUNT], of which *ret_n that it does not refuse. Errors as
+ * ops_cuda_probe() (engine/ops/cuda.h) has them. */
+int engine_offers(enum backend backend, int device, struct engine_offer *ret_offers, size_t *ret_n,
+                  struct err *e);
 
 /* A CUDA device, without a model; errors as ops_cuda_probe() (engine/ops/cuda.h) has them. */
 struct engine_device {
     char text[256];         /* for people: name, memory, compute capability, driver */
-    char device_class[192]; /* for PRECISION_AUTO */
+    char device_class[192]; /* for PRECISION_AUTO, which depends on the model: see engine_offer */
     uint64_t memory_bytes;
 };
 int engine_probe_cuda(int device, struct engine_device *ret_d, struct err *e);

@@ -27,19 +27,20 @@
 #define PROTOCOL_VERSION     1 /* spoken */
 #define PROTOCOL_VERSION_MIN 1 /* still understood */
 
-#define MSG_FRAME_MAX  (64u << 20)  /* bytes of one frame: a picture or a bundle, and its map */
-#define MSG_STRING_MAX 65536        /* bytes of one string but task and bundle */
-#define MSG_TASK_MAX   (256u << 10) /* bytes of a task's JSON */
-#define MSG_NAME_MAX   255          /* bytes of a worker's, device's or class name */
-#define MSG_PAGE_MAX   1000         /* rows of one list answer */
-#define MSG_FLEET_MAX  10000        /* workers of one answer */
-#define MSG_DEPTH_MAX  8            /* nesting of a frame */
-#define MSG_VALUES_MAX (1u << 20)   /* values of a frame, keys and all nested ones counted */
-#define MSG_BUNDLE_MAX (32u << 20)  /* bytes of a bundle */
-#define MSG_PNG_MAX    (63u << 20)  /* bytes of a picture's file */
-#define MSG_CHUNK_MAX  (1u << 20)   /* bytes of a file in one `chunk` */
-#define MSG_ASSETS_MAX 200          /* files and folders that one task needs */
-#define MSG_GANG_MAX   16           /* members of a gang */
+#define MSG_FRAME_MAX      (64u << 20)  /* bytes of one frame: a picture or a bundle, and its map */
+#define MSG_STRING_MAX     65536        /* bytes of one string but task and bundle */
+#define MSG_TASK_MAX       (256u << 10) /* bytes of a task's JSON */
+#define MSG_NAME_MAX       255          /* bytes of a worker's, device's or class name */
+#define MSG_PAGE_MAX       1000         /* rows of one list answer */
+#define MSG_FLEET_MAX      10000        /* workers of one answer */
+#define MSG_DEPTH_MAX      8            /* nesting of a frame */
+#define MSG_VALUES_MAX     (1u << 20)   /* values of a frame, keys and all nested ones counted */
+#define MSG_BUNDLE_MAX     (32u << 20)  /* bytes of a bundle */
+#define MSG_PNG_MAX        (63u << 20)  /* bytes of a picture's file */
+#define MSG_CHUNK_MAX      (1u << 20)   /* bytes of a file in one `chunk` */
+#define MSG_ASSETS_MAX     200          /* files and folders that one task needs */
+#define MSG_GANG_MAX       16           /* members of a gang */
+#define MSG_PRECISIONS_MAX 16           /* rows of one hello */
 
 #define MSG_PERIOD_MAX_MS 3600000 /* of heartbeats and silence */
 
@@ -49,6 +50,9 @@
  * error with request 0 is a refusal, which the same hello would only meet again.
  */
 #define MSG_HELLO_FIRST "say hello first"
+
+/* How the reason of a job begins that waits for another kind of worker. */
+#define MSG_NOBODY_RENDERS "no connected worker renders "
 
 /* type, name on the wire, direction: W worker, C client, S coordinator */
 #define MSG_TABLE(X)                                                                               \
@@ -118,6 +122,12 @@ struct msg_hello {
     uint32_t threads;
     const char *host; /* workers of equal hosts can meet as a gang; "": it takes part in none */
     uint32_t batch;   /* leases that it renders together, where they go together; 0: one */
+    struct hello_precision {
+        const char *asked;        /* by a task: "f32", "bf16", "f16", "auto" */
+        const char *computed;     /* what it comes to on this device; "": depends on the model */
+        const char *device_class; /* of such pictures; workers of equal ones make equal bytes */
+    } * precisions;               /* that it renders; none: all, in device_class */
+    size_t n_precisions;
 };
 
 struct msg_welcome {

@@ -82,6 +82,15 @@
     static const struct fields name = {                                                            \
         .size = sizeof(struct ROW), .n = sizeof name##_at / sizeof *name##_at, .at = name##_at}
 
+#define ROW hello_precision
+static const struct field hello_precision_at[] = {
+    STRING(asked, 1, MSG_NAME_MAX),
+    OPTIONAL_STRING(computed, MSG_NAME_MAX),
+    STRING(device_class, 1, MSG_NAME_MAX),
+};
+TABLE(hello_precision);
+#undef ROW
+
 #define ROW msg_hello
 static const struct field hello_at[] = {
     UINT32(protocol, 1, UINT32_MAX),
@@ -95,6 +104,7 @@ static const struct field hello_at[] = {
     OPTIONAL_UINT32(threads),
     OPTIONAL_STRING(host, MSG_NAME_MAX),
     OPTIONAL_UINT32(batch),
+    OPTIONAL_LIST(precisions, MSG_PRECISIONS_MAX, hello_precision),
 };
 TABLE(hello);
 #undef ROW

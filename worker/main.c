@@ -55,6 +55,21 @@ static int64_t started_ms(void)
     return then_ms > 0 && then_ms < now_ms ? then_ms : now_ms;
 }
 
+/* What the device offers, in the words of hello. */
+static void state_precisions(struct worker *w, struct session_options *session)
+{
+    for (size_t i = 0; i < w->probe.n_offers; i++) {
+        const struct engine_offer *o = &w->probe.offers[i];
+
+        w->precisions[i] = (struct hello_precision){
+            .asked = precision_name(o->asked),
+            .computed = o->computed == PRECISION_AUTO ? "" : precision_name(o->computed),
+            .device_class = o->device_class};
+    }
+    session->precisions = w->precisions;
+    session->n_precisions = w->probe.n_offers;
+}
+
 static int open_worker(struct worker *w, struct err *e)
 {
     struct options *o = &w->options;
@@ -77,6 +92,7 @@ static int open_worker(struct worker *w, struct err *e)
     make_identity(w);
     TRY(open_signals(w, e));
     TRY(probe_device(o->backend, o->device, &w->probe, e));
+    state_precisions(w, &session);
     if (o->memory_bytes == 0)
         o->memory_bytes = w->probe.memory_bytes;
     session.memory_bytes = runner.memory_bytes = o->memory_bytes;

@@ -68,6 +68,7 @@ static int probe_cuda(int device, struct probe *ret_probe, struct err *e)
     snprintf(ret_probe->device, sizeof ret_probe->device, "%s", d.text);
     snprintf(ret_probe->device_class, sizeof ret_probe->device_class, "%s", d.device_class);
     ret_probe->memory_bytes = d.memory_bytes;
+    TRY(engine_offers(BACKEND_CUDA, device, ret_probe->offers, &ret_probe->n_offers, e));
 out:
     return rc;
 }
@@ -85,7 +86,7 @@ int probe_device(enum backend backend, int device, struct probe *ret_probe, stru
              name);
     snprintf(ret_probe->device_class, sizeof ret_probe->device_class, "%s",
              engine_probe_class(backend, PRECISION_AUTO));
-    return 0;
+    return engine_offers(backend, device, ret_probe->offers, &ret_probe->n_offers, e);
 }
 
 void probe_list(FILE *out)

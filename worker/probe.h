@@ -17,6 +17,8 @@ int probe_backend(const char *name, enum backend *ret_backend, int *ret_device, 
 struct probe {
     char device[PROBE_DEVICE_SIZE]; /* for people; "cpu: AMD EPYC 7B13" */
     char device_class[PROBE_DEVICE_SIZE];
+    struct engine_offer offers[PRECISION_COUNT]; /* [n_offers]: what tasks may ask of it */
+    size_t n_offers;
     uint64_t memory_bytes; /* a CUDA device's own; 0: the host's memory is used */
 };
 

@@ -13,7 +13,6 @@
 
 struct model {
     char *model, *config, *vae, *identity; /* owned; the last three may be NULL */
-    enum precision precision;
     int shard, shards;
     struct engine *engine; /* owned */
     uint64_t bytes;        /* estimate of its weights in memory */
@@ -143,8 +142,7 @@ static int keep(const char *text, char **ret_copy, struct err *e)
 
 static int open_model(struct resident *r, const struct resident_model *wanted, struct err *e)
 {
-    struct model m = {.precision = wanted->precision,
-                      .shard = wanted->shard,
+    struct model m = {.shard = wanted->shard,
                       .shards = wanted->shards > 1 ? wanted->shards : 1,
                       .bytes = estimate(wanted->model)};
     const struct engine_options o = {.model = wanted->model,
@@ -184,9 +182,10 @@ static bool is_wanted(const struct model *m, const struct resident_model *wanted
 {
     int shards = wanted->shards > 1 ? wanted->shards : 1;
 
-    return m->precision == wanted->precision && m->shards == shards && m->shard == wanted->shard &&
-           same(m->model, wanted->model) && same(m->config, wanted->config) &&
-           same(m->vae, wanted->vae) && same(m->identity, wanted->identity);
+    return engine_computes(m->engine, wanted->precision) == engine_precision(m->engine) &&
+           m->shards == shards && m->shard == wanted->shard && same(m->model, wanted->model) &&
+           same(m->config, wanted->config) && same(m->vae, wanted->vae) &&
+           same(m->identity, wanted->identity);
 }
 
 int resident_get(struct resident *r, const struct resident_model *model, struct engine **ret_engine,

@@ -33,7 +33,8 @@ int resident_new(const struct resident_options *o, struct resident **ret_residen
 void resident_free(struct resident *r);
 
 /*
- * The engine of a model, opened if need be. ret_engine: borrowed until the next call. ret_seconds:
+ * The engine of a model, opened if need be: where the device computes two precisions that tasks ask
+ * for alike, one engine serves both. ret_engine: borrowed until the next call. ret_seconds:
  * how long opening took, 0 when it was resident.
  */
 int resident_get(struct resident *r, const struct resident_model *model, struct engine **ret_engine,

@@ -94,7 +94,9 @@ static int send_hello(struct session *s, int64_t now_ms, struct err *e)
                                     .memory_bytes = o->memory_bytes,
                                     .threads = o->threads,
                                     .host = o->host,
-                                    .batch = o->batch}};
+                                    .batch = o->batch,
+                                    .precisions = (struct hello_precision *)o->precisions,
+                                    .n_precisions = o->n_precisions}};
 
     s->state = STATE_GREETING;
     s->hello_ms = now_ms;

@@ -35,8 +35,10 @@
 /* Strings are borrowed for the session's life. */
 struct session_options {
     const char *name, *device, *device_class;
-    const char *host;      /* NULL: takes part in no gangs */
-    uint64_t memory_bytes; /* budget for one render, 0: no limit */
+    const char *host;                         /* NULL: takes part in no gangs */
+    uint64_t memory_bytes;                    /* budget for one render, 0: no limit */
+    const struct hello_precision *precisions; /* that are rendered; none: all */
+    size_t n_precisions;
     uint32_t threads;
     uint32_t capacity;     /* leases wanted at a time: some run, the others wait; 1.. */
     uint32_t batch;        /* leases rendered together, at most; 0 or 1: one by one */

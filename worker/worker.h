@@ -25,6 +25,7 @@ struct gathered {
 struct worker {
     struct options options;
     struct probe probe;
+    struct hello_precision precisions[PRECISION_COUNT]; /* as hello has them; of probe */
     char identity[256];
     char host[PROBE_HOST_SIZE];
     struct gang_offer *offer; /* for the next gang that this worker leads; owned, NULL: none */

@@ -40,7 +40,8 @@ int ops_cuda_count(int *ret_n, struct err *e);
 
 /*
  * What the device is. ERR_ARG as above, also where the driver is missing or too old, with the
- * versions; ERR_INTERNAL if the driver refuses, with the call.
+ * versions; ERR_INTERNAL if the driver refuses, with the call. The class of auto says "auto" where
+ * others name the type, since that depends on the model.
  */
 int ops_cuda_probe(int device, enum precision precision, struct cuda_device *ret_d, struct err *e);
 

@@ -215,7 +215,8 @@ int ops_ref_new(struct ops **ret_o, struct err *e);
  */
 int ops_cpu_new(int threads, enum precision precision, struct ops **ret_o, struct err *e);
 
-/* The device class that ops_cpu_new() would have on this machine. Static. */
+/* The device class and precision that ops_cpu_new() would have on this machine. Static. */
 const char *ops_cpu_class(enum precision precision);
+enum precision ops_cpu_precision(enum precision precision);
 
 #endif

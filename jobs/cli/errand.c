@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ANSWER_TIMEOUT_MS 120000 /* of our own coordinator, whose death is noticed at once */
 
@@ -24,6 +25,8 @@ static void on_status(void *user, const struct msg_job *m)
     struct errand *r = user;
 
     r->done = m->summary.done;
+    if (strncmp(m->summary.reason, MSG_NOBODY_RENDERS, strlen(MSG_NOBODY_RENDERS)) == 0)
+        snprintf(r->refused, sizeof(r->refused), "%s", m->summary.reason);
     for (size_t i = 0; i < m->n_running; i++) {
         cluster_worker_works(r->cluster, m->running[i].worker);
         if (r->first_step_ms == 0 && m->running[i].step > 0) {
@@ -31,6 +34,19 @@ static void on_status(void *user, const struct msg_job *m)
             r->done_at_step = m->summary.done;
         }
     }
+}
+
+/* Nobody will join: what these workers cannot do would be waited for without end. */
+static int check(void *user, struct err *e)
+{
+    struct errand *r = user;
+
+    if (r->refused[0] != '\0')
+        return err_set(e, ERR_ARG,
+                       "%s: 'litho submit' reaches a cluster that may have others, or change "
+                       "'precision'",
+                       r->refused);
+    return cluster_check(r->cluster, e);
 }
 
 static int submit(struct errand *r, bool *ret_settled, struct err *e)
@@ -77,7 +93,7 @@ static int models_there(const struct errand *r, struct err *e)
 
 int errand_run(struct errand *r, struct err *e)
 {
-    struct client_options o = {.timeout_ms = ANSWER_TIMEOUT_MS, .check = cluster_check};
+    struct client_options o = {.timeout_ms = ANSWER_TIMEOUT_MS, .check = check, .user = r};
     struct follow f = {
         .cli = r->cli, .job = job_hash(r->job), .seen = on_status, .user = r, .lines = r->lines};
     bool settled;
@@ -86,7 +102,6 @@ int errand_run(struct errand *r, struct err *e)
     TRY(interrupts_catch(e));
     TRY(cluster_start(&r->options, &r->cluster, e));
     o.endpoint = cluster_endpoint(r->cluster);
-    o.user = r->cluster;
     TRY(client_open(&o, &r->client, e));
     TRY(submit(r, &settled, e));
     if (!settled) { /* a job with nothing left to render needs no workers */

@@ -30,13 +30,15 @@ struct errand {
     uint64_t done;           /* images, as last seen */
     int64_t first_step_ms;   /* when a task was first seen in its steps; 0: never */
     uint64_t done_at_step;   /* images then */
+    char refused[512];       /* why none of its workers can go on; "" */
     /* own */
     struct cluster *cluster;
     struct client *client;
 };
 
 /* ERR_CANCELLED after Ctrl-C, ERR_LOST if the cluster cannot go on, ERR_MISSING if something is
- * left to render and a model is not on this machine, or the coordinator's refusal. Catches the
+ * left to render and a model is not on this machine, ERR_ARG if its workers do not render the
+ * precision that is asked for, or the coordinator's refusal. Catches the
  * interrupt signals. */
 int errand_run(struct errand *r, struct err *e);
 

@@ -365,10 +365,21 @@ static void files_are_named_with_their_hashes(void **state)
 static void probed_class_is_the_class_of_the_engine(void **state)
 {
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 1);
+    struct engine_offer offers[PRECISION_COUNT];
+    size_t n = 0;
 
     (void)state;
     assert_string_equal(engine_probe_class(BACKEND_CPU, PRECISION_F32), engine_device_class(g));
     assert_string_equal(engine_probe_class(BACKEND_REF, PRECISION_F32), "ref");
+    assert_int_equal(engine_computes(g, PRECISION_F32), PRECISION_F32);
+    assert_int_equal(engine_computes(g, PRECISION_F16), PRECISION_COUNT);
+    assert_int_equal(engine_offers(BACKEND_CPU, 0, offers, &n, NULL), 0);
+    assert_int_equal(n, 3); /* f16 is for cards */
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(offers[i].computed, engine_computes(g, offers[i].asked));
+        assert_string_equal(offers[i].device_class,
+                            engine_probe_class(BACKEND_CPU, offers[i].asked));
+    }
     engine_close(g);
 }
 

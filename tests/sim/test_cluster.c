@@ -11,6 +11,8 @@
  * Every task (but those of gangs) needs a model that no worker has: it is asked for, hashed and
  * sent in parts over the same network, and what a dead worker had of it its successor goes on with.
  *
+ * A third of the tasks ask for a precision that one of the workers does not render.
+ *
  * LITHO_SIM_SEEDS: how many seeds; LITHO_SIM_FIRST: the first of them.
  */
 #include "tests/sim/coordinator.h"
@@ -119,6 +121,17 @@ static struct job *pairs_job(void)
         (struct spec){.job = "sim", .axes = axes, .conduct = "{'gang':{'guidance':2,'tensor':1}}"});
 }
 
+static struct job *precisions_job(void)
+{
+    char axes[200];
+
+    snprintf(axes, sizeof axes,
+             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}},"
+             "{'name':'precision','columns':['precision'],'rows':[['f32'],['auto'],['bf16']]}]",
+             TASKS / 3);
+    return bundle_job((struct spec){.job = "sim", .axes = axes});
+}
+
 /* false: something acknowledged was lost, or a row came twice. */
 static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
 {
@@ -127,7 +140,7 @@ static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
 
     s->random = (uint64_t)seed * UINT64_C(0x9e3779b97f4a7c15);
     s->acks_too_soon = acks_too_soon;
-    s->job = gangs ? pairs_job() : seeds_job("sim", TASKS);
+    s->job = gangs ? pairs_job() : precisions_job();
     s->files = !gangs;
     MUST(hash_bytes(MODEL, sizeof MODEL - 1, s->model_sha256, e));
     coordinator_start(s);

@@ -54,6 +54,12 @@ static inline struct sim_worker *partner(struct sim *s, int worker)
     return NULL;
 }
 
+/* Every third task is f32, which the last worker does not render. */
+static inline bool refuses(int worker, uint64_t index)
+{
+    return worker == WORKERS - 1 && index % 3 == 0;
+}
+
 static inline void perform(struct sim *s, int worker)
 {
     struct sim_worker *w = &s->workers[worker];
@@ -75,6 +81,8 @@ static inline void perform(struct sim *s, int worker)
         case SESSION_START:
             if (s->files && w->have < sizeof MODEL - 1)
                 fail_msg("worker %d renders without the model", worker);
+            if (s->files && refuses(worker, a->ref.index))
+                fail_msg("worker %d renders f32", worker);
             w->rendering = true;
             w->cancelled = false;
             w->met = false;
@@ -205,8 +213,15 @@ static inline void worker_works(struct sim *s, int worker)
 
 static inline void worker_starts(struct sim *s, int worker)
 {
-    const struct session_options o = {
-        .name = "sim", .device = "sim", .device_class = "cpu", .host = "here", .capacity = 2};
+    static const struct hello_precision rows[] = {
+        {"auto", "bf16", "cpu"}, {"bf16", "bf16", "cpu"}, {"f32", "f32", "cpu"}};
+    const struct session_options o = {.name = "sim",
+                                      .device = "sim",
+                                      .device_class = "cpu",
+                                      .host = "here",
+                                      .precisions = rows,
+                                      .n_precisions = s->files && worker == WORKERS - 1 ? 2 : 3,
+                                      .capacity = 2};
 
     MUST(session_new(&o, &s->workers[worker].session, e));
     offer(s, worker);

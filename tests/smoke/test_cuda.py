@@ -36,18 +36,30 @@ class Cuda(Case):
         self.litho("watch", "card", "--connect", endpoint)
         worker = self.litho_json("workers", "--connect", endpoint)[0]
         self.assertRegex(worker["device"], r"cuda:0: gpusim, .* GiB, compute capability \d+\.\d")
-        self.assertRegex(worker["device_class"], r"^cuda-gpusim-f16-cublas\d+-cudnn\d+$")
+        self.assertRegex(worker["device_class"], r"^cuda-gpusim-auto-cublas\d+-cudnn\d+$")
         for seed in (1, 2):
             record = json.loads(png_texts(self.path("out", "card", "%d.png" % seed))["litho"])
             self.assertEqual(record["precision"], "f16")
+            self.assertRegex(record["device_class"], r"^cuda-gpusim-f16-cublas\d+-cudnn\d+$")
 
-    def test_f32_is_not_to_be_had_there(self):
+    def test_f32_waits_for_a_worker_that_renders_it(self):
         endpoint = self.coordinator().endpoint
         Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--device",
                 "cuda:0", LITHO_CUDA_MODULE=MODULE)
         self.litho("submit", self.write("card.yaml", JOB % "f32"), "--connect", endpoint)
-        said = self.litho("watch", "card", "--connect", endpoint, expect=1)
-        self.assertIn("f16 or bf16, not in f32", said.stdout + said.stderr)
+        reason = "no connected worker renders precision f32; they render bf16, f16, auto"
+        wait_until(lambda: reason in self.litho("status", "card", "--connect", endpoint).stdout,
+                   "the job tells what it waits for")
+        Program(self, "litho-worker", "--connect", endpoint, "--name", "processor")
+        self.litho("watch", "card", "--connect", endpoint)
+        record = json.loads(png_texts(self.path("out", "card", "2.png"))["litho"])
+        self.assertEqual((record["precision"], record["device_class"]), ("f32", "cpu"))
+
+    def test_a_run_whose_workers_cannot_render_it_ends_with_the_reason(self):
+        said = self.litho("run", self.write("card.yaml", JOB % "f16"), "--out", self.path("out"),
+                          expect=2)
+        self.assertIn("no connected worker renders precision f16; they render f32, bf16, auto: "
+                      "'litho submit'", said.stderr)
 
     def test_a_plan_is_for_the_device(self):
         done = self.plan(LITHO_CUDA_MODULE=MODULE)
@@ -69,7 +81,7 @@ class Cuda(Case):
         self.assertRegex(lines[0], r"^cpu.*; \d+ processors, class cpu")
         for i in (0, 1):
             self.assertRegex(lines[1 + i], r"^cuda:%d: gpusim, 8\.0 GiB, compute capability 8\.9, "
-                                           r"driver for CUDA \d+\.\d; class cuda-gpusim-f16-" % i)
+                                           r"driver for CUDA \d+\.\d; class cuda-gpusim-auto-" % i)
         self.assertEqual(len(lines), 3)
         for want, changes in [
                 ("this machine has no CUDA device", {"GPUSIM_DEVICES": "0"}),

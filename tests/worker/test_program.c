@@ -184,6 +184,12 @@ static void lease_becomes_a_picture_twice_with_the_same_bytes(void **state)
     assert_string_equal(m->hello.name, "tested");
     assert_string_equal(m->hello.device_class, engine_probe_class(BACKEND_CPU, PRECISION_AUTO));
     assert_int_equal(m->hello.threads, 2);
+    assert_int_equal(m->hello.n_precisions, 3); /* all but f16, which is for cards */
+    assert_string_equal(m->hello.precisions[0].asked, "f32");
+    assert_string_equal(m->hello.precisions[0].computed, "f32");
+    assert_string_equal(m->hello.precisions[0].device_class, "cpu");
+    assert_string_equal(m->hello.precisions[2].asked, "auto");
+    assert_string_equal(m->hello.precisions[2].device_class, m->hello.device_class);
     say(&s, &(struct msg){.type = MSG_WELCOME,
                           .welcome = {.protocol = 1,
                                       .heartbeat_ms = 500,

@@ -293,6 +293,34 @@ static void idle_runner_has_nothing_to_take(void **state)
     runner_close(r);
 }
 
+static void precisions_that_come_to_the_same_share_a_model(void **state)
+{
+    const struct resident_options o = {.backend = BACKEND_CPU, .threads = 1};
+    struct resident_model m = {.model = SOURCE_DIR "/models/sticker-128",
+                               .precision = PRECISION_AUTO};
+    struct resident *models = NULL;
+    struct engine *g = NULL, *again = NULL;
+    enum precision is;
+    double seconds = 0;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(resident_new(&o, &models, NULL), 0);
+    assert_int_equal(resident_get(models, &m, &g, &seconds, NULL), 0);
+    is = engine_precision(g);
+    assert_int_equal(engine_computes(g, PRECISION_AUTO), is);
+    m.precision = is;
+    assert_int_equal(resident_get(models, &m, &again, &seconds, NULL), 0);
+    assert_true(seconds == 0 && again == g);
+    m.precision = is == PRECISION_BF16 ? PRECISION_F32 : PRECISION_BF16;
+    assert_int_equal(resident_get(models, &m, &again, &seconds, NULL), 0);
+    /* A processor without bf16 computes it in f32. */
+    assert_int_equal(seconds == 0, engine_computes(g, m.precision) == is);
+    m.precision = PRECISION_F16;
+    assert_int_equal(resident_get(models, &m, &again, &seconds, &e), ERR_ARG);
+    resident_free(models);
+}
+
 static void one_model_at_a_time_within_a_budget(void **state)
 {
     const struct resident_options o = {
@@ -329,6 +357,7 @@ int main(void)
         cmocka_unit_test(cancel_ends_a_render_between_steps),
         cmocka_unit_test(close_in_the_midst_of_a_render_leaves_nothing_behind),
         cmocka_unit_test(idle_runner_has_nothing_to_take),
+        cmocka_unit_test(precisions_that_come_to_the_same_share_a_model),
         cmocka_unit_test(one_model_at_a_time_within_a_budget),
     };
 

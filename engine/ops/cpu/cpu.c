@@ -217,6 +217,13 @@ int ops_cpu_new(int threads, enum precision precision, struct ops **ret_o, struc
     return rc ? rc : cpu_new(level, precision, threads, ret_o, e);
 }
 
+enum precision ops_cpu_precision(enum precision precision)
+{
+    enum cpu_level level;
+
+    return level_get(&level, NULL) != 0 ? PRECISION_F32 : level_precision(level, precision);
+}
+
 const char *ops_cpu_class(enum precision precision)
 {
     const struct bf16_kernels *bf16;

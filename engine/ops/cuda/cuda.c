@@ -199,12 +199,14 @@ int module_ops_new(int device, enum precision precision, struct ops **ret_o, str
         return err_set(e, ERR_ARG,
                        "the CUDA backend computes in f16 or bf16, not in f32: a worker with the "
                        "device 'cpu' does");
+    if (precision == PRECISION_AUTO)
+        precision = PRECISION_F16;
     TRY(module_probe(device, precision, &d, e));
     c = calloc(1, sizeof *c);
     if (c == NULL)
         TRY(err_set(e, ERR_OOM, "no memory for the backend"));
     c->ops = table;
-    c->ops.precision = precision == PRECISION_AUTO ? PRECISION_F16 : precision;
+    c->ops.precision = precision;
     c->ops.device_class = c->device_class;
     c->number = c->ops.precision == PRECISION_F16 ? KERNEL_F16 : KERNEL_BF16;
     c->device = device;

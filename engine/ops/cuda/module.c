@@ -15,8 +15,12 @@ __attribute__((visibility("default"))) const struct module litho_cuda_module = {
 };
 
 /* Bytes depend on the card's model, the type of number and the libraries that compute. */
-static void name_class(struct cuda_device *d, const struct cudaDeviceProp *p, bool bf16)
+static void name_class(struct cuda_device *d, const struct cudaDeviceProp *p,
+                       enum precision precision)
 {
+    const char *type = precision == PRECISION_AUTO   ? "auto"
+                       : precision == PRECISION_BF16 ? "bf16"
+                                                     : "f16";
     char name[sizeof p->name + 1];
     size_t n = 0;
 
@@ -24,7 +28,7 @@ static void name_class(struct cuda_device *d, const struct cudaDeviceProp *p, bo
         name[n++] = *c == ' ' || *c == '/' ? '-' : *c;
     name[n] = 0;
     snprintf(d->device_class, sizeof d->device_class, "cuda-%.100s-%s-cublas%zu-cudnn%zu", name,
-             bf16 ? "bf16" : "f16", cublasLtGetVersion(), cudnnGetVersion());
+             type, cublasLtGetVersion(), cudnnGetVersion());
 }
 
 /* Why there is no device: absent, no driver, or one that is too old for the runtime. */
@@ -81,7 +85,7 @@ int module_probe(int device, enum precision precision, struct cuda_device *ret_d
     d.memory_bytes = p.totalGlobalMem;
     d.major = p.major;
     d.minor = p.minor;
-    name_class(&d, &p, precision == PRECISION_BF16);
+    name_class(&d, &p, precision);
     *ret_d = d;
 out:
     return rc;

@@ -106,8 +106,10 @@ static void an_engine_on_cuda_renders_and_takes_bf16_for_sdxl(void **state)
                                .backend = BACKEND_CUDA,
                                .precision = PRECISION_AUTO,
                                .threads = 1};
+    struct engine_offer offers[PRECISION_COUNT];
     struct engine *g = NULL;
     json_t *cases = NULL;
+    size_t n = 0;
     struct render r = find_case("sdxl", "txt2img-no-guidance", &cases);
     struct image image = {0};
     double db;
@@ -116,6 +118,15 @@ static void an_engine_on_cuda_renders_and_takes_bf16_for_sdxl(void **state)
     assert_ok(engine_open(&o, &g, e));
     assert_int_equal(engine_precision(g), PRECISION_BF16);
     assert_non_null(strstr(engine_device_class(g), "-bf16-"));
+    assert_int_equal(engine_computes(g, PRECISION_AUTO), PRECISION_BF16);
+    assert_int_equal(engine_computes(g, PRECISION_F16), PRECISION_F16);
+    assert_int_equal(engine_computes(g, PRECISION_F32), PRECISION_COUNT);
+    assert_ok(engine_offers(BACKEND_CUDA, 0, offers, &n, e));
+    assert_int_equal(n, 3); /* f32 is refused */
+    assert_int_equal(offers[0].asked, PRECISION_BF16);
+    assert_string_equal(offers[0].device_class, engine_device_class(g));
+    assert_int_equal(offers[2].computed, PRECISION_AUTO); /* bf16 of this model, f16 of others */
+    assert_non_null(strstr(offers[2].device_class, "-auto-"));
     assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     db = psnr(&image, GOLDEN_DIR "/images/sdxl/txt2img-no-guidance.png");
     print_message("  sdxl: %.1f dB\n", db);

@@ -1,0 +1,102 @@
+#include "coordinator/waits.h"
+
+#include "coordinator/gangs.h"
+
+static int tell_gang(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+{
+    char text[160];
+
+    if (gang_size(j) == 1 || j->wait_reason || gang_possible(c, gang_size(j)))
+        return 0;
+    snprintf(text, sizeof text,
+             "a gang of %zu needs as many workers of one device class on one host", gang_size(j));
+    return job_wait(j, now_ms, text, e);
+}
+
+static bool rendered(const struct coord *c, enum precision asked)
+{
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (!c->workers[i]->lost && !c->workers[i]->leaving &&
+            abilities_render(&c->workers[i]->abilities, asked))
+            return true;
+    return false;
+}
+
+/* As bits: precisions that the job's tasks ask for, all of which wait for a worker. 0: something is
+ * done for one of them, none is left, or it is not known. */
+static unsigned asked_for(const struct coord *c, const struct job_entry *j)
+{
+    uint64_t busy = 0;
+    unsigned asked = 0;
+
+    if (j->paused || j->queue.described < j->queue.groups.n)
+        return 0;
+    for (uint64_t i = 0; i < j->queue.groups.n; i++)
+        busy += j->queue.lots[i].in_flight;
+    for (int i = 0; i < PRECISION_COUNT; i++)
+        asked |= j->queue.open[i] ? 1u << i : 0;
+    for (const struct task_entry *t = c->ready_first; t; t = t->next) {
+        if (t->job != j)
+            continue;
+        if (!t->needs.model_key)
+            return 0; /* the next look at it will tell */
+        asked |= 1u << t->needs.precision;
+        busy--;
+    }
+    return busy ? 0 : asked;
+}
+
+static void list(struct buf *text, unsigned precisions)
+{
+    for (int i = 0; i < PRECISION_COUNT; i++)
+        if (precisions >> i & 1)
+            buf_printf(text, "%s%s", buf_text(text)[text->size - 1] == ' ' ? "" : ", ",
+                       precision_name((enum precision)i));
+}
+
+static bool told(const struct job_entry *j)
+{
+    return j->wait_reason &&
+           strncmp(j->wait_reason, MSG_NOBODY_RENDERS, strlen(MSG_NOBODY_RENDERS)) == 0;
+}
+
+static int tell_precision(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+{
+    unsigned asked = asked_for(c, j), there = 0;
+    struct buf text = {0};
+    int rc = 0;
+
+    if (j->wait_reason && !told(j))
+        return 0;
+    for (int i = 0; i < PRECISION_COUNT; i++)
+        there |= rendered(c, (enum precision)i) ? 1u << i : 0;
+    if (!asked || !there || (asked & there))
+        return told(j) ? job_wait(j, 0, NULL, e) : 0;
+    if (told(j))
+        return 0;
+    buf_puts(&text, MSG_NOBODY_RENDERS "precision ");
+    list(&text, asked);
+    buf_puts(&text, "; they render ");
+    list(&text, there);
+    TRY(buf_check(&text, e));
+    rc = job_wait(j, now_ms, buf_text(&text), e);
+out:
+    buf_done(&text);
+    return rc;
+}
+
+int waits_tell(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+{
+    int rc = 0;
+
+    if (j->phase != JOB_RUNNING || c->n_workers == 0)
+        return 0;
+    if (j->running > 0)
+        return told(j) ? job_wait(j, 0, NULL, e) : 0;
+    if (gang_size(j) > 1) /* which may be possible for other precisions only */
+        TRY(queue_describe(j, e));
+    TRY(tell_precision(c, j, now_ms, e));
+    TRY(tell_gang(c, j, now_ms, e));
+out:
+    return rc;
+}
