@@ -56,6 +56,7 @@ struct running_block {
 };
 
 static running_block b;
+static std::vector<async_copies> copies; /* by thread; empty until a kernel asks */
 static char *shared_aligned; /* dynamic; a heap block of its own size, so that overruns are seen */
 
 place *self;
@@ -65,6 +66,18 @@ dim3 block_size, grid_size;
 void *dynamic_shared()
 {
     return shared_aligned;
+}
+
+async_copies &copies_of_thread()
+{
+    if (copies.empty())
+        copies.resize(b.lanes.size());
+    return copies[self->linear];
+}
+
+bool draw()
+{
+    return random_below(2) == 0;
 }
 
 /* ---- switching ---- */
@@ -286,6 +299,7 @@ static void prepare(call &c)
     b.warps.assign((n + 31) / 32, warp{});
     b.ready.clear();
     b.waiting.clear();
+    copies.clear();
     b.ended = 0;
     b.fault[0] = 0;
     for (unsigned i = 0; i < n; i++) {

@@ -50,6 +50,50 @@ template <class T> T __shfl_xor_sync(unsigned mask, T value, int lanes, int widt
     return gpusim::exchange(mask, value, source < end ? source : lane);
 }
 
+/* ---- copies that the thread need not wait for (cuda_pipeline_primitives.h) ---- */
+
+namespace gpusim
+{
+inline void copy_now(const async_copy &c)
+{
+    std::memcpy(c.to, c.from, c.size - c.zeros);
+    std::memset(static_cast<char *>(c.to) + c.size - c.zeros, 0, c.zeros);
+}
+} // namespace gpusim
+
+/* Done at once or as late as allowed: who reads too early or writes too late is wrong by one. */
+inline void __pipeline_memcpy_async(void *to, const void *from, size_t size, size_t zeros = 0)
+{
+    gpusim::async_copies &all = gpusim::copies_of_thread();
+    gpusim::async_copy c{to, from, size, zeros, all.commits};
+    if (size != 4 && size != 8 && size != 16)
+        gpusim::trap("an asynchronous copy of neither 4 nor 8 nor 16 bytes");
+    if ((uintptr_t)to % size != 0 || (uintptr_t)from % size != 0 || zeros > size)
+        gpusim::trap("an asynchronous copy that is not aligned to its size");
+    if (gpusim::draw())
+        gpusim::copy_now(c);
+    else
+        all.open.push_back(c);
+}
+
+inline void __pipeline_commit()
+{
+    gpusim::copies_of_thread().commits++;
+}
+
+inline void __pipeline_wait_prior(size_t later)
+{
+    gpusim::async_copies &all = gpusim::copies_of_thread();
+    size_t kept = 0;
+    for (const gpusim::async_copy &c : all.open) {
+        if (c.batch + later < all.commits)
+            gpusim::copy_now(c);
+        else
+            all.open[kept++] = c;
+    }
+    all.open.resize(kept);
+}
+
 /* ---- memory ---- */
 
 inline void __threadfence()

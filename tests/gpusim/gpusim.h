@@ -20,6 +20,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #undef __shared__
 #undef __launch_bounds__
@@ -170,6 +171,23 @@ inline vote ask(unsigned mask, int predicate)
     warp_meet(mask, vote::resolve, &v);
     return v;
 }
+
+/* ---- copies on their way into shared memory ---- */
+
+struct async_copy {
+    void *to;
+    const void *from;
+    size_t size, zeros; /* bytes, the last of them zeros */
+    unsigned batch;     /* the commit that it went with */
+};
+
+struct async_copies {
+    std::vector<async_copy> open;
+    unsigned commits = 0;
+};
+
+async_copies &copies_of_thread(); /* of the running block's thread */
+bool draw();                      /* yes or no, by seed */
 
 template <class T, class F> T atomic(T *address, F change)
 {

@@ -122,6 +122,43 @@ static void a_missing_syncwarp_gives_wrong_numbers(void **)
     assert_int_equal(right_orders(5, warp_reverses<false>), 0);
 }
 
+/* Four turns of 64 numbers: a copy each, on its way while the last one is used. */
+template <bool waits, bool second> __global__ void stream_kernel(float *y, const float *x)
+{
+    __shared__ __align__(16) float row[64];
+    float sum = 0;
+    for (int i = 0; i < 4; i++) {
+        __pipeline_memcpy_async(&row[threadIdx.x], x + 64 * i + threadIdx.x, 4);
+        __pipeline_commit();
+        if (waits)
+            __pipeline_wait_prior(0);
+        __syncthreads();
+        sum = sum * 2 + row[63 - threadIdx.x];
+        if (second)
+            __syncthreads();
+    }
+    y[threadIdx.x] = sum;
+}
+
+template <bool waits, bool second> static bool streams()
+{
+    std::vector<float> x(256), sums(64);
+    for (size_t i = 0; i < 256; i++) {
+        x[i] = (float)(i * i % 97);
+        sums[63 - i % 64] = sums[63 - i % 64] * 2 + x[i];
+    }
+    float *dx = device(x), *dy = device(sums);
+    OK(LAUNCH((stream_kernel<waits, second>), 1, 64, 0, stream, dy, dx));
+    return host(dy, 64) == sums;
+}
+
+static void a_copy_not_waited_for_or_sent_too_early_gives_wrong_numbers(void **)
+{
+    assert_int_equal(right_orders(5, streams<true, true>), 5);
+    assert_int_equal(right_orders(5, streams<false, true>), 0);
+    assert_int_equal(right_orders(5, streams<true, false>), 0);
+}
+
 __global__ void half_a_barrier_kernel(int n)
 {
     if ((int)threadIdx.x >= n)
@@ -384,6 +421,7 @@ int main()
     const CMUnitTest tests[] = {
         TEST(a_missing_syncthreads_gives_wrong_numbers),
         TEST(a_missing_barrier_before_memory_is_used_again_gives_wrong_numbers),
+        TEST(a_copy_not_waited_for_or_sent_too_early_gives_wrong_numbers),
         TEST(a_missing_syncwarp_gives_wrong_numbers),
         TEST(a_barrier_that_some_threads_never_reach_is_an_error_with_the_kernels_name),
         TEST(threads_that_wait_at_different_barriers_are_an_error),

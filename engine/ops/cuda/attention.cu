@@ -4,9 +4,13 @@
  * of row numbers, so that running sums stay in registers.
  *
  * Two shapes of block, both of four warps:
- *   narrow heads (up to 160): 64 queries, each warp has 16 of them and all columns;
+ *   narrow heads (up to 160): each warp has one or two tiles of 16 queries and all columns;
  *   wide heads (to 512, the VAE's): 16 queries, each warp has a quarter of the columns.
  * Heads are padded to a multiple of 16 with zeros, in shared memory alone.
+ *
+ * What binds is shared memory, through which all operands go. So where registers allow (heads up to
+ * 64), a warp holds its queries in fragments and uses each fragment of keys and values for both of
+ * its tiles. Keys are copied in while the values are used, and values while the keys are.
  */
 #include "engine/ops/cuda/number.h"
 
@@ -48,9 +52,13 @@ template <int QUERIES> static __device__ inline struct place place_of(const kern
     return p;
 }
 
-/* rows x columns of a tile in shared memory from x, zeros where x has no row or column. */
+/*
+ * Sends rows x columns of a tile into shared memory from x, zeros where x has no row or column.
+ * What was sent since the last commit arrives together: this thread waits for it, and all by a
+ * barrier.
+ */
 template <class T, int ROWS, int COLUMNS>
-static __device__ void load_tile(T *tile, const T *x, int64_t rows, int64_t head_dim, int64_t width,
+static __device__ void send_tile(T *tile, const T *x, int64_t rows, int64_t head_dim, int64_t width,
                                  bool wide)
 {
     const int stride = COLUMNS + 8, step = wide ? 8 : 1;
@@ -59,15 +67,11 @@ static __device__ void load_tile(T *tile, const T *x, int64_t rows, int64_t head
         int row = i / COLUMNS, column = i % COLUMNS;
         bool there = row < rows && column < head_dim;
 
-        if (wide) {
-            pack<T, 8> values = {};
-
-            if (there)
-                values = load_pack<T, 8>(x + row * width + column);
-            store_pack<T, 8>(tile + row * stride + column, values);
-        } else {
+        if (wide)
+            __pipeline_memcpy_async(tile + row * stride + column,
+                                    there ? x + row * width + column : x, 16, there ? 0 : 16);
+        else
             tile[row * stride + column] = there ? x[row * width + column] : from_float<T>(0);
-        }
     }
 }
 
@@ -161,77 +165,202 @@ static __device__ inline int64_t keys_seen(const kernel_attention &a, int64_t ro
     return last - key;
 }
 
-template <class T, int DIM, int KEYS> struct narrow_room {
-    T q[WARPS * TILE][DIM + 8], k[KEYS][DIM + 8], v[KEYS][DIM + 8];
-    float scores[WARPS][TILE][KEYS + 4]; /* then their weights, T [TILE][KEYS + 8] of each warp */
-    float by[WARPS][TILE];
+/* How a warp works on heads of up to DIM numbers. */
+template <int DIM> struct narrow_way {
+    static constexpr int keys = DIM > 80 ? 32 : 48; /* of a block */
+    static constexpr int tiles = DIM > 64 ? 1 : 2;  /* of queries */
+    static constexpr bool kept = DIM <= 64;         /* queries stay in registers */
+    static constexpr int queries = WARPS * tiles * TILE;
 };
 
-template <class T, int DIM, int KEYS>
-__global__ void __launch_bounds__(THREADS) attend_narrow(struct kernel_attention a, bool wide)
-{
-    typedef struct narrow_room<T, DIM, KEYS> room;
-    DYNAMIC_SHARED(room, shared);
-    const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 2;
-    struct place p = place_of<WARPS * TILE>(a);
-    const T *k = static_cast<const T *>(a.k) + p.keys, *v = static_cast<const T *>(a.v) + p.keys;
-    const int64_t mine = p.first + warp * TILE;
-    T *weights = reinterpret_cast<T *>(&shared->scores[warp][0][0]);
-    struct running r = {-INFINITY, 0};
-    sums out[DIM / TILE], rows;
+template <class T, int DIM> struct narrow_room {
+    typedef narrow_way<DIM> way;
+    /* Of each warp's tile; then weights, T [TILE][keys + 8]. Queries that are kept come through
+     * here: T [queries][DIM + 8]. */
+    float scores[WARPS][way::tiles][TILE][way::keys + 4];
+    T k[way::keys][DIM + 8], v[way::keys][DIM + 8];
+    float by[WARPS][way::tiles][TILE];
+    T q[way::kept ? 1 : way::queries][DIM + 8]; /* last: 32 bytes must divide where others begin */
+};
 
-    load_tile<T, WARPS * TILE, DIM>(&shared->q[0][0],
+/* A warp's work: its queries and results in fragments. */
+template <class T, int DIM> struct narrow_warp {
+    typedef narrow_way<DIM> way;
+    typedef narrow_room<T, DIM> room;
+    left<T> q[way::kept ? way::tiles : 1][way::kept ? DIM / TILE : 1];
+    sums out[way::tiles][DIM / TILE], rows;
+    struct running r[way::tiles];
+    int64_t first; /* its first query */
+};
+
+/* The warp's queries from shared memory, where all of the block's are. */
+template <class T, int DIM>
+static __device__ inline void take_queries(narrow_warp<T, DIM> *w, const T *queries)
+{
+    const int warp = threadIdx.x / 32;
+
+    for (int t = 0; t < narrow_way<DIM>::tiles; t++)
+        for (int d = 0; d < DIM / TILE; d++)
+            wmma::load_matrix_sync(
+                w->q[t][d],
+                queries + (warp * narrow_way<DIM>::tiles + t) * TILE * (DIM + 8) + d * TILE,
+                DIM + 8);
+}
+
+/* Scores of the warp's queries and the block of keys. */
+template <class T, int DIM>
+static __device__ inline void multiply_keys(const narrow_warp<T, DIM> &w,
+                                            narrow_room<T, DIM> *shared)
+{
+    typedef narrow_way<DIM> way;
+    const int warp = threadIdx.x / 32;
+
+    ROLLED
+    for (int j = 0; j < way::keys; j += TILE) {
+        sums s[way::tiles];
+        right_turned<T> k;
+
+        for (int t = 0; t < way::tiles; t++)
+            wmma::fill_fragment(s[t], 0.0f);
+        for (int d = 0; d < DIM / TILE; d++) {
+            wmma::load_matrix_sync(k, &shared->k[j][d * TILE], DIM + 8);
+            for (int t = 0; t < way::tiles; t++) {
+                if (way::kept) {
+                    wmma::mma_sync(s[t], w.q[t][d], k, s[t]);
+                } else {
+                    left<T> q;
+
+                    wmma::load_matrix_sync(q, &shared->q[warp * TILE][d * TILE], DIM + 8);
+                    wmma::mma_sync(s[t], q, k, s[t]);
+                }
+            }
+        }
+        for (int t = 0; t < way::tiles; t++)
+            wmma::store_matrix_sync(&shared->scores[warp][t][0][j], s[t], way::keys + 4,
+                                    wmma::mem_row_major);
+    }
+}
+
+template <class T, int DIM>
+static __device__ inline T *weights_of(narrow_room<T, DIM> *shared, int tile)
+{
+    return reinterpret_cast<T *>(&shared->scores[threadIdx.x / 32][tile][0][0]);
+}
+
+/* Adds the block's values by their weights to what the warp has. */
+template <class T, int DIM>
+static __device__ inline void multiply_values(narrow_warp<T, DIM> *w, narrow_room<T, DIM> *shared)
+{
+    typedef narrow_way<DIM> way;
+
+    ROLLED
+    for (int j = 0; j < way::keys; j += TILE) {
+        left<T> weights[way::tiles];
+        right<T> v;
+
+        for (int t = 0; t < way::tiles; t++)
+            wmma::load_matrix_sync(weights[t], weights_of(shared, t) + j, way::keys + 8);
+        for (int i = 0; i < DIM / TILE; i++) {
+            wmma::load_matrix_sync(v, &shared->v[j][i * TILE], DIM + 8);
+            for (int t = 0; t < way::tiles; t++)
+                wmma::mma_sync(w->out[t][i], weights[t], v, w->out[t][i]);
+        }
+    }
+}
+
+/* Scores to weights; what the warp has shrinks. From `key` on. */
+template <class T, int DIM>
+static __device__ inline void weigh(narrow_warp<T, DIM> *w, narrow_room<T, DIM> *shared,
+                                    const kernel_attention &a, int64_t key)
+{
+    typedef narrow_way<DIM> way;
+    const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 2;
+
+    for (int t = 0; t < way::tiles; t++)
+        shared->by[warp][t][row] = row_softmax<T, way::keys, 2>(
+            weights_of(shared, t) + row * (way::keys + 8), shared->scores[warp][t][row], nullptr,
+            a.scale * LOG2_E, keys_seen(a, w->first + t * TILE + row, key), &w->r[t]);
+    __syncwarp();
+    for (int t = 0; t < way::tiles; t++)
+        for (int i = 0; i < DIM / TILE; i++)
+            scale_rows(&w->out[t][i], w->rows, shared->by[warp][t]);
+}
+
+template <class T, int DIM>
+static __device__ inline void store_narrow(narrow_warp<T, DIM> *w, narrow_room<T, DIM> *shared,
+                                           const kernel_attention &a, const struct place &p)
+{
+    typedef narrow_way<DIM> way;
+    const int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 2;
+
+    for (int t = 0; t < way::tiles; t++) {
+        int64_t first = w->first + t * TILE;
+
+        shared->by[warp][t][row] = 1.0f / w->r[t].total;
+        __syncwarp();
+        for (int i = 0; i < DIM / TILE; i++) {
+            scale_rows(&w->out[t][i], w->rows, shared->by[warp][t]);
+            store_results(static_cast<T *>(a.y) + p.queries + first * p.width + i * TILE,
+                          w->out[t][i], &shared->scores[warp][t][0][0], a.tq - first,
+                          a.head_dim - i * TILE, p.width);
+        }
+    }
+}
+
+template <class T, int DIM>
+__global__ void __launch_bounds__(THREADS, 2) attend_narrow(struct kernel_attention a, bool wide)
+{
+    typedef narrow_way<DIM> way;
+    typedef struct narrow_room<T, DIM> room;
+    DYNAMIC_SHARED(room, shared);
+    struct place p = place_of<way::queries>(a);
+    const T *k = static_cast<const T *>(a.k) + p.keys, *v = static_cast<const T *>(a.v) + p.keys;
+    T *queries = way::kept ? reinterpret_cast<T *>(shared->scores) : &shared->q[0][0];
+    narrow_warp<T, DIM> w;
+
+    w.first = p.first + static_cast<int64_t>(threadIdx.x / 32) * way::tiles * TILE;
+    send_tile<T, way::queries, DIM>(queries,
                                     static_cast<const T *>(a.q) + p.queries + p.first * p.width,
                                     a.tq - p.first, a.head_dim, p.width, wide);
-    rows_of(&rows, &shared->scores[warp][0][0]);
-    for (int i = 0; i < DIM / TILE; i++)
-        wmma::fill_fragment(out[i], 0.0f);
-    for (int64_t key = 0; key < p.seen; key += KEYS) {
-        __syncthreads(); /* the last block's keys are done with */
-        load_tile<T, KEYS, DIM>(&shared->k[0][0], k + key * p.width, a.tk - key, a.head_dim,
-                                p.width, wide);
-        load_tile<T, KEYS, DIM>(&shared->v[0][0], v + key * p.width, a.tk - key, a.head_dim,
-                                p.width, wide);
-        __syncthreads();
-        for (int j = 0; j < KEYS; j += TILE) {
-            sums s;
-            left<T> q;
-            right_turned<T> t;
-
-            wmma::fill_fragment(s, 0.0f);
-            for (int d = 0; d < DIM; d += TILE) {
-                wmma::load_matrix_sync(q, &shared->q[warp * TILE][d], DIM + 8);
-                wmma::load_matrix_sync(t, &shared->k[j][d], DIM + 8);
-                wmma::mma_sync(s, q, t, s);
-            }
-            wmma::store_matrix_sync(&shared->scores[warp][0][j], s, KEYS + 4, wmma::mem_row_major);
-        }
-        __syncwarp();
-        shared->by[warp][row] =
-            row_softmax<T, KEYS, 2>(weights + row * (KEYS + 8), shared->scores[warp][row], nullptr,
-                                    a.scale * LOG2_E, keys_seen(a, mine + row, key), &r);
-        __syncwarp();
+    __pipeline_commit();
+    send_tile<T, way::keys, DIM>(&shared->k[0][0], k, a.tk, a.head_dim, p.width, wide);
+    __pipeline_commit();
+    send_tile<T, way::keys, DIM>(&shared->v[0][0], v, a.tk, a.head_dim, p.width, wide);
+    __pipeline_commit();
+    for (int t = 0; t < way::tiles; t++) {
+        w.r[t] = {-INFINITY, 0};
         for (int i = 0; i < DIM / TILE; i++)
-            scale_rows(&out[i], rows, shared->by[warp]);
-        for (int j = 0; j < KEYS; j += TILE) {
-            left<T> w;
-            right<T> t;
+            wmma::fill_fragment(w.out[t][i], 0.0f);
+    }
+    if (way::kept) {
+        __pipeline_wait_prior(2);
+        __syncthreads();
+        take_queries(&w, queries);
+        __syncthreads(); /* scores take their place */
+    }
+    rows_of(&w.rows, &shared->scores[threadIdx.x / 32][0][0][0]);
+    for (int64_t key = 0; key < p.seen; key += way::keys) {
+        int64_t next = key + way::keys;
 
-            wmma::load_matrix_sync(w, weights + j, KEYS + 8);
-            for (int i = 0; i < DIM / TILE; i++) {
-                wmma::load_matrix_sync(t, &shared->v[j][i * TILE], DIM + 8);
-                wmma::mma_sync(out[i], w, t, out[i]);
-            }
-        }
-        __syncwarp();
+        __pipeline_wait_prior(1); /* the keys; the values may be on their way */
+        __syncthreads();
+        multiply_keys(w, shared);
+        __syncthreads(); /* all are done with the keys, and the scores are there */
+        if (next < p.seen)
+            send_tile<T, way::keys, DIM>(&shared->k[0][0], k + next * p.width, a.tk - next,
+                                         a.head_dim, p.width, wide);
+        __pipeline_commit();
+        weigh(&w, shared, a, key);
+        __pipeline_wait_prior(1); /* the values */
+        __syncthreads();
+        multiply_values(&w, shared);
+        __syncthreads();
+        if (next < p.seen)
+            send_tile<T, way::keys, DIM>(&shared->v[0][0], v + next * p.width, a.tk - next,
+                                         a.head_dim, p.width, wide);
+        __pipeline_commit();
     }
-    shared->by[warp][row] = 1.0f / r.total;
-    __syncwarp();
-    for (int i = 0; i < DIM / TILE; i++) {
-        scale_rows(&out[i], rows, shared->by[warp]);
-        store_results(static_cast<T *>(a.y) + p.queries + mine * p.width + i * TILE, out[i],
-                      &shared->scores[warp][0][0], a.tq - mine, a.head_dim - i * TILE, p.width);
-    }
+    store_narrow(&w, shared, a, p);
 }
 
 /* The four warps: two tiles of 16 keys, each in two halves of the columns, for the scores. */
@@ -246,7 +375,7 @@ template <class T, int DIM> struct wide_room {
 };
 
 template <class T, int DIM>
-__global__ void __launch_bounds__(THREADS) attend_wide(struct kernel_attention a, bool wide)
+__global__ void __launch_bounds__(THREADS, 2) attend_wide(struct kernel_attention a, bool wide)
 {
     typedef struct wide_room<T, DIM> room;
     DYNAMIC_SHARED(room, shared);
@@ -257,7 +386,7 @@ __global__ void __launch_bounds__(THREADS) attend_wide(struct kernel_attention a
     struct running r = {-INFINITY, 0};
     sums out[DIM / WARPS / TILE], rows;
 
-    load_tile<T, TILE, DIM>(&shared->q[0][0],
+    send_tile<T, TILE, DIM>(&shared->q[0][0],
                             static_cast<const T *>(a.q) + p.queries + p.first * p.width,
                             a.tq - p.first, a.head_dim, p.width, wide);
     rows_of(&rows, shared->results[warp]);
@@ -269,10 +398,12 @@ __global__ void __launch_bounds__(THREADS) attend_wide(struct kernel_attention a
         right_turned<T> t;
 
         __syncthreads();
-        load_tile<T, WIDE_KEYS, DIM>(&shared->k[0][0], k + key * p.width, a.tk - key, a.head_dim,
+        send_tile<T, WIDE_KEYS, DIM>(&shared->k[0][0], k + key * p.width, a.tk - key, a.head_dim,
                                      p.width, wide);
-        load_tile<T, WIDE_KEYS, DIM>(&shared->v[0][0], v + key * p.width, a.tk - key, a.head_dim,
+        send_tile<T, WIDE_KEYS, DIM>(&shared->v[0][0], v + key * p.width, a.tk - key, a.head_dim,
                                      p.width, wide);
+        __pipeline_commit();
+        __pipeline_wait_prior(0);
         __syncthreads();
         wmma::fill_fragment(s, 0.0f);
         for (int d = part * (DIM / 2); d < (part + 1) * (DIM / 2); d += TILE) {
@@ -333,25 +464,24 @@ static cudaError_t launch(Kernel kernel, const kernel_attention *a, int queries,
     return cudaGetLastError();
 }
 
-template <class T, int DIM, int KEYS>
-static cudaError_t narrow(const kernel_attention *a, cudaStream_t s)
+template <class T, int DIM> static cudaError_t narrow(const kernel_attention *a, cudaStream_t s)
 {
-    return launch(attend_narrow<T, DIM, KEYS>, a, WARPS * TILE,
-                  sizeof(struct narrow_room<T, DIM, KEYS>), s);
+    return launch(attend_narrow<T, DIM>, a, narrow_way<DIM>::queries,
+                  sizeof(struct narrow_room<T, DIM>), s);
 }
 
 template <class T> static cudaError_t attend(const kernel_attention *a, cudaStream_t s)
 {
     if (a->head_dim <= 16)
-        return narrow<T, 16, 64>(a, s);
+        return narrow<T, 16>(a, s);
     if (a->head_dim <= 48) /* 40: Stable Diffusion 1's first level */
-        return narrow<T, 48, 64>(a, s);
+        return narrow<T, 48>(a, s);
     if (a->head_dim <= 64)
-        return narrow<T, 64, 64>(a, s);
+        return narrow<T, 64>(a, s);
     if (a->head_dim <= 80)
-        return narrow<T, 80, 64>(a, s);
+        return narrow<T, 80>(a, s);
     if (a->head_dim <= 160)
-        return narrow<T, 160, 32>(a, s);
+        return narrow<T, 160>(a, s);
     if (a->head_dim <= 256)
         return launch(attend_wide<T, 256>, a, TILE, sizeof(struct wide_room<T, 256>), s);
     return launch(attend_wide<T, 512>, a, TILE, sizeof(struct wide_room<T, 512>), s);

@@ -12,6 +12,9 @@
  * dynamic shared memory, stream, arguments DYNAMIC_SHARED  declares `type *name`, the block's
  * dynamic shared memory, 128-byte aligned
  *
+ *   ROLLED          before a loop that is not to be unrolled, since that would take more registers
+ * than there are
+ *
  * Static shared memory is `__shared__ type name[constant];` inside the kernel.
  */
 #ifndef ENGINE_OPS_CUDA_LAUNCH_H
@@ -22,8 +25,11 @@
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 #include <mma.h>
+
+#define ROLLED _Pragma("unroll 1")
 
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \
     kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
@@ -34,6 +40,8 @@
 
 #else
 #include "tests/gpusim/gpusim.h"
+
+#define ROLLED
 
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \
     ::gpusim::launch(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
