@@ -43,14 +43,6 @@ struct depot {
     } shared;
 };
 
-void asset_answer_done(struct asset_answer *a)
-{
-    free(a->name);
-    free(a->label);
-    listing_done(&a->files);
-    *a = (struct asset_answer){0};
-}
-
 static void request_free(struct request *r)
 {
     free(r->name);

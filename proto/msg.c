@@ -14,6 +14,11 @@ static const char *const names[] = {
 #undef X
 };
 
+bool attempt_ref_equal(const struct attempt_ref *a, const struct attempt_ref *b)
+{
+    return a->index == b->index && a->attempt == b->attempt && strcmp(a->job, b->job) == 0;
+}
+
 const char *msg_type_name(enum msg_type type)
 {
     return (unsigned)type < MSG_TYPE_COUNT ? names[type] : "?";

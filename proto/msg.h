@@ -110,6 +110,8 @@ struct attempt_ref {
     uint32_t attempt;        /* from 1 */
 };
 
+bool attempt_ref_equal(const struct attempt_ref *a, const struct attempt_ref *b);
+
 struct msg_hello {
     uint32_t protocol, protocol_min; /* highest and lowest version spoken */
     const char *role;                /* "worker" or "client" */

@@ -36,8 +36,7 @@ static struct gathered *gathered_of(const struct worker *w, const struct attempt
 {
     struct gathered *g = w->gathered;
 
-    while (g && (g->ref.index != ref->index || g->ref.attempt != ref->attempt ||
-                 strcmp(g->ref.job, ref->job) != 0))
+    while (g && !attempt_ref_equal(&g->ref, ref))
         g = g->next;
     return g;
 }

@@ -275,8 +275,7 @@ void gather_release(struct gather *g, const struct attempt_ref *ref)
     for (struct order **at = &g->orders; *at; at = &(*at)->next) {
         struct order *o = *at;
 
-        if (o->ref.index != ref->index || o->ref.attempt != ref->attempt ||
-            strcmp(o->ref.job, ref->job) != 0)
+        if (!attempt_ref_equal(&o->ref, ref))
             continue;
         *at = o->next;
         order_free(o, g->options.cache);

@@ -73,15 +73,10 @@ struct held *held_running(const struct held_list *l)
     return NULL;
 }
 
-static bool same_ref(const struct attempt_ref *a, const struct attempt_ref *b)
-{
-    return a->index == b->index && a->attempt == b->attempt && strcmp(a->job, b->job) == 0;
-}
-
 struct held *held_find(const struct held_list *l, const struct attempt_ref *ref)
 {
     for (size_t i = 0; i < l->n; i++)
-        if (same_ref(&l->items[i]->ref, ref))
+        if (attempt_ref_equal(&l->items[i]->ref, ref))
             return l->items[i];
     return NULL;
 }

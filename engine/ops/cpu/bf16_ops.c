@@ -86,43 +86,6 @@ static int layer_norm(struct ops *o, struct act *y, const struct act *x, const s
     return 0;
 }
 
-static int concat(struct ops *o, struct act *y, const struct act *a, const struct act *b, int64_t m,
-                  int64_t ca, int64_t cb, struct err *e)
-{
-    int threads = cpu_threads((const struct cpu *)o, m, 8.0 * (double)(m * (ca + cb)));
-
-    (void)e;
-    if (o->planning)
-        return 0;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t row = 0; row < m; row++) {
-        uint16_t *to = bf16(y) + row * (ca + cb);
-
-        memcpy(to, bf16_in(a) + row * ca, (size_t)ca * sizeof *to);
-        memcpy(to + ca, bf16_in(b) + row * cb, (size_t)cb * sizeof *to);
-    }
-    return 0;
-}
-
-static int upsample(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
-                    int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e)
-{
-    int threads = cpu_threads((const struct cpu *)o, n * ho, 8.0 * (double)(n * ho * wo * c));
-
-    (void)e;
-    if (o->planning)
-        return 0;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t row = 0; row < n * ho; row++) {
-        const uint16_t *from = bf16_in(x) + (row / ho * h + row % ho * h / ho) * w * c;
-
-        for (int64_t i = 0; i < wo; i++)
-            memcpy(bf16(y) + (row * wo + i) * c, from + i * w / wo * c,
-                   (size_t)c * sizeof(uint16_t));
-    }
-    return 0;
-}
-
 /* One tap reads its rows where they are, if they can be cut into whole steps. */
 static int run_product(struct ops *o, struct bf16_product *p, struct err *e)
 {
@@ -227,7 +190,5 @@ void bf16_ops(struct ops *o)
     o->linear_geglu = linear_geglu;
     o->activate = activate;
     o->add = add;
-    o->concat = concat;
-    o->upsample = upsample;
 }
 #endif

@@ -66,20 +66,22 @@ static int cpu_add(struct ops *o, struct act *y, const struct act *a, const stru
     return 0;
 }
 
+/* The next two move numbers of either format. */
 static int cpu_concat(struct ops *o, struct act *y, const struct act *a, const struct act *b,
                       int64_t m, int64_t ca, int64_t cb, struct err *e)
 {
     int threads = cpu_threads((const struct cpu *)o, m, 8.0 * (double)(m * (ca + cb)));
+    size_t row_a = (size_t)ca * o->act_bytes, row_b = (size_t)cb * o->act_bytes;
 
     (void)e;
     if (o->planning)
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < m; row++) {
-        float *to = f32(y) + row * (ca + cb);
+        char *to = (char *)y + (size_t)row * (row_a + row_b);
 
-        memcpy(to, f32_in(a) + row * ca, (size_t)ca * sizeof *to);
-        memcpy(to + ca, f32_in(b) + row * cb, (size_t)cb * sizeof *to);
+        memcpy(to, (const char *)a + (size_t)row * row_a, row_a);
+        memcpy(to + row_a, (const char *)b + (size_t)row * row_b, row_b);
     }
     return 0;
 }
@@ -88,16 +90,19 @@ static int cpu_upsample(struct ops *o, struct act *y, const struct act *x, int64
                         int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e)
 {
     int threads = cpu_threads((const struct cpu *)o, n * ho, 8.0 * (double)(n * ho * wo * c));
+    size_t pixel = (size_t)c * o->act_bytes;
 
     (void)e;
     if (o->planning)
         return 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < n * ho; row++) {
-        const float *from = f32_in(x) + (row / ho * h + row % ho * h / ho) * w * c;
+        const char *from =
+            (const char *)x + (size_t)((row / ho * h + row % ho * h / ho) * w) * pixel;
 
         for (int64_t i = 0; i < wo; i++)
-            memcpy(f32(y) + (row * wo + i) * c, from + i * w / wo * c, (size_t)c * sizeof(float));
+            memcpy((char *)y + (size_t)(row * wo + i) * pixel, from + (size_t)(i * w / wo) * pixel,
+                   pixel);
     }
     return 0;
 }
