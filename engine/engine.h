@@ -184,7 +184,8 @@ struct render {
      */
     struct gang *gang;
 
-    /* After each step of all passes (step counts from 1); may be NULL. */
+    /* After each step of all passes (step counts from 1), of a device when it is queued: up to two
+     * steps early. May be NULL. */
     void (*progress)(void *user, int step, int steps);
     void *user;
     const atomic_bool

@@ -141,8 +141,10 @@ int pass_take_steps(struct pass *p, struct err *e)
     TRY(latent_scratch(o, p->place.n * 2, &p->place.found, e));
     TRY(host_scratch(o, (int64_t)(step_bytes(p->place.n, most) / sizeof *block), &block, e));
     p->block = (struct step_block *)block;
+    if (!o->planning)
+        memset(block, 0, step_bytes(p->place.n, most));
     TRY(host_scratch(o, p->size, &p->draw, e));
-    TRY(host_scratch(o, p->size, &p->drawn, e));
+    TRY(host_scratch(o, all_size(p), &p->drawn, e));
     p->answers = NULL;
     if (p->parts > 1)
         TRY(host_scratch(o, most * p->size, &p->answers, e));
@@ -252,23 +254,35 @@ static void fill_program(struct pass *p, int step)
     p->block->draws = n.draws;
 }
 
-/* Each sample's noise: left to the backend, or drawn here and put. */
+/* Whether sample i's noise is left to the backend; otherwise it is drawn here, into p->drawn. */
+static bool draw_one(struct pass *p, size_t i)
+{
+    struct step_sample *sample = &step_samples(p->block)[i];
+    struct sample *s = &p->samples[i];
+
+    sample->seed = s->noise.philox.seed;
+    sample->philox = noise_skip(&s->noise, &sample->draw);
+    if (!sample->philox)
+        pass_draw(p, s, p->drawn + (int64_t)i * p->size);
+    return sample->philox;
+}
+
+/* All samples' noise. What is drawn here goes in one copy, unless others lie between. */
 static int draw(struct pass *p, struct err *e)
 {
     struct ops *o = p->model->ops;
+    struct latent *noise = p->place.arrays[ARRAY_NOISE];
+    int64_t first = 0, at;
     int rc = 0;
 
-    for (size_t i = 0; i < p->n && p->block->draws; i++) {
-        struct step_sample *sample = &step_samples(p->block)[i];
-        struct sample *s = &p->samples[i];
-        struct latent *to = latent_at(p->place.arrays[ARRAY_NOISE], (int64_t)i * p->size);
+    for (int64_t i = 0; i < p->place.n && p->block->draws; i++) {
+        bool left = draw_one(p, (size_t)i), last = i + 1 == p->place.n;
+        int64_t end = left ? i : i + 1;
 
-        sample->seed = s->noise.philox.seed;
-        sample->philox = noise_skip(&s->noise, &sample->draw);
-        if (sample->philox)
-            continue;
-        pass_draw(p, s, p->drawn);
-        TRY(o->step->put(o, to, p->drawn, p->size, e));
+        at = first * p->size;
+        if ((left || last) && end > first)
+            TRY(o->step->put(o, latent_at(noise, at), p->drawn + at, (end - first) * p->size, e));
+        first = left ? i + 1 : first;
     }
 out:
     return rc;

@@ -173,6 +173,18 @@ static inline void step_collect(struct ops *o, const struct step_case *c,
     assert_ok(o->step->found(o, at, &ret->bad, e));
 }
 
+/* The input in two calls, as the members of a gang make them. */
+static inline void step_input(struct ops *o, const struct step_case *c, const struct step_place *at,
+                              struct act *in)
+{
+    int64_t branches = c->n * (1 + c->parts), first = branches / 3;
+    struct act *rest = act_at(o, in, first * c->pixels * (c->channels + c->extra));
+
+    if (first > 0)
+        assert_ok(o->step->input(o, at, in, 0, first, e));
+    assert_ok(o->step->input(o, at, rest, first, branches - first, e));
+}
+
 /* Runs `steps` steps of the case; bad_from: from that number on answers are bad; 0: never. */
 static inline struct step_result step_run(struct ops *o, const struct step_case *c, int steps,
                                           int bad_from)
@@ -193,7 +205,7 @@ static inline struct step_result step_run(struct ops *o, const struct step_case 
         assert_ok(o->step->set(o, &at, b, e));
         free(b); /* it may go when set() returns */
         assert_ok(o->step->noise(o, &at, e));
-        assert_ok(o->step->input(o, &at, in, 0, branches, e));
+        step_input(o, c, &at, in);
         assert_ok(o->step->time(o, &at, time, &sinusoids, e));
         assert_ok(o->step->update(o, &at, out, c->share > 0, e));
         assert_ok(o->step->end(o, e));

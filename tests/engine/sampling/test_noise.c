@@ -1,5 +1,6 @@
 /* The noise of one picture: the web UI's variation and seed resize (tests/golden/noise). */
 #include "engine/checkpoint/weights.h"
+#include "engine/ops/step_math.h"
 #include "engine/sampling/noise.h"
 #include "proto/json.h"
 
@@ -114,12 +115,38 @@ static void a_latent_of_one_row_is_mixed_without_nan(void **state)
         assert_true(isfinite(values[i]) && fabsf(values[i]) < 6);
 }
 
+static void a_draw_that_is_left_to_a_device_is_the_streams_next(void **state)
+{
+    const struct noise_options o = {.rng = RNG_NV, .seed = 5, .channels = 4, .h = 3, .w = 5};
+    struct noise_options cpu = o;
+    float first[60], second[60], left[60];
+    struct noise z;
+    uint32_t draw;
+
+    (void)state;
+    noise_init(&z, &o);
+    noise_first(&z, first, NULL);
+    noise_next(&z, second);
+    noise_init(&z, &o);
+    noise_first(&z, first, NULL);
+    assert_true(noise_skip(&z, &draw));
+    for (uint32_t i = 0; i < 60; i++)
+        left[i] = philox_number(5, draw, i);
+    assert_memory_equal(left, second, sizeof left);
+    noise_next(&z, second);
+    assert_true(second[0] == philox_number(5, draw + 1, 0));
+    cpu.rng = RNG_CPU;
+    noise_init(&z, &cpu);
+    assert_false(noise_skip(&z, &draw));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variation_and_resize_start_as_the_web_ui_and_leave_the_stream_alone),
         cmocka_unit_test(plain_noise_is_the_generators_own_and_needs_no_scratch),
         cmocka_unit_test(a_latent_of_one_row_is_mixed_without_nan),
+        cmocka_unit_test(a_draw_that_is_left_to_a_device_is_the_streams_next),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

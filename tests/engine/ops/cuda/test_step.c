@@ -142,8 +142,8 @@ static struct {
     int (*put)(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e);
     int (*get)(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e);
     int (*record)(struct ops *o, const void *key, size_t key_bytes, bool *ret_done, struct err *e);
-    bool stepping; /* between a pass' begin and its end */
-    int copies, blocks, updates, replays;
+    bool stepping; /* between a pass' begin and its picture */
+    int copies, blocks, updates, replays, looks;
 } seen;
 
 static int count_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e)
@@ -187,10 +187,17 @@ static int note_begin(struct ops *o, const struct step_place *at, struct err *e)
     return seen.step_of->begin(o, at, e);
 }
 
-static int note_found(struct ops *o, const struct step_place *at, int *ret_bad, struct err *e)
+static int count_found(struct ops *o, const struct step_place *at, int *ret_bad, struct err *e)
+{
+    seen.looks += !o->planning;
+    return seen.step_of->found(o, at, ret_bad, e);
+}
+
+static int note_picture(struct ops *o, struct act *y, const struct latent *x, int64_t n,
+                        float divisor, float shift, struct err *e)
 {
     seen.stepping = false;
-    return seen.step_of->found(o, at, ret_bad, e);
+    return seen.step_of->for_vae(o, y, x, n, divisor, shift, e);
 }
 
 static int count_set(struct ops *o, const struct step_place *at, const struct step_block *block,
@@ -219,7 +226,8 @@ static void watch(struct ops *o)
     seen.step.put = count_latent_put;
     seen.step.get = count_latent_get;
     seen.step.begin = note_begin;
-    seen.step.found = note_found;
+    seen.step.found = count_found;
+    seen.step.for_vae = note_picture;
     seen.step.set = count_set;
     seen.step.update = count_update;
     o->step = &seen.step;
@@ -237,7 +245,7 @@ static void render_watched(struct pipeline *p, struct workspace *w, const struct
 
     assert_ok(pipeline_plan(p, &b, &plan, e));
     assert_ok(workspace_init(w, p->model->ops, &plan, e));
-    seen.copies = seen.blocks = seen.updates = seen.replays = 0;
+    seen.copies = seen.blocks = seen.updates = seen.replays = seen.looks = 0;
     assert_ok(pipeline_run(p, &b, NULL, &image, e));
     image_done(&image);
 }
@@ -268,6 +276,7 @@ static void steps_copy_nothing_but_the_cpus_noise_and_are_one_recording(void **s
         assert_true(seen.blocks >= 3);
         assert_true(seen.updates <= 2); /* once as they come, once to be recorded */
         assert_int_equal(seen.updates + seen.replays, seen.blocks);
+        assert_int_equal(seen.looks, 1); /* at the answers, when all is done */
     }
     workspace_done(&w, o);
     pipeline_done(&p);
