@@ -120,8 +120,8 @@ static void spill_result(struct worker *w, const struct session_action *a)
     bool kept = spill_put(&w->spill, &a->ref, a->msg.result.png, a->msg.result.png_size, &e) == 0;
 
     if (kept)
-        log_debug("result_spilled", "index=%llu bytes=%zu", (unsigned long long)a->ref.index,
-                  a->msg.result.png_size);
+        log_debug("result_spilled", "index=%llu attempt=%u bytes=%zu",
+                  (unsigned long long)a->ref.index, a->ref.attempt, a->msg.result.png_size);
     else
         log_warn("result_not_spilled", "text=\"%s\"", e.text);
     session_spilled(w->session, &a->ref, kept);

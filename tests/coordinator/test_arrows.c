@@ -80,6 +80,19 @@ static void strict(struct table *t)
     failed(t, "w", 0, 1, "bad_input");
 }
 
+static void strict_and_paused(struct table *t)
+{
+    strict(t);
+    ask(t, MSG_PAUSE);
+}
+
+static void both_out_and_paused(struct table *t)
+{
+    queued(t);
+    join(t, "w", 2);
+    ask(t, MSG_PAUSE);
+}
+
 static void last(struct table *t)
 {
     submit_with(t, 1, NULL, NULL);
@@ -181,6 +194,12 @@ static void by_the_last_failure(struct table *t)
     failed(t, "w", 0, 1, "bad_input");
 }
 
+static void by_a_result_after_the_pause(struct table *t)
+{
+    result(t, "w", 0, 1);
+    result(t, "w", 1, 1);
+}
+
 static void by_one_failure_too_many(struct table *t)
 {
     failed(t, "w", 1, 1, "bad_input");
@@ -217,6 +236,15 @@ static void by_retry(struct table *t)
     ready(t, "w", 1);
 }
 
+static void by_submit_again(struct table *t)
+{
+    fresh(t);
+    submit_with(t, (int)the_job(t)->tasks,
+                the_job(t)->tasks == 2 ? "{'deadline_seconds':60}" : NULL, NULL);
+    reopened(t);
+    ready(t, "w", 1);
+}
+
 static void by_remove(struct table *t)
 {
     ask(t, MSG_REMOVE);
@@ -244,12 +272,18 @@ static const struct arrow {
     {queued, by_the_deadline, "queued", "failed"},
     {running, by_the_deadline, "running", "failed"},
     {paused, by_the_deadline, "paused", "failed"},
+    {waiting, by_the_deadline, "waiting", "failed"},
+    {strict_and_paused, by_one_failure_too_many, "paused", "failed"},
+    {both_out_and_paused, by_a_result_after_the_pause, "paused", "done"},
     {strict, by_one_failure_too_many, "running", "failed"},
     {last, by_the_last_picture, "running", "done"},
     {last, by_the_last_failure, "running", "failed"},
     {last_before_a_sheet, by_the_last_picture, "running", "finishing"},
     {finishing, by_the_sheet, "finishing", "done"},
     {finishing_with_a_failure, by_the_sheet, "finishing", "failed"},
+    {over_done, by_submit_again, "done", "running"},
+    {over_failed, by_submit_again, "failed", "running"},
+    {over_cancelled, by_submit_again, "cancelled", "running"},
     {over_done, by_retry, "done", "running"},
     {over_failed, by_retry, "failed", "running"},
     {over_cancelled, by_retry, "cancelled", "running"},
@@ -283,10 +317,43 @@ static void each_arrow_leads_where_the_protocol_says(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* What leads nowhere is answered by an error, and the state stays. */
+static const struct refusal {
+    void (*from)(struct table *t);
+    enum msg_type by;
+    const char *stays;
+} refusals[] = {
+    {over_done, MSG_PAUSE, "done"},           {over_failed, MSG_PAUSE, "failed"},
+    {over_cancelled, MSG_PAUSE, "cancelled"}, {over_done, MSG_RESUME, "done"},
+    {over_failed, MSG_RESUME, "failed"},      {over_cancelled, MSG_RESUME, "cancelled"},
+    {queued, MSG_REMOVE, "queued"},           {running, MSG_REMOVE, "running"},
+    {paused, MSG_REMOVE, "paused"},           {waiting, MSG_REMOVE, "waiting"},
+    {finishing, MSG_REMOVE, "finishing"},
+};
+
+static void what_leads_nowhere_is_refused_as_a_conflict(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        const struct refusal *a = &refusals[i];
+        void *one = NULL;
+
+        setup(&one);
+        a->from(one);
+        hello(one, "client", "client");
+        fresh(one);
+        ask(one, a->by);
+        assert_refused(one, "client", "conflict");
+        assert_string_equal(state_of(one), a->stays);
+        teardown(&one);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_arrow_leads_where_the_protocol_says),
+        cmocka_unit_test(what_leads_nowhere_is_refused_as_a_conflict),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,6 +46,27 @@ static void silent_too_long(struct table *t)
     tick(t, 16000);
 }
 
+static void ping_for_70_seconds(struct table *t)
+{
+    for (int i = 0; i < 7; i++) {
+        tick(t, 10000);
+        say(t, "w", &(struct msg){.type = MSG_PING});
+    }
+}
+
+static void stalled(struct table *t)
+{
+    begun(t);
+    ping_for_70_seconds(t);
+}
+
+static void writing(struct table *t)
+{
+    begun(t);
+    t->write_code = ERR_IO;
+    result(t, "w", 0, 1);
+}
+
 static void drained(struct table *t)
 {
     struct msg m = {.type = MSG_DRAIN, .drain = {.request = 4, .worker = "w"}};
@@ -160,6 +181,31 @@ static void silence(struct table *t)
     join(t, "w2", 1);
 }
 
+/* The first result of a task is on its way to the disk. */
+static void a_disk_that_refuses(struct table *t)
+{
+    t->write_code = ERR_IO;
+    result(t, "w", 0, 1);
+}
+
+static void the_disk_takes_writes(struct table *t)
+{
+    t->write_code = 0;
+    tick(t, 10000);
+}
+
+static void ready_without_it(struct table *t)
+{
+    t->now_ms += 11000;
+    ready(t, "w", 0);
+    join(t, "w2", 1);
+}
+
+static void the_revoked_one_is_held_all_the_same(struct table *t)
+{
+    ready_holding(t, "w", 0, 0, 1);
+}
+
 static void it_comes_back_with_its_lease(struct table *t)
 {
     hello(t, "w", "worker");
@@ -247,6 +293,12 @@ static const struct arrow {
     {begun, help_alone_and_another_ready, "w2", "welcome, lease 0/2"},
     {begun, the_job_is_cancelled, "w", "revoke"},
     {begun, progress_of_nothing, "w", "revoke"},
+    {begun, ready_without_it, "w2", "welcome, lease 0/2"},
+    {begun, a_disk_that_refuses, "w", ""},
+    {writing, the_disk_takes_writes, "w", "ping, ack accepted"},
+    {writing, result_comes, "w", ""},
+    {stalled, the_revoked_one_is_held_all_the_same, "w", "revoke"},
+    {stalled, result_comes, "w", "ack accepted"},
     {begun, bye_and_another_ready, "w2", "welcome, lease 0/2, lease 1/1, lease 2/1"},
     {begun, silence, "w2", "welcome, lease 0/2"},
     {acknowledged, result_comes, "w", "ack duplicate"},
