@@ -238,6 +238,30 @@ class Case(unittest.TestCase):
         return self.litho_json("status", job, "--connect", endpoint)[0]
 
 
+def paeth(a, b, c):
+    p = a + b - c
+    pa, pb, pc = abs(p - a), abs(p - b), abs(p - c)
+    return a if pa <= pb and pa <= pc else b if pb <= pc else c
+
+
+def png_pixels(path):
+    """The numbers of an 8-bit RGB picture, row by row."""
+    with open(path, "rb") as file:
+        chunks = png_chunks(file.read())
+    width, height = struct.unpack(">II", dict(chunks)[b"IHDR"][:8])
+    data = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"))
+    size, before, pixels = 3 * width, bytearray(3 * width), bytearray()
+    for y in range(height):
+        kind, row = data[y * (size + 1)], bytearray(data[y * (size + 1) + 1:(y + 1) * (size + 1)])
+        for i in range(size):
+            a, b = row[i - 3] if i >= 3 else 0, before[i]
+            c = before[i - 3] if i >= 3 else 0
+            row[i] = (row[i] + (0, a, b, (a + b) // 2, paeth(a, b, c))[kind]) % 256
+        pixels += row
+        before = row
+    return pixels
+
+
 def children(pid):
     """Process ids of the children, by what the kernel says."""
     found = []

@@ -1,17 +1,22 @@
 #!/usr/bin/python3
-"""Gangs of real workers: the pictures of one worker, and what a lost member does to them."""
+"""Gangs of real workers: the pictures of one worker, and what a lost member does to them. On CPUs, and
+on emulated CUDA devices (tests/gpusim) where the build has them."""
+import json
+import os
 import re
-import struct
-import zlib
+import unittest
 
-from programs import (SIGKILL, Case, index_lines, main, pictures, png_chunks, png_texts,
-                      wait_until)
+from programs import (BIN, SIGKILL, SOURCE, Case, Program, index_lines, main, pictures, png_pixels,
+                      png_texts, wait_until)
+
+MODULE = os.path.join(BIN, "liblitho-cuda-sim.so")
+NAMES = ("one", "two", "three", "four")
 
 JOB = """\
 litho: 1
 job: shared
-model: sticker-128
-defaults: {size: 64x64, steps: %d, sampler: euler_a, cfg_scale: 3, precision: f32}
+model: %s
+defaults: {size: %s, steps: %d, sampler: euler_a, cfg_scale: 3, precision: %s}
 prompt: a fox on a teal background
 negative_prompt: blurry
 axes: {seed: 1-%d}
@@ -20,82 +25,116 @@ output: {path: "{job}/{seed}.png"}
 """
 
 
-def paeth(a, b, c):
-    p = a + b - c
-    pa, pb, pc = abs(p - a), abs(p - b), abs(p - c)
-    return a if pa <= pb and pa <= pc else b if pb <= pc else c
-
-
-def png_pixels(path):
-    """The numbers of an 8-bit RGB picture, row by row."""
-    with open(path, "rb") as file:
-        chunks = png_chunks(file.read())
-    width, height = struct.unpack(">II", dict(chunks)[b"IHDR"][:8])
-    data = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"))
-    size, before, pixels = 3 * width, bytearray(3 * width), bytearray()
-    for y in range(height):
-        kind, row = data[y * (size + 1)], bytearray(data[y * (size + 1) + 1:(y + 1) * (size + 1)])
-        for i in range(size):
-            a, b = row[i - 3] if i >= 3 else 0, before[i]
-            c = before[i - 3] if i >= 3 else 0
-            row[i] = (row[i] + (0, a, b, (a + b) // 2, paeth(a, b, c))[kind]) % 256
-        pixels += row
-        before = row
-    return pixels
-
-
 class Gangs(Case):
-    def alone(self, steps, n):
-        """{name: SHA-256} of the same pictures by one worker."""
-        self.litho("run", self.write("alone.yaml", JOB % (steps, n, "")), "--out",
-                   self.path("alone"))
-        return pictures(self.path("alone"))
+    """device: None: CPUs, in f32. A class of one worker's pictures and a gang's."""
+    device, precision = None, "f32"
+    environment = {}
 
-    def test_two_workers_share_every_picture_and_no_byte_changes(self):
-        endpoint = self.coordinator().endpoint
-        workers = [self.worker(endpoint, name) for name in ("one", "two")]
-        self.litho("submit", self.write("pair.yaml", JOB % (3, 2, "gang: 2")), "--connect",
-                   endpoint)
+    def job(self, gang, model="sticker-128", size="64x64", steps=3, n=1):
+        return JOB % (model, size, steps, self.precision, n, "gang: " + gang if gang else "")
+
+    def member(self, endpoint, name):
+        where = ("--device", self.device) if self.device else ("--threads", "1")
+        return Program(self, "litho-worker", "--connect", endpoint, "--name", name, *where,
+                       **self.environment)
+
+    def render(self, folder, n_workers, text, models=None):
+        """The pictures' folder, rendered by so many workers; and their coordinator's endpoint."""
+        more = ("--models", models) if models else ()
+        endpoint = self.coordinator(folder + "-state", folder, "ipc://" + self.path(folder + ".ipc"),
+                                    *more).endpoint
+        workers = [self.member(endpoint, name) for name in NAMES[:n_workers]]
+        self.litho("submit", self.write(folder + ".yaml", text), "--connect", endpoint)
         self.litho("watch", "shared", "--connect", endpoint)
-        self.assertEqual(pictures(self.path("out")), self.alone(3, 2))
-        status = self.status(endpoint, "shared")
-        self.assertEqual(status["gang"]["shape"], "guidance 2, tensor 1")
-        self.assertIn("gang    guidance 2", self.litho("status", "shared", "--connect",
-                                                       endpoint).stdout)
-        lines = index_lines(self.path("out", "shared", "index.jsonl"))
-        self.assertEqual(len(lines), 2)
+        return self.path(folder), endpoint, workers
+
+    def compare(self, n_workers, gang, levels, **job):
+        """One worker's pictures and a gang's: within so many levels, 0: the same files."""
+        models = os.path.join(SOURCE, "tests", "golden", "models") if "model" in job else None
+        name = job.get("model", "")
+        alone, _, workers = self.render("alone" + name, 1, self.job("", **job), models)
         for worker in workers:
             self.assertEqual(worker.stop(), 0, worker.text())
+        shared, endpoint, workers = self.render("shared" + name, n_workers, self.job(gang, **job),
+                                                models)
+        names = [name for name in pictures(shared) if "sheet" not in name]
+        self.assertEqual(len(names), job.get("n", 1))
+        for name in names:
+            one, all_ = os.path.join(alone, name), os.path.join(shared, name)
+            off = max(abs(a - b) for a, b in zip(png_pixels(one), png_pixels(all_)))
+            self.assertLessEqual(off, levels, "%s of %s" % (name, gang))
+        if levels == 0:
+            self.assertEqual(pictures(shared), pictures(alone))
+        for worker in workers:
+            self.assertEqual(worker.stop(), 0, worker.text())
+        return endpoint, shared, names
 
-    def test_four_workers_hold_parts_and_differ_by_a_level_at_most(self):
-        endpoint = self.coordinator().endpoint
-        for name in ("one", "two", "three", "four"):
-            self.worker(endpoint, name)
-        job = JOB % (3, 2, "gang: {guidance: 2, tensor: 2}")
-        self.litho("submit", self.write("four.yaml", job), "--connect", endpoint)
-        self.litho("watch", "shared", "--connect", endpoint)
-        for name in (name for name in self.alone(3, 2) if "sheet" not in name):
-            shared, alone = self.path("out", name), self.path("alone", name)
-            self.assertLessEqual(max(abs(a - b) for a, b in
-                                     zip(png_pixels(shared), png_pixels(alone))), 1)
-            self.assertIn('"device_class":"cpu+tensor2"', png_texts(shared)["litho"])
-
-    def test_a_member_killed_in_mid_step_costs_no_picture(self):
+    def lose_a_member(self, gang, steps):
+        """The folder of the picture that three workers make although one of a gang is killed."""
         coordinator = self.coordinator()
         endpoint = coordinator.endpoint
-        workers = [self.worker(endpoint, name) for name in ("one", "two", "three")]
-        self.litho("submit", self.write("pair.yaml", JOB % (12, 1, "gang: 2")), "--connect",
+        workers = {name: self.member(endpoint, name) for name in NAMES[:3]}
+        self.litho("submit", self.write("pair.yaml", self.job(gang, steps=steps)), "--connect",
                    endpoint)
 
         def at_work():
             running = self.status(endpoint, "shared")["running_tasks"]
             return [task for task in running if task["step"] >= 2]
         victim = wait_until(at_work, "a gang is at work")[0]["worker"]
-        workers[("one", "two", "three").index(victim)].signal(SIGKILL)
+        workers[victim].signal(SIGKILL)
         self.litho("watch", "shared", "--connect", endpoint)
-        self.assertEqual(pictures(self.path("out")), self.alone(12, 1))
         self.assertGreaterEqual(len(re.findall("gang job=", coordinator.text())), 2,
                                 coordinator.text())
+        for name in (name for name in NAMES[:3] if name != victim):
+            self.assertEqual(workers[name].stop(), 0, workers[name].text())
+        return self.path("out")
+
+
+class OnCpus(Gangs):
+    def test_two_workers_share_every_picture_and_no_byte_changes(self):
+        endpoint, _, _ = self.compare(2, "2", 0, n=2)
+        status = self.status(endpoint, "shared")
+        self.assertEqual(status["gang"]["shape"], "guidance 2, tensor 1")
+        self.assertGreater(status["gang"]["step_ms"], 0)
+        self.assertRegex(self.litho("status", "shared", "--connect", endpoint).stdout,
+                         r"gang    guidance 2, tensor 1: \S+ s a step")
+        lines = index_lines(self.path("shared", "shared", "index.jsonl"))
+        self.assertEqual(len(lines), 2)
+
+    def test_four_workers_hold_parts_and_differ_by_a_level_at_most(self):
+        _, shared, names = self.compare(4, "{guidance: 2, tensor: 2}", 1, n=2)
+        for name in names:
+            self.assertIn('"device_class":"cpu+tensor2"',
+                          png_texts(os.path.join(shared, name))["litho"])
+
+    def test_the_other_families_are_shared(self):
+        for model, gang, n in (("sd2", "{guidance: 1, tensor: 4}", 4),
+                               ("sdxl", "{guidance: 2, tensor: 2}", 4)):
+            with self.subTest(model):
+                self.compare(n, gang, 1, model=model)
+
+    def test_a_member_killed_in_mid_step_costs_no_picture(self):
+        out = self.lose_a_member("2", 12)
+        alone, _, _ = self.render("alone", 1, self.job("", steps=12))
+        self.assertEqual(pictures(out), pictures(alone))
+
+
+@unittest.skipUnless(os.path.exists(MODULE), "this build has no emulated device")
+class OnCuda(Gangs):
+    device, precision = "cuda:0", "f16"
+    environment = {"LITHO_CUDA_MODULE": MODULE}
+
+    def test_two_devices_share_every_picture_and_no_byte_changes(self):
+        self.compare(2, "2", 0)
+
+    def test_four_devices_hold_parts(self):
+        # A partial sum is rounded to f16 once more than one device's.
+        _, shared, names = self.compare(4, "{guidance: 2, tensor: 2}", 2)
+        record = json.loads(png_texts(os.path.join(shared, names[0]))["litho"])
+        self.assertRegex(record["device_class"], r"^cuda-gpusim-f16-.*\+tensor2$")
+
+    def test_a_member_killed_in_mid_step_costs_no_picture(self):
+        self.lose_a_member("{guidance: 1, tensor: 2}", 5)
 
 
 if __name__ == "__main__":
