@@ -180,6 +180,7 @@ struct worker {
     uint32_t batch;   /* leases that it may render together; 1.. */
     uint32_t credits; /* leases it would take now */
     char *host;       /* workers of equal hosts can meet as a gang; "": none; owned */
+    bool reachable;   /* by members of a gang on other hosts that are it too */
     char *meeting;    /* for the next gang that it leads; NULL or "": none; owned */
     uint64_t cache_hits, cache_misses, cache_evictions, cache_damaged; /* as it said last */
     uint32_t probing; /* tasks meant for it whose paths are being looked at */

@@ -28,11 +28,15 @@ static bool is_free(const struct worker *w)
     return w->credits > 0 && w->n_tasks == 0 && w->probing == 0 && !w->reserved;
 }
 
+/* Members of a gang lie on one host, or can all be reached from others. */
+enum spread { ONE_HOST, SEVERAL_HOSTS };
+
 /* Could be in one gang for the task: their parts are of one device class at its precision. NULL:
  * for any task. */
-static bool kin(const struct worker *a, const struct worker *b, const struct task_entry *t)
+static bool kin(const struct worker *a, const struct worker *b, const struct task_entry *t,
+                enum spread spread)
 {
-    return strcmp(a->host, b->host) == 0 &&
+    return (spread == ONE_HOST ? strcmp(a->host, b->host) == 0 : a->reachable && b->reachable) &&
            abilities_equal(&a->abilities, &b->abilities,
                            t && t->needs.model_key ? t->needs.precision : PRECISION_COUNT);
 }
@@ -53,42 +57,66 @@ static bool is_blocked(const struct worker *w, const struct task_entry *t)
 
 /* Workers that are not blocked for it are too few for a gang: those that are take part too. */
 static bool blocks_count(const struct coord *c, const struct worker *w, const struct task_entry *t,
-                         size_t n)
+                         size_t n, enum spread spread)
 {
     size_t all = 0;
 
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
-        all += able(v) && kin(v, w, t) && suits(v, t) && !is_blocked(v, t);
+        all += able(v) && kin(v, w, t, spread) && suits(v, t) && !is_blocked(v, t);
     }
     return all >= n;
+}
+
+static bool may_lead(const struct worker *w, const struct task_entry *t)
+{
+    return able(w) && is_free(w) && w->meeting && w->meeting[0] && suits(w, t);
+}
+
+/* gang_find() for one spread: workers that are blocked come last, those of w's own host first. */
+static bool find_within(const struct coord *c, struct worker *w, const struct task_entry *t,
+                        size_t n, enum spread spread, struct worker **ret_members)
+{
+    bool strict = blocks_count(c, w, t, n, spread);
+    size_t found = 1;
+
+    if (!may_lead(w, t) || (strict && is_blocked(w, t)))
+        return false;
+    ret_members[0] = w;
+    for (int turn = 0; turn < (strict ? 2 : 4); turn++) {
+        bool blocked = turn / 2, own_host = turn % 2 == 0;
+
+        for (size_t i = 0; i < c->n_workers && found < n; i++) {
+            struct worker *v = c->workers[i];
+
+            if (v != w && able(v) && is_free(v) && kin(v, w, t, spread) && suits(v, t) &&
+                is_blocked(v, t) == blocked && (strcmp(v->host, w->host) == 0) == own_host)
+                ret_members[found++] = v;
+        }
+    }
+    return found == n;
 }
 
 bool gang_find(const struct coord *c, struct worker *w, const struct task_entry *t, size_t n,
                struct worker **ret_members)
 {
-    bool strict = blocks_count(c, w, t, n);
-    size_t found = 1;
+    struct worker *others[MSG_GANG_MAX];
 
-    if (!able(w) || !is_free(w) || !w->meeting || !w->meeting[0] || !suits(w, t) ||
-        (strict && is_blocked(w, t)))
+    if (find_within(c, w, t, n, ONE_HOST, ret_members))
+        return true;
+    if (!w->reachable || !find_within(c, w, t, n, SEVERAL_HOSTS, ret_members))
         return false;
-    ret_members[0] = w;
-    for (int blocked = 0; blocked <= !strict; blocked++) /* those last */
-        for (size_t i = 0; i < c->n_workers && found < n; i++) {
-            struct worker *v = c->workers[i];
-
-            if (v != w && able(v) && is_free(v) && kin(v, w, t) && suits(v, t) &&
-                is_blocked(v, t) == blocked)
-                ret_members[found++] = v;
-        }
-    return found == n;
+    for (size_t i = 0; i < c->n_workers; i++) /* one host first: another one leads there */
+        if (find_within(c, c->workers[i], t, n, ONE_HOST, others))
+            return false;
+    return true;
 }
 
-bool gang_waits(const struct coord *c, const struct worker *w, const struct task_entry *t, size_t n)
+static bool waits_within(const struct coord *c, const struct worker *w, const struct task_entry *t,
+                         size_t n, enum spread spread)
 {
-    bool seen = false, strict = blocks_count(c, w, t, n);
+    bool seen = false, strict = blocks_count(c, w, t, n, spread);
     size_t all = 0, free_ones = 0, busy_before = 0;
 
     if (!able(w) || !suits(w, t) || (strict && is_blocked(w, t)))
@@ -97,7 +125,7 @@ bool gang_waits(const struct coord *c, const struct worker *w, const struct task
         const struct worker *v = c->workers[i];
 
         seen |= v == w;
-        if (!able(v) || !kin(v, w, t) || !suits(v, t) || (strict && is_blocked(v, t)))
+        if (!able(v) || !kin(v, w, t, spread) || !suits(v, t) || (strict && is_blocked(v, t)))
             continue;
         all++;
         free_ones += is_free(v);
@@ -108,37 +136,50 @@ bool gang_waits(const struct coord *c, const struct worker *w, const struct task
     return is_free(w) || free_ones + busy_before < n;
 }
 
-bool gang_possible(const struct coord *c, size_t n)
+bool gang_waits(const struct coord *c, const struct worker *w, const struct task_entry *t, size_t n)
+{
+    return waits_within(c, w, t, n, ONE_HOST) ||
+           (w->reachable && waits_within(c, w, t, n, SEVERAL_HOSTS));
+}
+
+/* Workers, busy ones too, that could be in one gang with w; but one of `session`, or that cannot
+ * have t (NULL: any). */
+static size_t kin_of(const struct coord *c, const struct worker *w, const struct task_entry *t,
+                     uint64_t session, enum spread spread)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_workers; i++) {
+        const struct worker *v = c->workers[i];
+
+        n += able(v) && kin(v, w, t, spread) && v->session != session &&
+             (t == NULL ||
+              (!task_refused_by(t, v->session) &&
+               (t->memory_over == 0 || v->memory_bytes == 0 || v->memory_bytes > t->memory_over)));
+    }
+    return n;
+}
+
+static bool possible(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session)
 {
     for (size_t i = 0; i < c->n_workers; i++) {
-        size_t all = 0;
+        const struct worker *w = c->workers[i];
 
-        for (size_t k = 0; k < c->n_workers && able(c->workers[i]); k++)
-            all += able(c->workers[k]) && kin(c->workers[i], c->workers[k], NULL);
-        if (all >= n)
+        if (able(w) && (kin_of(c, w, t, session, ONE_HOST) >= n ||
+                        (w->reachable && kin_of(c, w, t, session, SEVERAL_HOSTS) >= n)))
             return true;
     }
     return false;
 }
 
+bool gang_possible(const struct coord *c, size_t n)
+{
+    return possible(c, NULL, n, 0);
+}
+
 bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session)
 {
-    for (size_t i = 0; i < c->n_workers; i++) {
-        const struct worker *w = c->workers[i];
-        size_t all = 0;
-
-        for (size_t k = 0; k < c->n_workers; k++) {
-            const struct worker *v = c->workers[k];
-
-            all +=
-                able(v) && kin(v, w, t) && v->session != session &&
-                !task_refused_by(t, v->session) &&
-                (t->memory_over == 0 || v->memory_bytes == 0 || v->memory_bytes > t->memory_over);
-        }
-        if (all >= n)
-            return true;
-    }
-    return false;
+    return possible(c, t, n, session);
 }
 
 /* What a gang of `size` learned about a task's steps is kept under a key of its own. */
@@ -165,7 +206,9 @@ static size_t choose(const struct coord *c, const struct worker *w, const struct
     if (t->job->gang != GANG_AUTO || !t->guided || !pays(w, t))
         return 1;
     for (size_t i = 0; i < c->n_workers; i++)
-        free_ones += able(c->workers[i]) && is_free(c->workers[i]) && kin(c->workers[i], w, t);
+        free_ones +=
+            able(c->workers[i]) && is_free(c->workers[i]) &&
+            (kin(c->workers[i], w, t, ONE_HOST) || kin(c->workers[i], w, t, SEVERAL_HOSTS));
     return free_ones >= 2 * free_tasks && free_ones >= 2 ? 2 : 1;
 }
 

@@ -7,7 +7,8 @@
  * attempts at once. One that fails with worker_lost only says that another one went away: that one
  * is waited for, so that it is blamed as any lost worker is.
  *
- * A gang is formed of workers of one device class on one host that have nothing else to do. Where a
+ * A gang is formed of workers of one device class that have nothing else to do: on one host, or if
+ * there are not enough of them, on several, where all state an address for others. Where a
  * job asks for gangs (`gang: 2`), workers whose turn comes to it wait for the others, as many as
  * are needed and no more; where it leaves that to us (`gang: auto`), two that have nothing else to
  * do at the end of the work share a task if that is known to pay, or to learn whether it does; and

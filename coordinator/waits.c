@@ -9,7 +9,9 @@ static int tell_gang(const struct coord *c, struct job_entry *j, int64_t now_ms,
     if (gang_size(j) == 1 || j->wait_reason || gang_possible(c, gang_size(j)))
         return 0;
     snprintf(text, sizeof text,
-             "a gang of %zu needs as many workers of one device class on one host", gang_size(j));
+             "a gang of %zu needs as many workers of one device class on one host, or with "
+             "--gang-address",
+             gang_size(j));
     return job_wait(j, now_ms, text, e);
 }
 

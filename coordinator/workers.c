@@ -89,6 +89,7 @@ int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_
     w->device_class = strdup(hello->device_class);
     w->software = strdup(hello->software);
     w->host = strdup(hello->host ? hello->host : "");
+    w->reachable = hello->gang_address && hello->gang_address[0];
     w->memory_bytes = hello->memory_bytes;
     w->threads = hello->threads;
     w->batch = hello->batch > 1 ? hello->batch : 1;

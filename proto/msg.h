@@ -124,6 +124,7 @@ struct msg_hello {
     uint32_t threads;
     const char *host; /* workers of equal hosts can meet as a gang; "": it takes part in none */
     uint32_t batch;   /* leases that it renders together, where they go together; 0: one */
+    const char *gang_address; /* where members of a gang on other hosts reach it; "": nowhere */
     struct hello_precision {
         const char *asked;        /* by a task: "f32", "bf16", "f16", "auto" */
         const char *computed;     /* what it comes to on this device; "": depends on the model */

@@ -104,6 +104,7 @@ static const struct field hello_at[] = {
     OPTIONAL_UINT32(threads),
     OPTIONAL_STRING(host, MSG_NAME_MAX),
     OPTIONAL_UINT32(batch),
+    OPTIONAL_STRING(gang_address, MSG_NAME_MAX),
     OPTIONAL_LIST(precisions, MSG_PRECISIONS_MAX, hello_precision),
 };
 TABLE(hello);

@@ -8,10 +8,11 @@
 
 void actions_offer_meeting(struct worker *w)
 {
+    const char *address = w->options.gang_address;
     struct err e;
 
     w->offer = NULL;
-    if (gang_offer_new(GANG_UNIX, &w->offer, &e) != 0)
+    if (gang_offer_new(address ? GANG_TCP : GANG_UNIX, address, &w->offer, &e) != 0)
         log_warn("no_gang", "text=\"%s\"", e.text);
     session_meeting(w->session, w->offer ? gang_offer_text(w->offer) : "");
 }

@@ -73,10 +73,12 @@ static void state_precisions(struct worker *w, struct session_options *session)
 static int open_worker(struct worker *w, struct err *e)
 {
     struct options *o = &w->options;
-    struct runner_options runner = {.backend = o->backend, .device = o->device};
+    struct runner_options runner = {
+        .backend = o->backend, .device = o->device, .gang_address = o->gang_address};
     struct session_options session = {.name = o->name,
                                       .device = w->probe.device,
                                       .host = w->host,
+                                      .gang_address = o->gang_address,
                                       .device_class = w->probe.device_class,
                                       .threads = (uint32_t)o->threads,
                                       .capacity = o->credits,

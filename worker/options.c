@@ -1,5 +1,6 @@
 #include "worker/options.h"
 
+#include "engine/gang/gang.h"
 #include "jobs/conduct.h"
 #include "proto/buf.h"
 #include "worker/probe.h"
@@ -48,6 +49,11 @@ const char *const options_help =
     "                          (default: 50G)\n"
     "      --no-shared-files   fetch every file that the coordinator has, also those that the\n"
     "                          directories of --models have with the same bytes\n"
+    "      --gang-address ADDRESS\n"
+    "                          where members of a gang on other machines reach this worker; "
+    "without\n"
+    "                          it gangs are of workers of one machine. What they say is not\n"
+    "                          encrypted: loopback addresses only, other machines by a tunnel\n"
     "      --hashes FILE       hashes of files that did not change since, such as hashes in the\n"
     "                          state folder of a coordinator on this machine: spares reading\n"
     "                          models once more (default: none)\n"
@@ -94,7 +100,8 @@ enum {
     OPTION_CACHE_DIR,
     OPTION_CACHE_SIZE,
     OPTION_NO_SHARED_FILES,
-    OPTION_HASHES
+    OPTION_HASHES,
+    OPTION_GANG_ADDRESS
 };
 
 static const struct option long_options[] = {
@@ -121,6 +128,7 @@ static const struct option long_options[] = {
     {"spill-dir", required_argument, NULL, OPTION_SPILL_DIR},
     {"cache-dir", required_argument, NULL, OPTION_CACHE_DIR},
     {"cache-size", required_argument, NULL, OPTION_CACHE_SIZE},
+    {"gang-address", required_argument, NULL, OPTION_GANG_ADDRESS},
     {"no-shared-files", no_argument, NULL, OPTION_NO_SHARED_FILES},
     {"hashes", required_argument, NULL, OPTION_HASHES},
     {0},
@@ -293,6 +301,9 @@ static int set(struct options *o, int option, char **argv, struct err *e)
     case OPTION_HASHES:
         o->hashes = optarg;
         return 0;
+    case OPTION_GANG_ADDRESS:
+        o->gang_address = optarg;
+        return gang_address_check(optarg, e);
     case OPTION_NO_SHARED_FILES:
         o->own_files = false;
         return 0;

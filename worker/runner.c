@@ -19,7 +19,8 @@
 
 struct runner {
     const struct library *library;
-    struct view *view; /* may be NULL */
+    const char *gang_address; /* may be NULL */
+    struct view *view;        /* may be NULL */
     const char *lora_folders[RUNNER_FOLDERS_MAX], *embedding_folders[RUNNER_FOLDERS_MAX];
     struct resident *resident; /* the compute thread's */
     pthread_t thread;
@@ -231,6 +232,7 @@ static int meet(const struct runner *r, const struct runner_gang *part, struct g
                                      .size = part->guidance * part->tensor,
                                      .offer = part->offer,
                                      .meeting = part->meeting,
+                                     .address = r->gang_address,
                                      .abort_fd = r->cancel_fd};
 
     if (part->rank == 0 && !part->offer)
@@ -435,6 +437,7 @@ int runner_open(const struct runner_options *o, struct runner **ret_runner, stru
     if (!r)
         return err_set(e, ERR_OOM, "out of memory for the compute thread");
     r->library = o->library;
+    r->gang_address = o->gang_address;
     r->view = o->view;
     folders(o->view ? view_loras(o->view) : NULL, library_lora_folders(o->library),
             r->lora_folders);

@@ -29,9 +29,10 @@ struct runner_options {
                                       borrowed likewise */
     struct hash_memo *hashes;      /* of files that were read; NULL: none; borrowed likewise */
     enum backend backend;
-    int device;            /* of BACKEND_CUDA */
-    int threads;           /* of a render; 1.. */
-    uint64_t memory_bytes; /* budget for weights and one render, 0: no limit */
+    int device;               /* of BACKEND_CUDA */
+    const char *gang_address; /* for members on other hosts; NULL: none; borrowed likewise */
+    int threads;              /* of a render; 1.. */
+    uint64_t memory_bytes;    /* budget for weights and one render, 0: no limit */
 };
 
 /* Starts the thread. It inherits the caller's signal mask. */

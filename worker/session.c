@@ -95,6 +95,7 @@ static int send_hello(struct session *s, int64_t now_ms, struct err *e)
                                     .threads = o->threads,
                                     .host = o->host,
                                     .batch = o->batch,
+                                    .gang_address = o->gang_address,
                                     .precisions = (struct hello_precision *)o->precisions,
                                     .n_precisions = o->n_precisions}};
 

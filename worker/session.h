@@ -36,6 +36,7 @@
 struct session_options {
     const char *name, *device, *device_class;
     const char *host;                         /* NULL: takes part in no gangs */
+    const char *gang_address;                 /* for members on other hosts; NULL: none */
     uint64_t memory_bytes;                    /* budget for one render, 0: no limit */
     const struct hello_precision *precisions; /* that are rendered; none: all */
     size_t n_precisions;

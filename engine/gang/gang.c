@@ -1,5 +1,6 @@
 #include "engine/gang/host.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,8 @@ struct gang_offer {
     struct host_door door;
 };
 
-int gang_offer_new(enum gang_kind kind, struct gang_offer **ret_offer, struct err *e)
+int gang_offer_new(enum gang_kind kind, const char *address, struct gang_offer **ret_offer,
+                   struct err *e)
 {
     struct gang_offer *offer;
     int rc = 0;
@@ -20,7 +22,7 @@ int gang_offer_new(enum gang_kind kind, struct gang_offer **ret_offer, struct er
         return err_set(e, ERR_OOM, "no memory for a gang's meeting place");
     offer->kind = kind;
     offer->door.fd = -1;
-    TRY(host_door_open(&offer->door, kind == GANG_UNIX, NULL, e));
+    TRY(host_door_open(&offer->door, kind == GANG_UNIX, address, NULL, e));
     *ret_offer = offer;
     offer = NULL;
 out:
@@ -34,6 +36,18 @@ void gang_offer_free(struct gang_offer *offer)
         return;
     host_door_close(&offer->door);
     free(offer);
+}
+
+int gang_address_check(const char *address, struct err *e)
+{
+    struct in_addr ip;
+
+    if (inet_pton(AF_INET, address, &ip) == 1 && ntohl(ip.s_addr) >> 24 == 127)
+        return 0;
+    return err_set(e, ERR_ARG,
+                   "'%.60s' is not a loopback address (127.0.0.0/8): what members of a gang say to "
+                   "each other has no keys yet, so other machines need a tunnel",
+                   address);
 }
 
 const char *gang_offer_text(const struct gang_offer *offer)

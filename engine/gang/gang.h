@@ -16,7 +16,7 @@
  * Meeting: the member of rank 0 makes an offer, whose text the others get by other means (the
  * coordinator carries it); all then join.
  *
- *     TRY(gang_offer_new(GANG_UNIX, &offer, e));             // rank 0
+ *     TRY(gang_offer_new(GANG_UNIX, NULL, &offer, e));       // rank 0
  *     ... gang_offer_text(offer) to the others ...
  *     TRY(gang_join(&(struct gang_place){.rank = 0, .size = 2, .offer = offer, ...}, &g, e));
  *     TRY(g->all_reduce(g, x, n, GANG_F32, e));
@@ -40,7 +40,8 @@
 
 enum gang_kind {
     GANG_UNIX, /* host backend, all members on this machine */
-    GANG_TCP,  /* host backend over TCP; loopback only, since the sockets have no keys */
+    GANG_TCP,  /* host backend over TCP, also between machines; loopback addresses only, since the
+                  sockets have no keys: from machine to machine by tunnels */
     GANG_NCCL
 };
 
@@ -95,9 +96,16 @@ struct gang {
 /* Where a gang can meet; rank 0 keeps it until the gang is joined. */
 struct gang_offer;
 
-/* ERR_IO; ERR_ARG for a backend that this build does not have. Caller frees. */
-int gang_offer_new(enum gang_kind kind, struct gang_offer **ret_offer, struct err *e);
+/*
+ * address: of GANG_TCP, where the others reach this member; NULL: 127.0.0.1. ERR_IO; ERR_ARG for a
+ * backend that this build does not have, or an address as gang_address_check() says. Caller frees.
+ */
+int gang_offer_new(enum gang_kind kind, const char *address, struct gang_offer **ret_offer,
+                   struct err *e);
 void gang_offer_free(struct gang_offer *offer);
+
+/* ERR_ARG for what is no IPv4 address of the loopback network, 127.0.0.0/8. */
+int gang_address_check(const char *address, struct err *e);
 
 /* "unix:..." and the like, shorter than GANG_TEXT_MAX, good for one gang. Borrowed. */
 const char *gang_offer_text(const struct gang_offer *offer);
@@ -106,6 +114,7 @@ struct gang_place {
     int rank, size;                 /* 0..size - 1, 2..GANG_SIZE_MAX */
     const struct gang_offer *offer; /* rank 0's own; others: NULL */
     const char *meeting;            /* others: the text of rank 0's offer */
+    const char *address;            /* others: as gang_offer_new() has it, where rank 0's is TCP */
     int abort_fd;                   /* readable: give up; -1: none. Borrowed for the gang's life */
     int patience_ms;                /* 0: GANG_PATIENCE_MS */
     int device;                     /* nccl: the GPU's number */

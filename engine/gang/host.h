@@ -20,10 +20,11 @@ struct host_door {
 };
 
 /*
- * local: a Unix socket in Linux' abstract namespace, of this user alone; else TCP on a free
- * loopback port. token: NULL: a new one.
+ * local: a Unix socket in Linux' abstract namespace, of this user alone; else TCP on a free port of
+ * `address`, NULL: 127.0.0.1. token: NULL: a new one.
  */
-int host_door_open(struct host_door *ret_door, bool local, const char *token, struct err *e);
+int host_door_open(struct host_door *ret_door, bool local, const char *address, const char *token,
+                   struct err *e);
 void host_door_close(struct host_door *door);
 
 /* ERR_ARG for a text that is no address. ret_fd: connected, non-blocking, owned by the caller. */

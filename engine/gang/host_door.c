@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define UNIX_PREFIX "unix:"
-#define TCP_PREFIX  "tcp:127.0.0.1:"
+#define TCP_PREFIX  "tcp:"
+#define ADDRESS     "127.0.0.1" /* of who has none of its own */
 
 static int new_token(char ret_token[HOST_TOKEN_SIZE], struct err *e)
 {
@@ -57,21 +58,28 @@ out:
     return rc;
 }
 
-static int listen_tcp(struct host_door *d, struct err *e)
+static int listen_tcp(struct host_door *d, const char *address, struct err *e)
 {
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in name = {.sin_family = AF_INET};
     socklen_t size = sizeof name;
+    int rc = 0;
+
+    TRY(gang_address_check(address, e));
+    inet_pton(AF_INET, address, &name.sin_addr);
 
     d->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (d->fd < 0 || bind(d->fd, (struct sockaddr *)&name, size) != 0 ||
         listen(d->fd, GANG_SIZE_MAX) != 0 ||
         getsockname(d->fd, (struct sockaddr *)&name, &size) != 0)
         return err_errno(e, "a gang's socket");
-    snprintf(d->address, sizeof d->address, TCP_PREFIX "%d/%s", ntohs(name.sin_port), d->token);
-    return 0;
+    snprintf(d->address, sizeof d->address, TCP_PREFIX "%s:%d/%s", address, ntohs(name.sin_port),
+             d->token);
+out:
+    return rc;
 }
 
-int host_door_open(struct host_door *ret_door, bool local, const char *token, struct err *e)
+int host_door_open(struct host_door *ret_door, bool local, const char *address, const char *token,
+                   struct err *e)
 {
     struct host_door d = {.fd = -1};
     int rc = 0;
@@ -80,7 +88,7 @@ int host_door_open(struct host_door *ret_door, bool local, const char *token, st
         snprintf(d.token, sizeof d.token, "%s", token);
     else
         TRY(new_token(d.token, e));
-    TRY(local ? listen_unix(&d, e) : listen_tcp(&d, e));
+    TRY(local ? listen_unix(&d, e) : listen_tcp(&d, address != NULL ? address : ADDRESS, e));
     *ret_door = d;
     d.fd = -1;
 out:
@@ -142,12 +150,31 @@ static int connected(int fd, const struct sockaddr *name, socklen_t size, bool l
     return rc;
 }
 
+/* "tcp:ADDRESS:PORT/..." */
+static int read_tcp(const char *text, struct sockaddr_in *ret_name, struct err *e)
+{
+    char address[HOST_ADDRESS_SIZE] = "";
+    const char *colon = NULL;
+    long port;
+    int rc = 0;
+
+    if (strncmp(text, TCP_PREFIX, strlen(TCP_PREFIX)) == 0 && strlen(text) < sizeof address)
+        colon = strchr(text + strlen(TCP_PREFIX), ':');
+    if (colon == NULL || (port = strtol(colon + 1, NULL, 10)) < 1 || port > 65535)
+        return err_set(e, ERR_ARG, "'%.100s' is no meeting place of a gang", text);
+    memcpy(address, text + strlen(TCP_PREFIX), (size_t)(colon - text) - strlen(TCP_PREFIX));
+    TRY(gang_address_check(address, e));
+    *ret_name = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    inet_pton(AF_INET, address, &ret_name->sin_addr);
+out:
+    return rc;
+}
+
 int host_connect(const char *address, int *ret_fd, struct err *e)
 {
-    struct sockaddr_in tcp = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in tcp;
     struct sockaddr_un name;
-    long port;
-    int rc;
+    int rc = 0;
 
     if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0 &&
         strlen(address) < HOST_ADDRESS_SIZE) {
@@ -156,14 +183,12 @@ int host_connect(const char *address, int *ret_fd, struct err *e)
         return connected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&name,
                          size, true, ret_fd, e);
     }
-    if (strncmp(address, TCP_PREFIX, strlen(TCP_PREFIX)) != 0 ||
-        (port = strtol(address + strlen(TCP_PREFIX), NULL, 10)) < 1 || port > 65535)
-        return err_set(e, ERR_ARG, "'%.100s' is no meeting place of a gang", address);
-    tcp.sin_port = htons((uint16_t)port);
+    TRY(read_tcp(address, &tcp, e));
     rc = connected(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&tcp,
                    sizeof tcp, false, ret_fd, e);
     if (rc == 0)
         tune(*ret_fd);
+out:
     return rc;
 }
 

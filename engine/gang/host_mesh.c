@@ -120,7 +120,7 @@ static int arrive(const struct host_wait *wait, const struct gang_place *p, int 
     int rc = 0;
 
     host_token(p->meeting, token);
-    TRY(host_door_open(&door, strncmp(p->meeting, "unix:", 5) == 0, token, e));
+    TRY(host_door_open(&door, strncmp(p->meeting, "unix:", 5) == 0, p->address, token, e));
     TRY(knock(wait, p, &door, p->meeting, 0, fds, e));
     TRY(hear(wait, fds[0], 0, addresses, sizeof addresses, e));
     for (int i = 1; i < p->rank; i++) {

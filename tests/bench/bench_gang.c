@@ -125,7 +125,7 @@ static bool run(const struct bench *b, int size, struct result *r)
     struct gang_offer *offer = NULL;
     pid_t pids[GANG_SIZE_MAX];
     struct err e = {0};
-    bool good = gang_offer_new(GANG_UNIX, &offer, &e) == 0;
+    bool good = gang_offer_new(GANG_UNIX, NULL, &offer, &e) == 0;
 
     for (int i = 0; i < size && good; i++) {
         pids[i] = fork();

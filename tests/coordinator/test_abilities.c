@@ -224,7 +224,8 @@ static void a_gang_is_of_one_class_at_the_precision_of_its_task(void **state)
     join_as(t, "amx", amx, 1);
     join_as(t, "old", old_cpu, 1);
     assert_int_equal(count_sent(t, "amx", MSG_LEASE) + count_sent(t, "old", MSG_LEASE), 0);
-    assert_reason(t, "a gang of 2 needs as many workers of one device class on one host");
+    assert_reason(t, "a gang of 2 needs as many workers of one device class on one host, or with "
+                     "--gang-address");
     join_as(t, "amx2", amx, 1);
     assert_leased(t, "amx", 0, 1);
     assert_leased(t, "amx2", 0, 2);

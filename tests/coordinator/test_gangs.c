@@ -28,6 +28,23 @@ static void meets(struct table *t, const char *name, const char *host, const cha
     say(t, name, &m);
 }
 
+/* A worker that states an address for members on other hosts. */
+static void meets_others(struct table *t, const char *name, const char *host)
+{
+    struct msg m = {.type = MSG_HELLO,
+                    .hello = {.protocol = PROTOCOL_VERSION,
+                              .protocol_min = PROTOCOL_VERSION_MIN,
+                              .role = "worker",
+                              .software = "test",
+                              .name = name,
+                              .device = "a device",
+                              .device_class = "cpu-avx2",
+                              .host = host,
+                              .gang_address = "127.0.0.1"}};
+
+    say(t, name, &m);
+}
+
 static void ready_to_meet(struct table *t, const char *name, uint32_t credits)
 {
     struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .meeting = name}};
@@ -186,8 +203,10 @@ static void workers_of_another_class_or_host_are_no_members(void **state)
     ready_to_meet(t, "far", 2);
     join(t, "alone", 2); /* takes part in none */
     assert_int_equal(t->c.count.leases, 0);
-    assert_string_equal(the_job(t)->wait_reason,
-                        "a gang of 2 needs as many workers of one device class on one host");
+    assert_string_equal(
+        the_job(t)->wait_reason,
+        "a gang of 2 needs as many workers of one device class on one host, or with "
+        "--gang-address");
     join_gangs(t, "w2");
     assert_int_equal(t->c.count.leases, 2);
     assert_null(the_job(t)->wait_reason);
@@ -381,6 +400,59 @@ static void a_member_that_leaves_before_the_lease_gives_the_others_back(void **s
     assert_int_equal(t->c.count.leases, 2);
 }
 
+static void a_gang_spans_hosts_whose_workers_state_an_address(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job(PAIR, 1));
+    meets_others(t, "w1", "a");
+    ready_to_meet(t, "w1", 2);
+    meets(t, "w2", "b", "cpu-avx2"); /* states none */
+    ready_to_meet(t, "w2", 2);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    meets_others(t, "w3", "c");
+    ready_to_meet(t, "w3", 2);
+    assert_leased(t, "w1", 0, 1);
+    assert_leased(t, "w3", 0, 2);
+    assert_part(t, "w3", 2, 1, 1, "w1");
+    assert_int_equal(count_sent(t, "w2", MSG_LEASE), 0);
+}
+
+static void members_of_the_leaders_host_come_first(void **state)
+{
+    struct table *t = *state;
+
+    meets_others(t, "w1", "b");
+    ready_to_meet(t, "w1", 2);
+    meets_others(t, "w2", "a");
+    ready_to_meet(t, "w2", 2);
+    meets_others(t, "w3", "a");
+    ready_to_meet(t, "w3", 2);
+    submit_job(t, gang_job("{'guidance':2,'tensor':1}", 1));
+    tick(t, 100);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    assert_int_equal(count_sent(t, "w2", MSG_LEASE), 1);
+    assert_int_equal(count_sent(t, "w3", MSG_LEASE), 1);
+}
+
+static void a_gang_of_four_takes_the_own_host_and_fills_up_with_others(void **state)
+{
+    struct table *t = *state;
+
+    for (int i = 0; i < 5; i++) {
+        char name[3] = {'w', (char)('1' + i), 0};
+
+        meets_others(t, name, i < 2 ? "b" : "a");
+        ready_to_meet(t, name, 2);
+    }
+    submit_job(t, gang_job("{'guidance':2,'tensor':2}", 1));
+    tick(t, 100);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE) + count_sent(t, "w2", MSG_LEASE) +
+                         count_sent(t, "w3", MSG_LEASE) + count_sent(t, "w4", MSG_LEASE) +
+                         count_sent(t, "w5", MSG_LEASE),
+                     4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +461,9 @@ int main(void)
         SENTENCE(a_picture_before_the_helpers_word_revokes_it),
         SENTENCE(with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_again),
         SENTENCE(a_members_failure_stops_the_others),
+        SENTENCE(a_gang_spans_hosts_whose_workers_state_an_address),
+        SENTENCE(members_of_the_leaders_host_come_first),
+        SENTENCE(a_gang_of_four_takes_the_own_host_and_fills_up_with_others),
         SENTENCE(who_only_tells_of_another_ones_end_is_not_blamed),
         SENTENCE(who_still_holds_a_part_of_a_gang_that_is_over_is_told_again),
         SENTENCE(workers_of_another_class_or_host_are_no_members),

@@ -29,6 +29,7 @@ class Gangs(Case):
     """device: None: CPUs, in f32. A class of one worker's pictures and a gang's."""
     device, precision = None, "f32"
     environment = {}
+    more = ()  # options of every worker
 
     def job(self, gang, model="sticker-128", size="64x64", steps=3, n=1):
         return JOB % (model, size, steps, self.precision, n, "gang: " + gang if gang else "")
@@ -36,7 +37,7 @@ class Gangs(Case):
     def member(self, endpoint, name):
         where = ("--device", self.device) if self.device else ("--threads", "1")
         return Program(self, "litho-worker", "--connect", endpoint, "--name", name, *where,
-                       **self.environment)
+                       *self.more, **self.environment)
 
     def render(self, folder, n_workers, text, models=None):
         """The pictures' folder, rendered by so many workers; and their coordinator's endpoint."""
@@ -114,6 +115,7 @@ class OnCpus(Gangs):
                 self.compare(n, gang, 1, model=model)
 
     def test_a_member_killed_in_mid_step_costs_no_picture(self):
+        self.more = ("--gang-address", "127.0.0.2")  # by TCP, as between machines
         out = self.lose_a_member("2", 12)
         alone, _, _ = self.render("alone", 1, self.job("", steps=12))
         self.assertEqual(pictures(out), pictures(alone))

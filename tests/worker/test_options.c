@@ -76,7 +76,8 @@ static void every_option_arrives(void **state)
     (void)state;
     assert_int_equal(PARSE(&o, &e, "-c", "ipc:///x", "--name=big-one", "-m", "a", "--models", "b",
                            "--threads", "3", "--memory", "1.5G", "--device", "ref", "--credits",
-                           "4", "--log-level", "debug", "--hashes", "state/hashes"),
+                           "4", "--log-level", "debug", "--hashes", "state/hashes",
+                           "--gang-address", "127.0.0.2"),
                      0);
     assert_string_equal(o.name, "big-one");
     assert_int_equal(o.n_directories, 2);
@@ -87,6 +88,7 @@ static void every_option_arrives(void **state)
     assert_int_equal(o.credits, 4);
     assert_int_equal(o.log_level, LOG_DEBUG);
     assert_string_equal(o.hashes, "state/hashes");
+    assert_string_equal(o.gang_address, "127.0.0.2");
     options_done(&o);
 }
 
@@ -122,6 +124,7 @@ static void mistakes_are_named(void **state)
     REFUSED("'-1' is not a size", "--memory", "-1");
     REFUSED("'nan' is not a size", "--memory", "nan");
     REFUSED("--log-level: 'loud'", "--log-level", "loud");
+    REFUSED("'192.168.1.2' is not a loopback address", "--gang-address", "192.168.1.2");
     REFUSED("no spaces", "--name", "a b");
     REFUSED("1 to 200 bytes", "--name", "");
 }

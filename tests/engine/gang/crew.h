@@ -125,7 +125,7 @@ static inline void crew_start(struct crew *c)
     c->result =
         mmap(NULL, sizeof *c->result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(c->result != MAP_FAILED);
-    assert_ok(gang_offer_new(GANG_UNIX, &c->offer, e));
+    assert_ok(gang_offer_new(GANG_UNIX, NULL, &c->offer, e));
     for (int i = 0; i < crew_size(c); i++) {
         c->pids[i] = fork();
         assert_true(c->pids[i] >= 0);

@@ -95,7 +95,7 @@ static inline void rows_in_processes(int size, const char *model, rows_open_fn o
     struct gang_offer *offer = NULL;
     pid_t pids[GANG_SIZE_MAX];
 
-    assert_ok(gang_offer_new(GANG_UNIX, &offer, e));
+    assert_ok(gang_offer_new(GANG_UNIX, NULL, &offer, e));
     for (int i = 0; i < size; i++) {
         const struct gang_place place = {.rank = i,
                                          .size = size,

@@ -36,7 +36,7 @@ static void open_crew(struct crew *c, enum gang_kind kind, int size)
     struct err e = {0};
 
     *c = (struct crew){.size = size, .stop = eventfd(0, EFD_CLOEXEC)};
-    if (gang_offer_new(kind, &c->offer, &e) != 0)
+    if (gang_offer_new(kind, kind == GANG_TCP ? "127.0.0.2" : NULL, &c->offer, &e) != 0)
         fail_msg("%s", e.text);
 }
 
@@ -46,6 +46,7 @@ static void start(struct crew *c, int rank, int patience_ms, part_fn part, int a
                            .size = c->size,
                            .offer = rank == 0 ? c->offer : NULL,
                            .meeting = gang_offer_text(c->offer),
+                           .address = rank % 2 == 1 ? "127.0.0.3" : NULL, /* of TCP alone */
                            .abort_fd = c->stop,
                            .patience_ms = patience_ms};
     struct gang *g = NULL;
@@ -141,9 +142,15 @@ static void sums_larger_than_a_chunk(void **state)
     all_do(GANG_UNIX, 4, sums_floats, N_MAX);
 }
 
+/* Members have three addresses: 127.0.0.2 leads, others are at .3 or say none. */
 static void tcp_does_the_same(void **state)
 {
+    struct gang_offer *offer = NULL;
+
     (void)state;
+    assert_int_equal(gang_offer_new(GANG_TCP, "127.0.0.2", &offer, NULL), 0);
+    assert_memory_equal(gang_offer_text(offer), "tcp:127.0.0.2:", 14);
+    gang_offer_free(offer);
     all_do(GANG_TCP, 2, sums_floats, 1000);
     all_do(GANG_TCP, 4, sums_floats, 400000);
 }
@@ -457,8 +464,10 @@ static void places_that_cannot_be(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(gang_join(&bad[i], &g, NULL), ERR_ARG);
     assert_int_equal(gang_join(&p, &g, NULL), ERR_LOST);
-    if (gang_offer_new(GANG_NCCL, &offer, NULL) == 0)
+    if (gang_offer_new(GANG_NCCL, NULL, &offer, NULL) == 0)
         gang_offer_free(offer);
+    assert_int_equal(gang_offer_new(GANG_TCP, "10.0.0.1", &offer, NULL), ERR_ARG);
+    assert_int_equal(gang_offer_new(GANG_TCP, "localhost", &offer, NULL), ERR_ARG);
 }
 
 int main(void)

@@ -75,7 +75,7 @@ static void start(struct crew *c, int size, part_fn part)
 {
     *c = (struct crew){.size = size, .stop = eventfd(0, EFD_CLOEXEC)};
     assert_int_equal(pipe(c->tell), 0);
-    assert_int_equal(gang_offer_new(GANG_UNIX, &c->offer, NULL), 0);
+    assert_int_equal(gang_offer_new(GANG_UNIX, NULL, &c->offer, NULL), 0);
     for (int i = 0; i < size; i++) {
         const struct gang_place p = {.rank = i,
                                      .size = size,
