@@ -4,7 +4,8 @@
 
 #include <math.h>
 
-#define LEGACY_EOS 2 /* an eos_token_id that never was the tokenizer's */
+#define LEGACY_EOS 2  /* an eos_token_id that never was the tokenizer's */
+#define FF_UNIT    32 /* channels that bf16 kernels add up at a time */
 
 struct clip_layer {
     struct norm *norm1, *norm2;
@@ -14,6 +15,7 @@ struct clip_layer {
 struct clip {
     struct clip_config config;
     struct ops *ops;           /* borrowed */
+    struct range own, inner;   /* this member's heads, as channels, and of the feed-forward */
     struct tensor tokens;      /* [vocab, width], data owned */
     float *positions;          /* [positions, width], owned */
     struct clip_layer *layers; /* [config.layers], owned */
@@ -65,19 +67,31 @@ out:
     return rc;
 }
 
-static void load_layer(struct clip_layer *l, struct loader *ld, const struct clip_config *c, int i)
+/* Heads and the feed-forward's inner channels are dealt among a gang's members (shard.h). */
+static void deal(struct clip *t)
+{
+    const struct clip_config *c = &t->config;
+
+    t->own = shard_range(t->ops, c->width, c->width / c->heads);
+    t->inner = shard_range(t->ops, c->inner, c->inner % FF_UNIT == 0 ? FF_UNIT : 1);
+}
+
+static void load_layer(struct clip_layer *l, struct loader *ld, const struct clip *t, int i)
 {
     const char *at = "encoder.layers";
-    int64_t w = c->width;
+    int64_t w = t->config.width;
+    struct cut in = cut_outputs(w, w, 1, t->own), back = cut_inputs(w, w, t->own);
+    struct cut wide = cut_outputs(w, t->config.inner, 1, t->inner);
+    struct cut narrow = cut_inputs(t->config.inner, w, t->inner);
 
     l->norm1 = loader_norm(ld, w, "%s.%d.layer_norm1", at, i);
     l->norm2 = loader_norm(ld, w, "%s.%d.layer_norm2", at, i);
-    l->q = loader_linear(ld, w, w, true, "%s.%d.self_attn.q_proj", at, i);
-    l->k = loader_linear(ld, w, w, true, "%s.%d.self_attn.k_proj", at, i);
-    l->v = loader_linear(ld, w, w, true, "%s.%d.self_attn.v_proj", at, i);
-    l->out = loader_linear(ld, w, w, true, "%s.%d.self_attn.out_proj", at, i);
-    l->fc1 = loader_linear(ld, w, c->inner, true, "%s.%d.mlp.fc1", at, i);
-    l->fc2 = loader_linear(ld, c->inner, w, true, "%s.%d.mlp.fc2", at, i);
+    l->q = loader_linear_part(ld, &in, true, "%s.%d.self_attn.q_proj", at, i);
+    l->k = loader_linear_part(ld, &in, true, "%s.%d.self_attn.k_proj", at, i);
+    l->v = loader_linear_part(ld, &in, true, "%s.%d.self_attn.v_proj", at, i);
+    l->out = loader_linear_part(ld, &back, true, "%s.%d.self_attn.out_proj", at, i);
+    l->fc1 = loader_linear_part(ld, &wide, true, "%s.%d.mlp.fc1", at, i);
+    l->fc2 = loader_linear_part(ld, &narrow, true, "%s.%d.mlp.fc2", at, i);
 }
 
 /*
@@ -107,8 +121,9 @@ static void load_all(struct clip *t, struct loader *ld, const struct part_source
     loader_rows(ld, c->vocab, c->width, &t->tokens, "embeddings.token_embedding.weight");
     t->positions = loader_table(ld, c->positions, c->width, "embeddings.position_embedding.weight");
     t->layers = loader_items(ld, (size_t)c->layers, sizeof *t->layers);
+    deal(t);
     for (int i = 0; t->layers != NULL && i < c->layers; i++)
-        load_layer(&t->layers[i], ld, c, i);
+        load_layer(&t->layers[i], ld, t, i);
     t->norm_out = loader_norm(ld, c->width, "final_layer_norm");
 }
 
@@ -197,7 +212,7 @@ static void embed(const struct clip *t, float *x, const struct clip_text *text)
 static int attend(const struct clip *t, const struct clip_layer *l, struct act *x, int64_t rows,
                   struct err *e)
 {
-    int64_t width = t->config.width;
+    int64_t width = t->config.width, own = t->own.n;
     int head_dim = t->config.width / t->config.heads;
     struct ops *o = t->ops;
     size_t mark = arena_mark(o->arena);
@@ -205,16 +220,19 @@ static int attend(const struct clip *t, const struct clip_layer *l, struct act *
     int rc = 0;
 
     TRY(scratch(o, rows * width, &normed, e));
-    TRY(scratch(o, rows * width, &q, e));
-    TRY(scratch(o, rows * width, &k, e));
-    TRY(scratch(o, rows * width, &v, e));
-    TRY(o->layer_norm(o, normed, x, l->norm1, rows, width, t->config.eps, e));
-    TRY(linear_layer_forward(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
-    TRY(linear_layer_forward(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
-    TRY(linear_layer_forward(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
-    TRY(o->attention(o, normed, q, k, v, 1, rows, rows, t->config.heads, head_dim,
-                     1.0f / sqrtf((float)head_dim), true, e));
-    TRY(linear_layer_forward(o, x, normed, l->out, rows, ACT_NONE, x, e));
+    TRY(scratch(o, rows * own, &q, e));
+    TRY(scratch(o, rows * own, &k, e));
+    TRY(scratch(o, rows * own, &v, e));
+    if (own > 0) {
+        TRY(o->layer_norm(o, normed, x, l->norm1, rows, width, t->config.eps, e));
+        TRY(linear_layer_forward(o, q, normed, l->q, rows, ACT_NONE, NULL, e));
+        TRY(linear_layer_forward(o, k, normed, l->k, rows, ACT_NONE, NULL, e));
+        TRY(linear_layer_forward(o, v, normed, l->v, rows, ACT_NONE, NULL, e));
+        TRY(o->attention(o, normed, q, k, v, 1, rows, rows, (int)(own / head_dim), head_dim,
+                         1.0f / sqrtf((float)head_dim), true, e));
+    }
+    TRY(linear_layer_partial(o, x, normed, l->out, rows, x, e));
+    TRY(shard_sum(o, x, rows * width, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -231,10 +249,13 @@ static int feed_forward(const struct clip *t, const struct clip_layer *l, struct
     int rc = 0;
 
     TRY(scratch(o, rows * c->width, &normed, e));
-    TRY(scratch(o, rows * c->inner, &inner, e));
-    TRY(o->layer_norm(o, normed, x, l->norm2, rows, c->width, c->eps, e));
-    TRY(linear_layer_forward(o, inner, normed, l->fc1, rows, c->act, NULL, e));
-    TRY(linear_layer_forward(o, x, inner, l->fc2, rows, ACT_NONE, x, e));
+    TRY(scratch(o, rows * t->inner.n, &inner, e));
+    if (t->inner.n > 0) {
+        TRY(o->layer_norm(o, normed, x, l->norm2, rows, c->width, c->eps, e));
+        TRY(linear_layer_forward(o, inner, normed, l->fc1, rows, c->act, NULL, e));
+    }
+    TRY(linear_layer_partial(o, x, inner, l->fc2, rows, x, e));
+    TRY(shard_sum(o, x, rows * c->width, e));
 out:
     arena_release(o->arena, mark);
     return rc;

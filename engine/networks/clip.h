@@ -1,6 +1,8 @@
 /*
  * CLIP's text encoder (Radford et al. 2021; OpenCLIP's too): transformers' CLIPTextModel and
  * CLIPTextModelWithProjection. Token ids to states, and to one pooled state of the whole text.
+ * Of a gang's members each holds a part of the layers (shard.h), and all must call alike; the
+ * embeddings, which only the host reads, are whole.
  * One thread at a time; works in the backend's arena and leaves nothing there.
  *
  *     TRY(clip_open(&part.source, o, budget, &bytes, &c, e));

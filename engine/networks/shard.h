@@ -6,6 +6,7 @@
  *
  *   attention      heads are dealt: q, k, v by output, the projection back by input
  *   feed-forward   by inner width; GEGLU's two halves are cut alike
+ *   text encoders  their attention and feed-forward likewise
  *   ResNet         conv1, the time embedding's projection and norm2 by whole groups, conv2 by input
  *
  * What remains (norms, projections in and out, samplers, the U-Net's ends) every member computes

@@ -200,7 +200,7 @@ int prompts_encode(struct prompts *p, const struct model *m, const struct chunk_
     struct prompt_states *s;
     int rc = 0;
 
-    if (m->ops->planning)
+    if (m->ops->planning || m->ops->shard.size > 1)
         return encode(m, t, ret_states, ret_pooled, e);
     TRY(make_key(m, t, n_pooled > 0, key, e));
     p->calls++;

@@ -55,6 +55,9 @@ int64_t prompts_pooled_width(const struct model *m);
  * its states is as before. A chunk with no weight but 1 is untouched. The pooled state is not
  * weighed.
  *
+ * Of a model that a gang's members hold in parts nothing is kept: all of them must compute the same
+ * texts, and what each has kept may differ.
+ *
  * Works in the backend's arena; nothing is taken there for what is kept. While the backend plans,
  * reserves what computing takes; p may be NULL then. ERR_INPUT as clip_encode().
  */

@@ -333,6 +333,52 @@ static void auto_takes_two_where_two_are_free(void **state)
     assert_part(t, "w2", 2, 1, 1, "w1");
 }
 
+/* Steps of `ms` in a gang of two, of 100 alone, then another picture of the kind. */
+static void learn_and_ask_again(struct table *t, int64_t ms)
+{
+    struct speeds *speeds;
+
+    meets(t, "w1", "a", "cpu-avx2");
+    ready_to_meet(t, "w1", 1);
+    meets(t, "w2", "a", "cpu-avx2");
+    ready_to_meet(t, "w2", 1);
+    submit_job(t, gang_job("'auto'", 1)); /* nothing is known: two, to learn */
+    assert_part(t, "w1", 2, 1, 0, "w1");
+    speeds = &coord_worker(&t->c, &(struct peer){.size = 2, .id = "w1"})->speeds;
+    speed_learn(speeds, coord_task(&t->c, the_job(t), 0)->speed_key, 100);
+    for (uint32_t step = 0; step < 5; step++) {
+        t->now_ms += ms;
+        progress(t, "w1", 0, 1, step);
+    }
+    helped(t, "w2", 0, 2);
+    result(t, "w1", 0, 1);
+    fresh(t);
+    ready_to_meet(t, "w1", 1);
+    ready_to_meet(t, "w2", 1);
+    submit_job(t, bundle_job((struct spec){.job = "again",
+                                           .axes = "[{'name':'seed','columns':['seed'],"
+                                                   "'range':{'first':7,'step':1,'count':1}}]",
+                                           .conduct = "{'gang':'auto'}"}));
+    tick(t, 100);
+}
+
+static void auto_leaves_a_gang_that_does_not_pay(void **state)
+{
+    struct table *t = *state;
+
+    learn_and_ask_again(t, 90); /* 1.1 times as fast */
+    assert_int_equal(t->c.count.gangs, 1);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE) + count_sent(t, "w2", MSG_LEASE), 1);
+}
+
+static void auto_keeps_a_gang_that_pays(void **state)
+{
+    struct table *t = *state;
+
+    learn_and_ask_again(t, 70); /* 1.4 times */
+    assert_int_equal(t->c.count.gangs, 2);
+}
+
 /* The task fits no worker: each of two, then of four, holds a part. */
 static void auto_gives_what_is_too_large_to_more_workers(void **state)
 {
@@ -473,6 +519,8 @@ int main(void)
         SENTENCE(four_share_both_ways),
         SENTENCE(auto_shares_the_last_task_and_no_other),
         SENTENCE(auto_takes_two_where_two_are_free),
+        SENTENCE(auto_leaves_a_gang_that_does_not_pay),
+        SENTENCE(auto_keeps_a_gang_that_pays),
         SENTENCE(auto_gives_what_is_too_large_to_more_workers),
         SENTENCE(the_speed_up_is_measured),
         SENTENCE(a_member_that_leaves_before_the_lease_gives_the_others_back),
