@@ -156,6 +156,25 @@ out:
     return rc;
 }
 
+/* The job of an entry is loaded only while it runs. */
+static int check_index(const struct job_entry *j, struct store *s, const struct out *out,
+                       struct err *e)
+{
+    struct job *loaded = NULL;
+    const struct job *job = j->job;
+    int rc = 0;
+
+    if (!job)
+        TRY(store_job(s, out->job, &loaded, e));
+    job = job ? job : loaded;
+    if (out->index >= job_span(job) || job_excluded(job, out->index))
+        rc = err_set(e, ERR_MISSING, "job '%s' has no task %llu", j->name,
+                     (unsigned long long)out->index);
+out:
+    job_free(loaded);
+    return rc;
+}
+
 static int answer_history(const struct coord *c, struct store *s, const struct job_entry *j,
                           const struct out *out, struct msg *m, struct history *h,
                           struct record *record, struct err *e)
@@ -169,9 +188,7 @@ static int answer_history(const struct coord *c, struct store *s, const struct j
         state = record->failed ? "failed" : "done";
         TRY(history_record(h, record, e));
     } else if (rc == ERR_MISSING) {
-        if (j->job && out->index >= job_span(j->job))
-            TRY(err_set(e, ERR_MISSING, "job '%s' has no task %llu", j->name,
-                        (unsigned long long)out->index));
+        TRY(check_index(j, s, out, e));
         TRY(history_running(c, j, out->index, h, &state, e));
     } else {
         goto out;

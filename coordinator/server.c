@@ -5,8 +5,10 @@
 #include "proto/clock.h"
 #include "proto/log.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -185,6 +187,10 @@ int server_open(struct server *s, const struct server_options *options, struct e
                                           .silence_ms = options->silence_ms,
                                           .grace_ms = options->grace_ms},
                    output_dir(s->output), e));
+    for (size_t i = 0; i < options->n_directories; i++)
+        if (access(options->directories[i], R_OK | X_OK) != 0)
+            log_warn("no_models_here", "models=\"%s\" why=\"%s\"", options->directories[i],
+                     strerror(errno));
     TRY(library_open(options->directories, options->n_directories, &s->library, e));
     if (!options->empty_results)
         TRY(depot_open(options->state, s->library, &s->depot, e));

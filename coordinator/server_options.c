@@ -37,9 +37,12 @@ static const char usage[] =
     "\n"
     "Exit codes: 0 stopped by a signal, 1 failure, 2 wrong options.\n";
 
+/* text: what is wrong; NULL: getopt has said it. */
 static int wrong_usage(const char *text)
 {
-    fprintf(stderr, "litho-coordinator: %s\n%s", text, usage);
+    if (text)
+        fprintf(stderr, "litho-coordinator: %s\n", text);
+    fputs("Try 'litho-coordinator --help'.\n", stderr);
     return EXIT_USAGE;
 }
 
@@ -134,14 +137,14 @@ int server_options_parse(int argc, char **argv, struct server_options *o)
             puts("litho-coordinator " LITHO_VERSION);
             return 0;
         default:
-            fputs(usage, stderr);
-            return EXIT_USAGE;
+            return wrong_usage(NULL);
         }
     }
     if (optind < argc)
         return wrong_usage("takes no arguments beside options");
     if (!o->listen || !o->state || !o->out)
-        return wrong_usage("--listen, --state and --out are needed");
+        return wrong_usage("--listen, --state and --out are needed, as in --listen "
+                           "tcp://127.0.0.1:7700 --state state --out out");
     if (!times_fit(o))
         return wrong_usage("--silence must be at least twice --heartbeat");
     return -1;

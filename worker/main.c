@@ -100,6 +100,10 @@ static int open_worker(struct worker *w, struct err *e)
     session.memory_bytes = runner.memory_bytes = o->memory_bytes;
     runner.threads = o->threads;
     TRY(link_connect(o->connect, w->identity, &w->link, e));
+    for (size_t i = 0; i < o->n_directories; i++)
+        if (access(o->directories[i], R_OK | X_OK) != 0)
+            log_warn("no_models_here", "models=\"%s\" why=\"%s\"", o->directories[i],
+                     strerror(errno));
     TRY(library_open(o->directories, o->n_directories, &w->library, e));
     TRY(hash_memo_new(o->hashes, &w->hashes, e));
     runner.library = w->library;

@@ -43,6 +43,8 @@ class Jobs(Case):
         self.assertEqual([(a["attempt"], a["worker"], a["code"]) for a in logs["attempts"]],
                          [(1, "only", "done")])
         self.litho("logs", "small", "three", "--connect", endpoint, expect=2)
+        self.assertIn("job 'small' has no task 6",
+                      self.litho("logs", "small", "6", "--connect", endpoint, expect=1).stderr)
         self.litho("rm", "small", "--connect", endpoint)
         self.assertEqual(self.litho_json("list", "--connect", endpoint), [])
         self.assertEqual(len(pictures(self.path("out", "small"))), 7)

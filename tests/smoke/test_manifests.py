@@ -192,6 +192,18 @@ output: {path: "{job}/{thing}-{ground}.png", sheet: {x: ground, y: thing}}
         self.assertIn("nothing to do", again.stdout)
 
 
+class Documents(Case):
+    def test_manifests_of_the_documents_are_accepted_without_a_warning(self):
+        self.write("grounds.txt", "red\nyellow\n")
+        for name, count in (("README.md", 1), ("jobs/SPEC.md", 1)):
+            with open(os.path.join(SOURCE, name), encoding="utf-8") as file:
+                found = re.findall(r"```yaml\n(litho: 1.*?)```", file.read(), re.S)
+            self.assertGreaterEqual(len(found), count, name)
+            for text in found:
+                done = self.litho("plan", self.write("documented.yaml", text))
+                self.assertEqual(done.stderr, "", name)
+
+
 class Examples(Case):
     """Each example is planned whole, and rendered with fewer steps and values."""
 
