@@ -2,6 +2,7 @@
 
 #include "jobs/cli/follow.h"
 #include "jobs/cli/interrupts.h"
+#include "jobs/cli/views.h"
 #include "jobs/library.h"
 #include "proto/clock.h"
 
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define JOBS_PAGE         200    /* jobs of one answer */
 #define ANSWER_TIMEOUT_MS 120000 /* of our own coordinator, whose death is noticed at once */
 
 int errand_cores(void)
@@ -47,6 +49,40 @@ static int check(void *user, struct err *e)
                        "'precision'",
                        r->refused);
     return cluster_check(r->cluster, e);
+}
+
+/*
+ * What an earlier run into this folder left undone would be rendered beside our job, and first: of
+ * a manifest that was stopped and changed, both. Cancelled, it goes on when it is run again.
+ */
+static int cancel_others(struct errand *r, struct err *e)
+{
+    struct msg request, answer = {0}, cancelled;
+    uint64_t offset = 0;
+    bool more;
+    int rc = 0;
+
+    do {
+        request = (struct msg){.type = MSG_LIST, .list = {.offset = offset, .limit = JOBS_PAGE}};
+        TRY(client_ask(r->client, &request, MSG_JOBS, &answer, e));
+        for (size_t i = 0; i < answer.jobs.n_jobs; i++) {
+            const struct job_summary *s = &answer.jobs.jobs[i];
+
+            if (view_settled(s) || s->pending + s->running == 0 ||
+                strcmp(s->job, job_hash(r->job)) == 0)
+                continue;
+            request = (struct msg){.type = MSG_CANCEL, .cancel = {.job = s->job}};
+            TRY(client_ask(r->client, &request, MSG_JOB, &cancelled, e));
+            msg_done(&cancelled);
+        }
+        offset += answer.jobs.n_jobs;
+        more = answer.jobs.n_jobs > 0 && offset < answer.jobs.total;
+        msg_done(&answer);
+        answer = (struct msg){0};
+    } while (more);
+out:
+    msg_done(&answer);
+    return rc;
 }
 
 static int submit(struct errand *r, bool *ret_settled, struct err *e)
@@ -103,6 +139,7 @@ int errand_run(struct errand *r, struct err *e)
     TRY(cluster_start(&r->options, &r->cluster, e));
     o.endpoint = cluster_endpoint(r->cluster);
     TRY(client_open(&o, &r->client, e));
+    TRY(cancel_others(r, e));
     TRY(submit(r, &settled, e));
     if (!settled) { /* a job with nothing left to render needs no workers */
         TRY(models_there(r, e));

@@ -128,6 +128,19 @@ class Interrupted(Case):
         self.assertIn("there", done.stdout)
         self.assertEqual(pictures(self.path("out")), self.reference())
 
+    def test_manifest_that_was_stopped_and_changed_is_rendered_alone(self):
+        program = self.start_long()
+        program.signal(SIGINT)
+        self.assertEqual(program.wait(), 130, program.text())
+        changed = ("--set", "steps=4")
+        final = self.litho_json("run", self.job, *changed)[-1]
+        self.assertEqual((final["done"], final["rendered"]), (8, 8))
+        self.litho("run", self.job, *changed, "--out", "reference")
+        self.assertEqual({name: hash for name, hash in pictures(self.path("out")).items()
+                          if not name.endswith("sheet.png")},
+                         {name: hash for name, hash in pictures(self.path("reference")).items()
+                          if not name.endswith("sheet.png")})
+
     def test_second_run_into_the_same_folder_is_refused_with_the_cure(self):
         program = self.start_long()
         done = self.litho("run", self.job, expect=1)
