@@ -334,6 +334,25 @@ out:
     return rc;
 }
 
+int cache_check(const struct cache *c, struct err *e)
+{
+    char *path = strdup(c->dir), *slash;
+    struct stat st;
+    int rc = path ? 0 : err_set(e, ERR_OOM, "no memory for the cache of files");
+
+    while (rc == 0 && stat(path, &st) != 0 && errno == ENOENT && (slash = strrchr(path, '/')) &&
+           slash != path)
+        *slash = 0;
+    if (rc == 0 && stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        rc = err_set(e, ERR_IO, "the cache folder '%s' cannot be used: '%s' is no folder", c->dir,
+                     path);
+    else if (rc == 0 && access(path, W_OK | X_OK) != 0)
+        rc = err_set(e, ERR_IO, "the cache folder '%s' cannot be used: %s: %s", c->dir, path,
+                     strerror(errno));
+    free(path);
+    return rc;
+}
+
 /* What an earlier fetch wrote, hashed. */
 static int resume(struct cache *c, const char *path, uint64_t total, uint64_t *ret_have,
                   struct err *e)

@@ -31,10 +31,14 @@
 
 struct cache;
 
-/* Nothing is made on disk before the first cache_begin. dir: copied; hashes: borrowed,
- * NULL: nothing is noted. ERR_OOM. */
+/* Nothing is made on disk before the first cache_begin. dir: copied; hashes:
+ * borrowed, NULL: nothing is noted. ERR_OOM. */
 int cache_open(const char *dir, uint64_t budget_bytes, struct hash_memo *hashes,
                struct cache **ret_cache, struct err *e);
+
+/* Whether the folder is there, or can be made, and be written to: ERR_IO if not, with its name.
+ * Makes nothing. */
+int cache_check(const struct cache *c, struct err *e);
 void cache_close(struct cache *c);
 
 /* Is it here, whole? Then it stays until it is released as often as it was held. */

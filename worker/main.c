@@ -111,6 +111,7 @@ static int open_worker(struct worker *w, struct err *e)
     TRY(stock_open(&(struct stock_options){.library = w->library,
                                            .hashes = w->hashes,
                                            .dir = o->cache_folder,
+                                           .dir_chosen = o->cache_chosen,
                                            .budget_bytes = o->cache_bytes,
                                            .own_files = o->own_files},
                    &w->stock, e));

@@ -294,6 +294,7 @@ static int set(struct options *o, int option, char **argv, struct err *e)
         o->spill_folder = optarg;
         return 0;
     case OPTION_CACHE_DIR:
+        o->cache_chosen = true;
         return set_cache(o, optarg, e);
     case OPTION_CACHE_SIZE:
         return size_parse(optarg, &o->cache_bytes, e);

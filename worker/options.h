@@ -34,6 +34,7 @@ struct options {
     uint64_t keep_bytes;   /* of results in memory */
     uint64_t spill_bytes;  /* of results on disk; 0: none */
     char *cache_folder;    /* owned */
+    bool cache_chosen;     /* by --cache-dir: then it must be of use from the start */
     uint64_t cache_bytes;
     const char *hashes;       /* file of hashes shared with other processes; NULL: none; borrowed */
     bool own_files;           /* of the library serve where they are those of the coordinator */

@@ -174,6 +174,8 @@ int stock_open(const struct stock_options *o, struct stock **ret_stock, struct e
     if (s->fd < 0)
         TRY(err_errno(e, "eventfd"));
     TRY(cache_open(o->dir, o->budget_bytes, o->hashes, &s->cache, e));
+    if (o->dir_chosen)
+        TRY(cache_check(s->cache, e));
     TRY(view_open(o->dir, &s->view, e));
     TRY(gather_new(&(struct gather_options){.hashes = o->hashes,
                                             .cache = s->cache,

@@ -24,6 +24,7 @@ struct stock_options {
     const struct library *library; /* borrowed */
     struct hash_memo *hashes;      /* of files that were read; borrowed */
     const char *dir;               /* of the cache */
+    bool dir_chosen;               /* by somebody: it must be of use from the start */
     uint64_t budget_bytes;         /* of the cache */
     bool own_files;                /* the library's files serve if size and hash are equal */
     uint32_t part_bytes;           /* of a want; 0: MSG_CHUNK_MAX */

@@ -73,6 +73,14 @@ class Assets(Case):
         return Program(self, "litho-worker", "--connect", endpoint, "--name", name, "--threads", "1",
                        "--models", self.library, "--cache-dir", self.path("near-cache"))
 
+    def test_chosen_cache_folder_that_cannot_be_used_ends_the_worker_at_once(self):
+        self.write("file", "")
+        program = Program(self, "litho-worker", "--connect", "ipc://" + self.path("nobody"),
+                          "--cache-dir", self.path("file", "cache"))
+        self.assertEqual(program.wait(), 1, program.text())
+        self.assertIn("the cache folder '%s' cannot be used" % self.path("file", "cache"),
+                      program.text())
+
     def render(self, endpoint, text=JOB, name="job.yaml", *options, expect=0):
         return self.litho("submit", self.write(name, text), "--connect", endpoint, "--wait", *options, expect=expect)
 
