@@ -139,7 +139,7 @@ class Disk(Case):
 
     def test_run_on_a_disk_that_is_too_small_goes_on_with_room(self):
         job = self.write("small.yaml", SMALL)
-        self.fill(spare=140000)
+        self.fill(spare=250000)
         run = Program(self, "litho", "run", job, "--out", os.path.join(self.disk, "out"))
         wait_until(lambda: run.process.poll() is not None or
                    "No space left on device" in run.text() or "disk is full" in run.text(),
