@@ -114,7 +114,7 @@ static __device__ float row_softmax(T *weights, const float *scores, const float
         top = fmaxf(top, score[i]);
     }
     top = fmaxf(lanes_max<LANES>(top), r->top); /* finite: the first block has a key for each row */
-    __syncwarp();
+    /* No barrier: what is written depends on the shuffles, and they on all that was read. */
     for (int i = 0; i < KEYS / LANES; i++) {
         T weight = from_float<T>(exp2f(score[i] - top));
 
@@ -135,7 +135,7 @@ static __device__ inline void rows_of(sums *ret_rows, float *room)
         room[i] = static_cast<float>(i / TILE);
     __syncwarp();
     wmma::load_matrix_sync(*ret_rows, room, TILE, wmma::mem_row_major);
-    __syncwarp();
+    /* The caller meets a barrier before the room is used again. */
 }
 
 static __device__ inline void scale_rows(sums *s, const sums &rows, const float *by)

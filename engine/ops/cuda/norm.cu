@@ -46,7 +46,7 @@ template <int V> static __device__ inline struct piece piece_of(const struct ker
 
 /*
  * Sums of x - centre[group] over a piece's rows, or of its square, to sums[lane][channel], then by
- * group to ret[groups].
+ * group to ret[groups], where each thread sees what is its own; others after a barrier.
  */
 template <class T, int V, bool SQUARE>
 static __device__ void piece_sums(const struct kernel_group_norm &g, const T *x,
@@ -84,7 +84,6 @@ static __device__ void piece_sums(const struct kernel_group_norm &g, const T *x,
                 sum += sums[l * g.c + i * width + k];
         ret[i] = sum;
     }
-    __syncthreads();
 }
 
 /* One block: the moments of KERNEL_NORM_ROWS rows of sample blockIdx.y, all groups. */
