@@ -513,8 +513,7 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
             gave = true;
         }
     }
-    for (size_t i = 0; i < c->n_jobs; i++)
-        TRY(waits_tell(c, c->jobs[i], now_ms, e));
+    TRY(waits_tell(c, now_ms, e));
 out:
     return rc;
 }

@@ -15,28 +15,34 @@ static int tell_gang(const struct coord *c, struct job_entry *j, int64_t now_ms,
     return job_wait(j, now_ms, text, e);
 }
 
-static bool rendered(const struct coord *c, enum precision asked)
+/* As bits: precisions that some connected worker renders. */
+static unsigned rendered(const struct coord *c)
 {
-    for (size_t i = 0; i < c->n_workers; i++)
-        if (!c->workers[i]->lost && !c->workers[i]->leaving &&
-            abilities_render(&c->workers[i]->abilities, asked))
-            return true;
-    return false;
+    const unsigned all = (1u << PRECISION_COUNT) - 1;
+    unsigned there = 0;
+
+    for (size_t i = 0; i < c->n_workers && there != all; i++)
+        for (int p = 0; p < PRECISION_COUNT && !c->workers[i]->lost && !c->workers[i]->leaving; p++)
+            if (abilities_render(&c->workers[i]->abilities, (enum precision)p))
+                there |= 1u << p;
+    return there;
 }
 
-/* As bits: precisions that the job's tasks ask for, all of which wait for a worker. 0: something is
- * done for one of them, none is left, or it is not known. */
-static unsigned asked_for(const struct coord *c, const struct job_entry *j)
+/* As bits: precisions that the job's tasks ask for, of which none is rendered and all wait. 0:
+ * something is done for the job, nothing is left, or it is not known. */
+static unsigned asked_for(const struct coord *c, const struct job_entry *j, unsigned there)
 {
     uint64_t busy = 0;
     unsigned asked = 0;
 
     if (j->paused || j->queue.described < j->queue.groups.n)
         return 0;
-    for (uint64_t i = 0; i < j->queue.groups.n; i++)
-        busy += j->queue.lots[i].in_flight;
     for (int i = 0; i < PRECISION_COUNT; i++)
         asked |= j->queue.open[i] ? 1u << i : 0;
+    if (asked & there) /* as with nearly all jobs that wait */
+        return 0;
+    for (uint64_t i = 0; i < j->queue.groups.n; i++)
+        busy += j->queue.lots[i].in_flight;
     for (const struct task_entry *t = c->ready_first; t; t = t->next) {
         if (t->job != j)
             continue;
@@ -45,7 +51,7 @@ static unsigned asked_for(const struct coord *c, const struct job_entry *j)
         asked |= 1u << t->needs.precision;
         busy--;
     }
-    return busy ? 0 : asked;
+    return busy || (asked & there) ? 0 : asked;
 }
 
 static void list(struct buf *text, unsigned precisions)
@@ -62,17 +68,17 @@ static bool told(const struct job_entry *j)
            strncmp(j->wait_reason, MSG_NOBODY_RENDERS, strlen(MSG_NOBODY_RENDERS)) == 0;
 }
 
-static int tell_precision(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+static int tell_precision(const struct coord *c, struct job_entry *j, unsigned there,
+                          int64_t now_ms, struct err *e)
 {
-    unsigned asked = asked_for(c, j), there = 0;
+    unsigned asked;
     struct buf text = {0};
     int rc = 0;
 
     if (j->wait_reason && !told(j))
         return 0;
-    for (int i = 0; i < PRECISION_COUNT; i++)
-        there |= rendered(c, (enum precision)i) ? 1u << i : 0;
-    if (!asked || !there || (asked & there))
+    asked = there ? asked_for(c, j, there) : 0;
+    if (!asked)
         return told(j) ? job_wait(j, 0, NULL, e) : 0;
     if (told(j))
         return 0;
@@ -87,18 +93,30 @@ out:
     return rc;
 }
 
-int waits_tell(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+static int tell(const struct coord *c, struct job_entry *j, unsigned there, int64_t now_ms,
+                struct err *e)
 {
     int rc = 0;
 
-    if (j->phase != JOB_RUNNING || c->n_workers == 0)
+    if (j->phase != JOB_RUNNING)
         return 0;
     if (j->running > 0)
         return told(j) ? job_wait(j, 0, NULL, e) : 0;
     if (gang_size(j) > 1) /* which may be possible for other precisions only */
         TRY(queue_describe(j, e));
-    TRY(tell_precision(c, j, now_ms, e));
+    TRY(tell_precision(c, j, there, now_ms, e));
     TRY(tell_gang(c, j, now_ms, e));
+out:
+    return rc;
+}
+
+int waits_tell(const struct coord *c, int64_t now_ms, struct err *e)
+{
+    unsigned there = rendered(c);
+    int rc = 0;
+
+    for (size_t i = 0; i < c->n_jobs && c->n_workers > 0; i++)
+        TRY(tell(c, c->jobs[i], there, now_ms, e));
 out:
     return rc;
 }

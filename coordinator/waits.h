@@ -1,6 +1,6 @@
 /*
  * Why a job makes no progress though workers are connected: as a reason that its status shows. Part
- * of the reactor, which asks once for each job in reactor_schedule.
+ * of the reactor, which asks at the end of reactor_schedule.
  */
 #ifndef COORDINATOR_WAITS_H
 #define COORDINATOR_WAITS_H
@@ -8,9 +8,9 @@
 #include "coordinator/coord.h"
 
 /*
- * A job of which nothing runs says that no workers can form its gangs, or that none renders the
+ * Each job of which nothing runs says that no workers can form its gangs, or that none renders the
  * precision of what is left; once one can, it says that no more. Other reasons are left alone.
  */
-int waits_tell(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e);
+int waits_tell(const struct coord *c, int64_t now_ms, struct err *e);
 
 #endif
