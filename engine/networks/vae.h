@@ -39,7 +39,8 @@ int vae_decode(const struct vae *v, float *y, const float *z, const struct exten
 /*
  * The same of the backend's x, a latent of the U-Net's scale, to the 8-bit pixels of a picture:
  * ret_pixels[n, h * factor, w * factor, 3] on the host; NULL while planning. ret_finite: the values
- * have no NaN and no Inf, without which pixels mean nothing; ret_any: some number is not 0.
+ * have no NaN and no Inf, without which pixels mean nothing; ret_any: some number is not 0. All
+ * three are the backend's until its step->settle(ret_pixels) (engine/ops/step.h).
  */
 int vae_decode_pixels(const struct vae *v, uint8_t *ret_pixels, const struct latent *x,
                       const struct extent *s, bool *ret_finite, bool *ret_any, struct err *e);

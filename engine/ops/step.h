@@ -176,10 +176,16 @@ struct step_ops {
 
     /*
      * ret_bytes[n] on the host: pixels x, about -1..1, as 8 bits. ret_finite: no NaN, no Inf;
-     * ret_any: a byte is not 0. Waits. ret_bytes may be NULL while planning.
+     * ret_any: a byte is not 0. All three are the backend's until settle(): a device computes on
+     * while bytes are on their way. x is free again for later calls. ret_bytes may be NULL while
+     * planning.
      */
     int (*bytes)(struct ops *o, uint8_t *ret_bytes, const struct act *x, int64_t n,
                  bool *ret_finite, bool *ret_any, struct err *e);
+
+    /* Waits for what bytes() is to write to `bytes`. NULL: nothing that is on its way is wanted any
+     * more, nor written; never fails. */
+    int (*settle)(struct ops *o, const uint8_t *bytes, struct err *e);
 };
 #endif
 

@@ -80,11 +80,10 @@ static int enlarge_picture(struct pass *first, size_t i, const struct hires_size
     struct arena *a = first->model->ops->host;
     size_t mark = arena_mark(a);
     struct pixels small, full;
-    bool black;
     int rc = 0;
 
     TRY(pixels_new(a, first->width, first->height, 3, &small, e));
-    TRY(pass_decode(first, i, &small, &black, e));
+    TRY(pass_decode(first, i, &small, e));
     TRY(pixels_new(a, size->full_width, size->full_height, 3, &full, e));
     TRY(pixels_fit(a, &full, &small, RESIZE_STRETCH, e));
     if (!pixels_planning(a))

@@ -165,21 +165,46 @@ out:
     return rc;
 }
 
-int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, bool *ret_black, struct err *e)
+int pass_decode_begin(struct pass *p, size_t i, struct decoded *d, struct err *e)
 {
-    uint8_t *data = ret_pixels != NULL ? ret_pixels->data : NULL;
-    bool whole = p->decoders == NULL && p->common->vae_tile == 0, finite = true, any = true;
+    bool whole = p->decoders == NULL && p->common->vae_tile == 0;
     int rc = 0;
 
+    d->finite = d->any = true;
     TRY(pass_cancelled(p, e));
     if (whole)
-        TRY(vae_decode_pixels(p->model->vae, data, latent_of(p, i), &p->extent, &finite, &any, e));
+        TRY(vae_decode_pixels(p->model->vae, d->pixels.data, latent_of(p, i), &p->extent,
+                              &d->finite, &d->any, e));
     else
-        TRY(decode_floats(p, i, data, &finite, &any, e));
-    if (!finite && !p->model->ops->planning)
-        TRY(err_set(e, ERR_OUTPUT, "the VAE gave NaN or Inf"));
-    if (ret_black != NULL)
-        *ret_black = !any;
+        TRY(decode_floats(p, i, d->pixels.data, &d->finite, &d->any, e));
 out:
+    return rc;
+}
+
+int pass_decode_end(struct pass *p, struct decoded *d, struct err *e)
+{
+    struct ops *o = p->model->ops;
+    int rc = 0;
+
+    if (o->planning || d->pixels.data == NULL)
+        return 0;
+    TRY(o->step->settle(o, d->pixels.data, e));
+    if (!d->finite)
+        TRY(err_set(e, ERR_OUTPUT, "the VAE gave NaN or Inf"));
+out:
+    return rc;
+}
+
+int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, struct err *e)
+{
+    struct decoded d = {.pixels = *ret_pixels};
+    struct ops *o = p->model->ops;
+    int rc = 0;
+
+    TRY(pass_decode_begin(p, i, &d, e));
+    TRY(pass_decode_end(p, &d, e));
+out:
+    if (rc != 0)
+        o->step->settle(o, NULL, NULL);
     return rc;
 }

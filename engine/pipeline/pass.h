@@ -115,11 +115,19 @@ int pass_run(struct pass *p, const struct pass_start *from, struct prompts *prom
 int pass_latent(const struct pass *p, size_t i, float *ret_latent, struct err *e);
 
 /*
- * Of the members that decode together (p->decoders) rank 0 gets the pixels, the others pass NULL.
- * ret_pixels: RGB of the pass' size, decoded from the i-th latent. ret_black:
- * every number is 0. ERR_OUTPUT: NaN or Inf.
+ * Of the members that decode together (p->decoders) rank 0 gets the pixels, the others have no
+ * data. pixels: RGB of the pass' size, decoded from the i-th latent. Between begin and end the
+ * backend writes to all of it, and another picture may begin; who ends none calls the backend's
+ * step->settle(NULL). any: a byte is not 0. ERR_OUTPUT of the end: NaN or Inf.
  */
-int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, bool *ret_black,
-                struct err *e);
+struct decoded {
+    struct pixels pixels;
+    bool finite, any;
+};
+int pass_decode_begin(struct pass *p, size_t i, struct decoded *d, struct err *e);
+int pass_decode_end(struct pass *p, struct decoded *d, struct err *e);
+
+/* Both. */
+int pass_decode(struct pass *p, size_t i, struct pixels *ret_pixels, struct err *e);
 
 #endif

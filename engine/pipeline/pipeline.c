@@ -329,29 +329,53 @@ out:
     return rc;
 }
 
-/* image: of render i's size; NULL while planning, and of a member that only helps to decode. */
-static int make_picture(struct run *run, size_t i, struct image *image, struct err *e)
+/* The rest of picture i. image: of render i's size; NULL while planning. */
+static int finish_picture(struct run *run, size_t i, struct decoded *d, struct image *image,
+                          struct err *e)
 {
     struct arena *a = run->model->ops->host;
-    struct pixels rendered, whole = {0};
-    size_t mark = arena_mark(a);
-    bool black = false;
+    struct pixels whole = {0};
     int rc = 0;
 
+    TRY(pass_decode_end(run->last, d, e));
     if (!leads(run->common))
-        return pass_decode(run->last, i, NULL, NULL, e);
+        return 0;
     if (image != NULL)
         whole = (struct pixels){image->width, image->height, 3, image->pixels};
     else
         render_size(run->batch->renders[i], &whole.width, &whole.height);
     whole.channels = 3;
-    TRY(pixels_new(a, run->last->width, run->last->height, 3, &rendered, e));
-    TRY(pass_decode(run->last, i, &rendered, &black, e));
-    TRY(canvas_finish(&run->pictures[i].canvas, a, &rendered, &whole, e));
+    TRY(canvas_finish(&run->pictures[i].canvas, a, &d->pixels, &whole, e));
     if (image != NULL)
-        image->black = black;
+        image->black = !d->any;
 out:
-    arena_release(a, mark);
+    return rc;
+}
+
+/*
+ * A picture is finished on the host while the next one is decoded. images: [n], NULL while
+ * planning, and of a member that only helps to decode.
+ */
+static int make_pictures(struct run *run, struct image *images, struct err *e)
+{
+    struct ops *o = run->model->ops;
+    size_t mark = arena_mark(o->host), n = run->batch->n;
+    struct decoded decoded[2] = {0};
+    int rc = 0;
+
+    for (size_t i = 0; i < 2 && i < n && leads(run->common); i++)
+        TRY(pixels_new(o->host, run->last->width, run->last->height, 3, &decoded[i].pixels, e));
+    for (size_t i = 0; i <= n; i++) {
+        if (i < n)
+            TRY(pass_decode_begin(run->last, i, &decoded[i % 2], e));
+        if (i > 0)
+            TRY(finish_picture(run, i - 1, &decoded[(i - 1) % 2],
+                               images != NULL ? &images[i - 1] : NULL, e));
+    }
+out:
+    if (rc != 0)
+        o->step->settle(o, NULL, NULL);
+    arena_release(o->host, mark);
     return rc;
 }
 
@@ -365,8 +389,8 @@ static int plan_all(struct pipeline *p, const struct batch *b, struct workspace 
     workspace_plan(ret_plan, o);
     TRY(run_init(&run, p, b, e));
     TRY(make_latents(&run, e));
-    for (size_t i = 0; i < b->n && decodes(&run); i++)
-        TRY(make_picture(&run, i, NULL, e));
+    if (decodes(&run))
+        TRY(make_pictures(&run, NULL, e));
 out:
     run_done(&run);
     o->arena = o->host = NULL;
@@ -440,8 +464,8 @@ int pipeline_run(struct pipeline *p, const struct batch *b, float *ret_latents,
     TRY(part_ways(&run, e));
     if (ret_latents != NULL)
         TRY(give_latents(run.last, ret_latents, e));
-    for (size_t i = 0; i < b->n && decodes(&run); i++)
-        TRY(make_picture(&run, i, leads(run.common) ? &ret_images[i] : NULL, e));
+    if (decodes(&run))
+        TRY(make_pictures(&run, leads(run.common) ? ret_images : NULL, e));
 out:
     arena_release(o->host, host_mark);
     arena_release(o->arena, mark);

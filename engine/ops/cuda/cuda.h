@@ -29,7 +29,13 @@ struct blocks;
 #define CUDA_STAGE ((size_t)4 << 20) /* bytes */
 struct stage {
     void *host, *device;
-    cudaEvent_t done; /* of the last copy that used it */
+    cudaEvent_t done;  /* of the last copy that used it */
+    cudaEvent_t ready; /* for that copy, if it is in another stream */
+    /* Bytes of a picture in `host` once that is done, for the one who asked; NULL: none. */
+    uint8_t *to;
+    const uint8_t *picture; /* what it is a piece of */
+    size_t n_bytes;
+    bool *finite, *any;
 };
 
 struct cuda {
@@ -84,7 +90,7 @@ int cuda_send_floats(struct cuda *c, void *y, const float *x, int64_t n, struct 
 int cuda_fetch(struct cuda *c, void *y, const void *x, size_t n_bytes, struct err *e);
 int stages_init(struct cuda *c, struct err *e);
 void stages_done(struct cuda *c);
-/* The next stage, once its last copy is done. */
+/* The next stage, once its last copy is done, and a picture's bytes in it are delivered. */
 int stage_take(struct cuda *c, struct stage **ret_s, struct err *e);
 
 /*
@@ -99,6 +105,12 @@ int cuda_upload(struct cuda *c, const struct tensor *t, bool as_float, void **re
 /* t[out, in, kh, kw] as [out_wide, kh, kw, in_wide], zeros in what t has not. */
 int cuda_upload_taps(struct cuda *c, const struct tensor *t, int64_t out_wide, int64_t in_wide,
                      void **ret_memory, struct err *e);
+
+/* bytes.c: step.h's bytes and settle. */
+int cuda_bytes(struct ops *o, uint8_t *ret_bytes, const struct act *x, int64_t n, bool *ret_finite,
+               bool *ret_any, struct err *e);
+int cuda_settle(struct ops *o, const uint8_t *bytes, struct err *e);
+void stage_deliver(struct stage *s);
 
 /* step.c */
 extern const struct step_ops cuda_step_ops;

@@ -43,6 +43,8 @@ int stages_init(struct cuda *c, struct err *e)
         TRY(cuda_check(cudaMalloc(&s->device, CUDA_STAGE), "cudaMalloc", e));
         TRY(cuda_check(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming),
                        "cudaEventCreateWithFlags", e));
+        TRY(cuda_check(cudaEventCreateWithFlags(&s->ready, cudaEventDisableTiming),
+                       "cudaEventCreateWithFlags", e));
     }
 out:
     return rc;
@@ -53,6 +55,8 @@ void stages_done(struct cuda *c)
     for (int i = 0; i < CUDA_STAGES; i++) {
         if (c->stages[i].done != NULL)
             cudaEventDestroy(c->stages[i].done);
+        if (c->stages[i].ready != NULL)
+            cudaEventDestroy(c->stages[i].ready);
         cudaFree(c->stages[i].device);
         cudaFreeHost(c->stages[i].host);
     }
@@ -61,10 +65,14 @@ void stages_done(struct cuda *c)
 int stage_take(struct cuda *c, struct stage **ret_s, struct err *e)
 {
     struct stage *s = &c->stages[c->next_stage];
+    int rc = 0;
 
     c->next_stage = (c->next_stage + 1) % CUDA_STAGES;
     *ret_s = s;
-    return cuda_await(c, s->done, e);
+    TRY(cuda_await(c, s->done, e));
+    stage_deliver(s);
+out:
+    return rc;
 }
 
 /* From the host to a stage's device memory, and from there to y, rounded. */

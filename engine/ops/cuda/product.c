@@ -24,6 +24,7 @@ struct product {
     cublasLtMatmulDesc_t description;
     cublasLtMatrixLayout_t layouts[LAYOUTS]; /* X and Y: as many columns as the call has rows */
     cublasLtMatmulAlgo_t algorithm;
+    cublasStatus_t said; /* of the last product */
     struct rows *rows;
     struct product *next;
 };
@@ -151,6 +152,7 @@ static int call(struct cuda *c, struct product *p, const struct product_call *q,
     const uint64_t rows = (uint64_t)q->m;
     int rc = 0;
 
+    p->said = CUBLAS_STATUS_SUCCESS;
     for (int i = X; i <= Y; i++)
         TRY(blas_check(cublasLtMatrixLayoutSetAttribute(p->layouts[i], CUBLASLT_MATRIX_LAYOUT_COLS,
                                                         &rows, sizeof rows),
@@ -160,13 +162,21 @@ static int call(struct cuda *c, struct product *p, const struct product_call *q,
                                                       CUBLASLT_MATMUL_DESC_BIAS_POINTER, &q->bias,
                                                       sizeof q->bias),
                        "cublasLtMatmulDescSetAttribute(BIAS_POINTER)", e));
-    TRY(blas_check(cublasLtMatmul(c->blas, p->description, &one, q->w, p->layouts[W], q->x,
-                                  p->layouts[X], &beta, q->residual != NULL ? q->residual : q->y,
-                                  p->layouts[Y], q->y, p->layouts[Y], &p->algorithm,
-                                  c->blas_workspace, CUDA_BLAS_WORKSPACE, c->stream),
-                   "cublasLtMatmul", e));
+    p->said = cublasLtMatmul(c->blas, p->description, &one, q->w, p->layouts[W], q->x,
+                             p->layouts[X], &beta, q->residual != NULL ? q->residual : q->y,
+                             p->layouts[Y], q->y, p->layouts[Y], &p->algorithm, c->blas_workspace,
+                             CUDA_BLAS_WORKSPACE, c->stream);
+    TRY(blas_check(p->said, "cublasLtMatmul", e));
 out:
     return rc;
+}
+
+/* Whether the last product was refused for what it is. Memory or a device that is gone are no
+ * reason to take another algorithm, which has other bytes. */
+static bool was_refused(const struct product *p)
+{
+    return p->said == CUBLAS_STATUS_NOT_SUPPORTED || p->said == CUBLAS_STATUS_INVALID_VALUE ||
+           p->said == CUBLAS_STATUS_ARCH_MISMATCH;
 }
 
 /* The operands of a trial, and results of two kinds of calls. */
@@ -213,6 +223,16 @@ static int multiply_rows(struct cuda *c, struct product *p, const struct operand
     return call(c, p, &q, e);
 }
 
+/* The same, *ret_ok: the library takes such a call. */
+static int try_rows(struct cuda *c, struct product *p, const struct operands *o, char *y,
+                    int64_t first, int64_t m, bool *ret_ok, struct err *e)
+{
+    int rc = multiply_rows(c, p, o, y, first, m, e);
+
+    *ret_ok = rc == 0;
+    return was_refused(p) ? 0 : rc;
+}
+
 /* Whether p's algorithm gives rows the same bytes in small calls as in one of BASE rows. */
 static int small_calls_agree(struct cuda *c, struct product *p, bool *ret_agree, struct err *e)
 {
@@ -220,15 +240,14 @@ static int small_calls_agree(struct cuda *c, struct product *p, bool *ret_agree,
                               {240, 16}, {128, 64}, {3, 77},  {19, 200}}; /* first row, rows */
     struct operands o = {0};
     size_t out = (size_t)p->out * c->ops.act_bytes;
-    struct err why;
     int rc = 0;
 
     TRY(operands_init(c, p, BASE, BASE, &o, e));
-    *ret_agree = multiply_rows(c, p, &o, o.z, 0, BASE, &why) == 0;
+    TRY(try_rows(c, p, &o, o.z, 0, BASE, ret_agree, e));
     for (size_t i = 0; i < sizeof windows / sizeof *windows && *ret_agree; i++) {
         int64_t first = windows[i][0], m = windows[i][1];
 
-        *ret_agree = multiply_rows(c, p, &o, o.y, first, m, &why) == 0;
+        TRY(try_rows(c, p, &o, o.y, first, m, ret_agree, e));
         if (*ret_agree)
             TRY(trial_compare(&o.t, o.y, o.z + (size_t)first * out, m * p->out, e));
     }
@@ -311,11 +330,10 @@ static int many_agree(struct cuda *c, struct product *p, int64_t m, bool *ret_ag
     const int64_t windows[] = {0, last, last / 2 | 1};
     struct operands o = {0};
     size_t out = (size_t)p->out * c->ops.act_bytes;
-    struct err why;
     int rc = 0;
 
     TRY(operands_init(c, p, last + BASE, m, &o, e));
-    *ret_agree = multiply_rows(c, p, &o, o.y, 0, m, &why) == 0;
+    TRY(try_rows(c, p, &o, o.y, 0, m, ret_agree, e));
     for (int i = 0; i < (last > 1 ? 3 : last > 0 ? 2 : 1) && *ret_agree; i++) {
         TRY(multiply_rows(c, p, &o, o.z, windows[i], BASE, e));
         TRY(trial_compare(&o.t, o.y + (size_t)windows[i] * out, o.z, compared * p->out, e));

@@ -157,30 +157,6 @@ static int for_vae(struct ops *o, struct act *y, const struct latent *x, int64_t
                                     "kernels_for_vae", e);
 }
 
-static int bytes(struct ops *o, uint8_t *ret_bytes, const struct act *x, int64_t n,
-                 bool *ret_finite, bool *ret_any, struct err *e)
-{
-    struct cuda *c = cuda_of(o);
-    size_t mark = arena_mark(o->arena);
-    struct kernel_seen seen = {0};
-    void *pixels, *found_there;
-    int rc = 0;
-
-    TRY(scratch_bytes(o, (size_t)n, &pixels, e));
-    TRY(scratch_bytes(o, sizeof seen, &found_there, e));
-    if (o->planning)
-        goto out;
-    TRY(cuda_check(kernels_bytes(c->stream, c->number, pixels, x, n, found_there), "kernels_bytes",
-                   e));
-    TRY(cuda_fetch(c, ret_bytes, pixels, (size_t)n, e));
-    TRY(cuda_fetch(c, &seen, found_there, sizeof seen, e));
-out:
-    *ret_finite = seen.bad == 0;
-    *ret_any = seen.any != 0;
-    arena_release(o->arena, mark);
-    return rc;
-}
-
 const struct step_ops cuda_step_ops = {
     .put = put,
     .get = get,
@@ -193,5 +169,6 @@ const struct step_ops cuda_step_ops = {
     .update = update,
     .found = found,
     .for_vae = for_vae,
-    .bytes = bytes,
+    .bytes = cuda_bytes,
+    .settle = cuda_settle,
 };

@@ -176,12 +176,15 @@ static void pixels_are_rounded_and_bad_ones_are_told(void **state)
     (void)state;
     assert_ok(o->put(o, x, values, 6, e));
     assert_ok(o->step->bytes(o, got, x, 6, &finite, &any, e));
+    assert_ok(o->step->settle(o, got, e));
     assert_memory_equal(got, want, 6);
     assert_true(finite && any);
     assert_ok(o->step->bytes(o, got, x, 3, &finite, &any, e));
+    assert_ok(o->step->settle(o, got, e));
     assert_true(finite && !any);
     assert_ok(o->put(o, act_at(o, x, 5), &(float){INFINITY}, 1, e));
     assert_ok(o->step->bytes(o, got, x, 6, &finite, &any, e));
+    assert_ok(o->step->settle(o, got, e));
     assert_true(!finite);
     o->memory_free(o, x);
     o->free(o);

@@ -116,13 +116,17 @@ static void pixels_leave_the_device_as_the_hosts_bytes(void **state)
     assert_ok(o->step->bytes(o, NULL, x, n, &finite, &any, e));
     assert_ok(workspace_init(&w, o, &plan, e));
     assert_ok(o->step->bytes(o, got, x, n, &finite, &any, e));
+    assert_ok(o->step->settle(o, got, e));
     assert_true(finite && any);
     assert_ok(ref->step->bytes(ref, want, x_ref, n, &finite, &any, e));
+    assert_ok(ref->step->settle(ref, want, e));
     assert_memory_equal(got, want, (size_t)n);
     assert_ok(o->step->bytes(o, got, x, n / 20, &finite, &any, e));
+    assert_ok(o->step->settle(o, got, e));
     assert_true(finite && !any); /* all of them are black */
     assert_ok(o->put(o, act_at(o, x, n - 1), &(float){NAN}, 1, e));
     assert_ok(o->step->bytes(o, got, x, n, &finite, &any, e));
+    assert_ok(o->step->settle(o, got, e));
     assert_false(finite);
     workspace_done(&w, o);
     free(values);
