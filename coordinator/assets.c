@@ -367,6 +367,10 @@ static int recheck_go(struct coord *c, struct job_entry *j, int64_t now_ms, stru
     bool known, changed;
     int rc;
 
+    if (j->reopening && j->reopen == REOPEN_ALL) { /* asked for meanwhile: no file matters */
+        recheck_done(j);
+        return 0;
+    }
     TRY(rechecked(c, j, now_ms, &known, &changed, o, e));
     if (!known)
         goto out;

@@ -70,6 +70,7 @@ int job_persist(struct outbox *o, const struct job_entry *j, struct err *e)
     out->row.reason = j->stop_reason ? strdup(j->stop_reason) : NULL;
     out->row.paused = j->paused;
     out->row.force = j->force;
+    out->row.reopening = j->reopening;
     out->row.priority = j->priority;
     if ((j->sheet && !out->row.sheet) || (j->stop_reason && !out->row.reason))
         rc = err_set(e, ERR_OOM, "no memory for a job's row");
@@ -96,7 +97,7 @@ int job_finish_if_over(struct coord *c, struct job_entry *j, int64_t now_ms, str
     struct out *out;
     int rc = 0;
 
-    if (j->phase != JOB_RUNNING || j->done + j->failed < j->tasks)
+    if (j->phase != JOB_RUNNING || j->reopening || j->done + j->failed < j->tasks)
         return 0;
     TRY(job_wait(j, 0, NULL, e));
     if (j->done > 0 && job_sheet(j->job, &sheet)) {
@@ -140,6 +141,7 @@ int job_give_up(struct coord *c, struct job_entry *j, enum job_phase phase, cons
     TRY(job_wait(j, 0, NULL, e));
     TRY(text_replace(&j->stop_reason, reason, e));
     j->phase = phase;
+    j->reopening = false;
     j->finished_ms = now_ms + c->wall_offset_ms;
     j->sweep = true;
     TRY(outbox_log(o, reason ? LOG_WARN : LOG_INFO, e,

@@ -1,8 +1,8 @@
 #include "coordinator/batch.h"
 
 #include "coordinator/answers.h"
-#include "coordinator/assets.h"
 #include "coordinator/index.h"
+#include "coordinator/reopening.h"
 #include "proto/clock.h"
 
 static int do_open(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
@@ -111,88 +111,6 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
     return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
 }
 
-struct restoring {
-    struct batch *b;
-    int64_t now_ms;
-    struct job *job; /* of REOPEN_CHANGED; owned */
-};
-
-/* The task with its files as they are now has another hash than the picture's. */
-static bool has_changed(const struct restoring *r, const struct record *record)
-{
-    struct asset_set set = {0};
-    struct task task = {0};
-    struct buf text = {0};
-    bool changed = false;
-
-    if (!r->job || !record->task_hash[0] || record->index >= job_span(r->job) ||
-        job_task(r->job, record->index, &task, NULL) != 0)
-        return false;
-    task_to_json(&task, &text);
-    if (!text.failed && asset_set_of(r->b->coord, &task, buf_text(&text), &set, NULL) == 0)
-        changed = strcmp(set.task_hash, record->task_hash) != 0;
-    asset_set_done(&set);
-    task_done(&task);
-    buf_done(&text);
-    return changed;
-}
-
-static bool is_due_again(void *user, const struct record *record)
-{
-    const struct restoring *r = user;
-
-    return !output_has(r->b->output, record->path) || has_changed(r, record);
-}
-
-static int restored(void *user, struct restored *restored, struct err *e)
-{
-    struct restoring *r = user;
-    struct event event = {.type = EVENT_RESTORED, .job = restored->number, .restored = restored};
-
-    return reactor_on(r->b->coord, &event, r->now_ms, &r->b->outbox, e);
-}
-
-static int index_torn(struct batch *b, uint64_t job, struct err *e);
-
-static int defer(struct batch *b, uint64_t job, enum reopen what, struct err *e)
-{
-    struct reopening *more = realloc(b->deferred, (b->n_deferred + 1) * sizeof *more);
-
-    if (!more)
-        return err_set(e, ERR_OOM, "no memory for a list of jobs");
-    b->deferred = more;
-    b->deferred[b->n_deferred++] = (struct reopening){job, what};
-    return 0;
-}
-
-/* Rows of this batch that the store does not show yet. */
-static bool has_rows(const struct batch *b, uint64_t job)
-{
-    for (size_t i = 0; i < b->outbox.n; i++)
-        if (b->outbox.items[i].type == OUT_STORE && b->outbox.items[i].row.job == job)
-            return true;
-    return false;
-}
-
-static int do_reopen(struct batch *b, uint64_t job, enum reopen what, int64_t now_ms, struct err *e)
-{
-    struct restoring r = {.b = b, .now_ms = now_ms};
-    struct event event = {.type = EVENT_RESTORED, .job = job};
-    int rc;
-
-    if (has_rows(b, job))
-        return defer(b, job, what, e);
-    if (what == REOPEN_CHANGED && (rc = store_job(b->store, job, &r.job, e)) != 0)
-        return rc;
-    rc = store_reopen(b->store, job, what == REOPEN_ALL,
-                      what == REOPEN_MISSING || what == REOPEN_CHANGED ? is_due_again : NULL,
-                      restored, &r, &event.failure);
-    job_free(r.job);
-    if (rc == 0)
-        return index_torn(b, job, e);
-    return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
-}
-
 static int take_asset(void *user, const char *role, const char *name, const char *sha256,
                       struct err *e)
 {
@@ -221,19 +139,6 @@ static int do_assets(struct batch *b, uint64_t job, int64_t now_ms, struct err *
     return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
 }
 
-/* Those that waited for the commit of the batch before. */
-static int deferred_reopen(struct batch *b, int64_t now_ms, struct err *e)
-{
-    size_t n = b->n_deferred;
-    int rc = 0;
-
-    for (size_t i = 0; i < n && rc == 0; i++)
-        rc = do_reopen(b, b->deferred[i].job, b->deferred[i].what, now_ms, e);
-    memmove(b->deferred, b->deferred + n, (b->n_deferred - n) * sizeof *b->deferred);
-    b->n_deferred -= n;
-    return rc;
-}
-
 /* Effects that the reactor waits for; their events may add more. */
 static int effects(struct batch *b, int64_t now_ms, struct err *e)
 {
@@ -251,7 +156,8 @@ static int effects(struct batch *b, int64_t now_ms, struct err *e)
         } else if (out.type == OUT_PROBE) {
             TRY(do_probe(b, &out, now_ms, e));
         } else if (out.type == OUT_REOPEN) {
-            TRY(do_reopen(b, out.job, out.reopen, now_ms, e));
+            TRY(reopening_add(b, out.job, out.reopen, e));
+            TRY(reopening_step(b, now_ms, e)); /* a small job's is the only one */
         } else if (out.type == OUT_ASSETS) {
             TRY(do_assets(b, out.job, now_ms, e));
         } else if (out.type == OUT_ASSET) {
@@ -270,8 +176,11 @@ int batch_run(struct batch *b, int64_t now_ms, struct err *e)
     int rc = 0;
 
     b->n_effects = 0;
-    if (b->n_deferred)
-        TRY(deferred_reopen(b, now_ms, e));
+    b->now_ms = now_ms;
+    b->reopened = false;
+    if (!b->went_on)
+        TRY(reopening_go_on(b, e));
+    b->went_on = true;
     TRY(effects(b, now_ms, e));
     for (int round = 0; round < BATCH_ROUNDS_MAX; round++) {
         before = b->outbox.n;
@@ -493,8 +402,14 @@ int batch_finish(struct batch *b, struct err *e)
             TRY(b->draw(b->user, out->job, e));
     }
     outbox_clear(&b->outbox);
+    TRY(reopening_step(b, b->now_ms, e)); /* now that no row waits */
 out:
     return rc;
+}
+
+bool batch_waits(const struct batch *b)
+{
+    return b->outbox.n == 0 && (!b->reopenings || b->now_ms < b->reopening_wait_ms);
 }
 
 int batch_gone(struct batch *b, int64_t now_ms, struct err *e)
@@ -515,6 +430,6 @@ void batch_done(struct batch *b)
     outbox_done(&b->outbox);
     free(b->gone);
     free(b->torn);
-    free(b->deferred);
+    reopenings_free(b->reopenings);
     *b = (struct batch){0};
 }

@@ -39,12 +39,13 @@ struct batch {
     size_t n_effects;  /* outbox items before this one are carried out */
     struct peer *gone; /* peers that could not be reached; owned */
     size_t n_gone, gone_room;
-    struct reopening { /* asked for while rows of the job waited for the commit; owned */
-        uint64_t job;
-        enum reopen what;
-    } * deferred;
-    size_t n_deferred;
-    uint64_t *torn; /* jobs whose index.jsonl must be made anew; owned */
+    struct reopening *reopenings; /* reopening.h; owned list. While there is one the next batch
+                                     comes at once */
+    int64_t reopening_wait_ms;    /* not before; the disk refused */
+    bool reopened;                /* a slice was done in this batch: one is enough */
+    int64_t now_ms;               /* of the last batch */
+    bool went_on;                 /* with what a coordinator before this one left */
+    uint64_t *torn;               /* jobs whose index.jsonl must be made anew; owned */
     size_t n_torn;
 };
 
@@ -56,6 +57,9 @@ int batch_run(struct batch *b, int64_t now_ms, struct err *e);
  * call again later and run nothing else meanwhile.
  */
 int batch_finish(struct batch *b, struct err *e);
+
+/* Whether it has nothing to go on with before the next event. */
+bool batch_waits(const struct batch *b);
 
 /* Events about peers that could not be reached, into the (empty) outbox of the next batch. */
 int batch_gone(struct batch *b, int64_t now_ms, struct err *e);

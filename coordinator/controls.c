@@ -49,9 +49,12 @@ int on_retry(struct coord *c, const struct peer *peer, const struct msg_retry *m
     }
     if (j->phase == JOB_FINISHING || (j->phase == JOB_RUNNING && j->failed == 0))
         return send_job(c, peer, m->request, j, now_ms, o, e);
+    if (j->reopening)
+        return job_reopen_for(j, peer, m->request, MSG_RETRY, now_ms, o, e);
     j->client = *peer;
     j->request = m->request;
     j->asked = MSG_RETRY;
+    j->asked_ms = now_ms;
     /* Pictures of a running job are being written: only failures are looked at. */
     return job_reopen(c, j, m->failed || j->phase == JOB_RUNNING ? REOPEN_FAILED : REOPEN_MISSING,
                       o, e);

@@ -89,7 +89,9 @@ struct job_entry {
     size_t n_noted;
     struct job_asset *recheck; /* [n_recheck]: its files as they were; owned */
     size_t n_recheck;
-    bool rechecking;                   /* it is reopened once they are known as they are */
+    bool rechecking; /* it is reopened once they are known as they are */
+    bool reopening;  /* its records are looked at: of what `reopen` says */
+    enum reopen reopen;
     char hashing[400];                 /* which file of its tasks is being hashed; "" none */
     char *stop_reason;                 /* why it ended before its tasks did, NULL; owned */
     enum gang_wish gang;               /* as the bundle says */
@@ -97,9 +99,10 @@ struct job_entry {
     double gang_step_ms, gang_speedup; /* running means; 0: not measured */
     uint64_t pass;                     /* leases it had, from where the others were when it came */
     int64_t leased_ms;                 /* when it last had one, or came */
-    /* who waits for the answer to submit */
+    /* who waits for the answer to submit or retry; size 0: nobody does any more */
     struct peer client;
     uint64_t request;
+    int64_t asked_ms;
     enum msg_type asked; /* submit or retry */
     bool known;
 };

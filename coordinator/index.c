@@ -269,6 +269,79 @@ out:
     return rc;
 }
 
+int index_agrees(struct output *o, struct store *s, uint64_t job, const char *folder,
+                 bool *ret_good, struct err *e)
+{
+    struct buf path = {0}, lines = {0};
+    uint64_t *tasks = NULL, bytes;
+    bool cut;
+    size_t n;
+    int rc;
+
+    *ret_good = false;
+    rc = store_marked(s, job, &bytes, &tasks, &n, NULL);
+    if (rc == ERR_MISSING)
+        return 0;
+    if (rc == 0)
+        rc = marked_lines(s, job, tasks, n, &lines, NULL);
+    if (rc == 0)
+        rc = index_path(folder, &path, e);
+    if (rc == 0 && compare_tail(o, buf_text(&path), bytes, &lines, ret_good, &cut, NULL) != 0)
+        *ret_good = false; /* it cannot be read: made anew, which tells why */
+    free(tasks);
+    buf_done(&lines);
+    buf_done(&path);
+    return rc == ERR_MISSING ? 0 : rc; /* a record of the mark is gone */
+}
+
+int index_begin(struct output *o, const char *folder, struct err *e)
+{
+    struct buf path = {0}, nothing = {0};
+    int rc;
+
+    TRY(index_path(folder, &path, e));
+    TRY(output_replace(o, buf_text(&path), &nothing, e));
+out:
+    buf_done(&path);
+    return rc;
+}
+
+struct some {
+    const struct job *job;
+    struct buf lines;
+    uint64_t next;
+    size_t n;
+};
+
+static int some_line(void *user, const struct record *record, struct err *e)
+{
+    struct some *some = user;
+
+    if (some->n == INDEX_SOME)
+        return 1;
+    some->n++;
+    some->next = record->index + 1;
+    return record->failed ? 0 : index_line(some->job, record, &some->lines, e);
+}
+
+int index_some(struct output *o, struct store *s, uint64_t number, const struct job *job,
+               const char *folder, uint64_t *next, bool *ret_over, struct err *e)
+{
+    struct some some = {.job = job, .next = *next};
+    int rc = store_records(s, number, *next, some_line, &some, e), over = rc == 0;
+
+    if (rc < 0)
+        goto out;
+    rc = some.lines.size ? index_append(o, folder, &some.lines, e) : 0;
+    if (rc == 0) {
+        *next = some.next;
+        *ret_over = over;
+    }
+out:
+    buf_done(&some.lines);
+    return rc;
+}
+
 int index_mark(struct output *o, struct store *s, uint64_t job, const char *folder,
                const uint64_t *tasks, size_t n, struct err *e)
 {

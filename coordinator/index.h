@@ -29,6 +29,20 @@ int index_mark(struct output *o, struct store *s, uint64_t job, const char *fold
 int index_restart(struct output *o, struct store *s, uint64_t job, const char *folder,
                   struct err *e);
 
+/* ret_good: what stands after the mark are the tasks' lines, and the file is well up to there.
+ * Reads no more than that. */
+int index_agrees(struct output *o, struct store *s, uint64_t job, const char *folder,
+                 bool *ret_good, struct err *e);
+
+/*
+ * Makes FOLDER/index.jsonl anew in parts: empty, then the lines of INDEX_SOME records at a time.
+ * next: 0 at first, then as the call before left it.
+ */
+#define INDEX_SOME 2000
+int index_begin(struct output *o, const char *folder, struct err *e);
+int index_some(struct output *o, struct store *s, uint64_t number, const struct job *job,
+               const char *folder, uint64_t *next, bool *ret_over, struct err *e);
+
 /* Makes FOLDER/index.jsonl anew unless its lines are whole and as many as the store's pictures.
  * job: the store's number. */
 int index_check(struct output *o, struct store *s, uint64_t job, const char *folder, struct err *e);

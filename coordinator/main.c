@@ -209,7 +209,7 @@ static int server_run(struct server *s, struct err *e)
         if (s->depot)
             fds[2].fd = depot_fd(s->depot);
 
-        rc = link_wait(s->link, fds, s->depot ? 3 : 2, TICK_MS, e);
+        rc = link_wait(s->link, fds, s->depot ? 3 : 2, batch_waits(&s->batch) ? TICK_MS : 0, e);
         if (rc < 0)
             return rc;
         if (fds[0].revents)

@@ -76,6 +76,7 @@ struct store_row {
     int64_t finished_ms;
     char *reason; /* owned, may be NULL */
     bool paused, force;
+    bool reopening; /* STORE_STATE: what a slice of reopening noted stays */
     uint32_t priority;
     /* STORE_ATTEMPT; STORE_HISTORY: index, attempts (the number), worker, finished_ms */
     uint64_t index;
@@ -89,14 +90,6 @@ struct store_row {
     int64_t started_ms;
     /* STORE_RECORD */
     struct record record;
-};
-
-/* Which tasks of a job are done again. */
-enum reopen {
-    REOPEN_MISSING, /* failures, and pictures whose file is gone */
-    REOPEN_CHANGED, /* the same, and pictures whose task has another hash now */
-    REOPEN_FAILED,  /* failures alone: no file is looked for */
-    REOPEN_ALL
 };
 
 struct out {

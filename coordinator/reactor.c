@@ -269,6 +269,7 @@ static int on_tick(struct coord *c, int64_t now_ms, struct outbox *o, struct err
             j->sweep = false;
         }
         hashing_note(c, j);
+        TRY(reopen_tick(c, j, now_ms, o, e));
         TRY(job_finish_if_over(c, j, now_ms, o, e));
         TRY(drawing_retry(j, now_ms, o, e));
     }
@@ -377,6 +378,8 @@ static int restore_fields(struct job_entry *j, const struct restored *r, struct 
         j->priority = r->priority;
     j->paused = r->paused;
     j->force = r->force;
+    j->reopening = r->reopening;
+    j->reopen = r->reopen;
     j->tasks = r->tasks;
     j->done = r->done;
     j->failed = r->failed;

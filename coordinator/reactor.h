@@ -48,6 +48,8 @@ struct restored {
     const char *token, *reason;                /* the same; NULL or "": none */
     uint32_t priority;                         /* 0: what the bundle says */
     bool paused, force;
+    bool reopening; /* a coordinator before this one began to take records back, of `reopen` */
+    enum reopen reopen;
     struct job *job;     /* taken over by the reactor; NULL: over */
     struct bits settled; /* taken over */
     uint64_t tasks, done, failed;

@@ -11,6 +11,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Which tasks of a job are done again: their records are taken back. */
+enum reopen {
+    REOPEN_MISSING, /* failures, and pictures whose file is gone */
+    REOPEN_CHANGED, /* the same, and pictures whose task has another hash now */
+    REOPEN_FAILED,  /* failures alone: no file is looked for */
+    REOPEN_ALL
+};
+
 struct record {
     uint64_t index;
     uint32_t attempt; /* that settled it; 0: the picture was found in the output folder */

@@ -26,6 +26,8 @@ static int submitted(struct job_entry *j, struct outbox *o, struct err *e)
 static int answer_asked(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
                         struct err *e)
 {
+    if (j->client.size == 0) /* who asked did so of a coordinator before this one */
+        return 0;
     if (j->asked == MSG_RETRY)
         return send_job(c, &j->client, j->request, j, now_ms, o, e);
     return submitted(j, o, e);
@@ -38,6 +40,8 @@ int job_reopen(const struct coord *c, struct job_entry *j, enum reopen what, str
     struct out *out;
     int rc;
 
+    j->reopening = true;
+    j->reopen = what;
     TRY(outbox_add(o, files ? OUT_ASSETS : OUT_REOPEN, &out, e));
     out->job = j->number;
     out->reopen = what;
@@ -45,9 +49,30 @@ out:
     return rc;
 }
 
+int job_reopen_for(struct job_entry *j, const struct peer *peer, uint64_t request,
+                   enum msg_type asked, int64_t now_ms, struct outbox *o, struct err *e)
+{
+    bool same = j->client.size == peer->size && memcmp(j->client.id, peer->id, peer->size) == 0;
+    struct err why;
+    int rc = 0;
+
+    if (j->client.size && !same) {
+        err_set(&why, ERR_CONFLICT, "job '%s' was asked for by another client meanwhile", j->name);
+        TRY(send_error(o, &j->client, j->request, &why, e));
+    }
+    if (!same)
+        j->asked_ms = now_ms;
+    j->client = *peer;
+    j->request = request;
+    j->asked = asked;
+    j->known = true;
+out:
+    return rc;
+}
+
 /* A job that is here already: one that runs is left alone, one that is over is looked at again. */
 static int resubmit(const struct coord *c, struct job_entry *j, const struct peer *peer,
-                    const struct msg_submit *m, struct outbox *o, struct err *e)
+                    const struct msg_submit *m, int64_t now_ms, struct outbox *o, struct err *e)
 {
     bool runs = j->phase == JOB_RUNNING || j->phase == JOB_FINISHING;
     struct err why;
@@ -61,9 +86,16 @@ static int resubmit(const struct coord *c, struct job_entry *j, const struct pee
         err_set(&why, ERR_CONFLICT, "job '%s' is not over: cancel it before --force", j->name);
         return send_error(o, peer, m->request, &why, e);
     }
+    if (j->reopening) {
+        TRY(job_reopen_for(j, peer, m->request, MSG_SUBMIT, now_ms, o, e));
+        if (m->force && j->reopen != REOPEN_ALL)
+            TRY(job_reopen(c, j, REOPEN_ALL, o, e));
+        goto out;
+    }
     j->client = *peer;
     j->request = m->request;
     j->asked = MSG_SUBMIT;
+    j->asked_ms = now_ms;
     j->known = true;
     if (m->priority && m->priority != j->priority) {
         j->priority = m->priority;
@@ -116,7 +148,7 @@ static int on_submit(struct coord *c, const struct peer *peer, const struct msg_
     if (!j)
         j = coord_job_by_hash(c, job_hash(job));
     if (j) {
-        TRY(resubmit(c, j, peer, m, o, e));
+        TRY(resubmit(c, j, peer, m, now_ms, o, e));
         goto out;
     }
     TRY(coord_job_add(c, c->next_number, job, &j, e));
@@ -213,6 +245,19 @@ out:
     return rc;
 }
 
+int reopen_tick(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                struct err *e)
+{
+    int rc = 0;
+
+    if (!j->reopening || j->client.size == 0 || now_ms - j->asked_ms < REOPEN_ANSWER_MS)
+        return 0;
+    TRY(answer_asked(c, j, now_ms, o, e));
+    j->client.size = 0;
+out:
+    return rc;
+}
+
 /* The job goes on with what is missing; counts and bits are the store's. */
 int on_restored(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
                 struct err *e)
@@ -223,6 +268,10 @@ int on_restored(struct coord *c, const struct event *event, int64_t now_ms, stru
 
     if (!j || j->phase == JOB_OPENING)
         return 0;
+    j->reopening = false;
+    if (event->failure.code != 0 && j->client.size == 0)
+        return outbox_log(o, LOG_ERROR, e, "not_reopened", "job=%.12s why=%s", j->hash,
+                          event->failure.text);
     if (event->failure.code != 0)
         return send_error(o, &j->client, j->request, &event->failure, e);
     if (j->phase == JOB_FINISHING)

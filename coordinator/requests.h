@@ -21,9 +21,20 @@ int send_fleet(struct coord *c, const struct peer *peer, uint64_t request, int64
 int on_list(struct coord *c, const struct peer *peer, const struct msg_list *m, int64_t now_ms,
             struct outbox *o, struct err *e);
 
-/* Has the job read back from the store; answered by EVENT_RESTORED. */
+/* Has the job read back from the store, over many batches if it is large; answered by
+ * EVENT_RESTORED. */
 int job_reopen(const struct coord *c, struct job_entry *j, enum reopen what, struct outbox *o,
                struct err *e);
+
+/* It is being opened already: whoever asked last is answered once it is, the one before is told
+ * that another did. */
+int job_reopen_for(struct job_entry *j, const struct peer *peer, uint64_t request,
+                   enum msg_type asked, int64_t now_ms, struct outbox *o, struct err *e);
+
+/* Who asked is not kept waiting for all of a large job: it is answered while the job waits. */
+#define REOPEN_ANSWER_MS 2000
+int reopen_tick(struct coord *c, struct job_entry *j, int64_t now_ms, struct outbox *o,
+                struct err *e);
 
 /* request: the one that fails, 0: none of them, the session is refused. */
 int send_error(struct outbox *o, const struct peer *peer, uint64_t request, const struct err *why,

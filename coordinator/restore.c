@@ -13,7 +13,7 @@ static void restored_done(struct restored *r)
     job_free(r->job);
 }
 
-/* The first failures, which status shows. */
+/* The first failures, which status shows. SQLite would look for them among all records. */
 static int take_failures(struct store *s, struct restored *r, struct err *e)
 {
     struct sql q = {0};
@@ -24,8 +24,8 @@ static int take_failures(struct store *s, struct restored *r, struct err *e)
     if (!r->failures)
         return err_set(e, ERR_OOM, "no memory for failures");
     TRY(sql_prepare(s->db, &s->statements,
-                    "SELECT task_index, attempt, code, text FROM records WHERE job = ? AND "
-                    "failed = 1 ORDER BY task_index LIMIT ?",
+                    "SELECT task_index, attempt, code, text FROM records INDEXED BY records_failed "
+                    "WHERE job = ? AND failed = 1 ORDER BY task_index LIMIT ?",
                     &q, e));
     sql_bind_int(&q, (int64_t)r->number);
     sql_bind_int(&q, COORD_FAILURES_SHOWN);
@@ -184,7 +184,8 @@ static int job_row_read(struct store *s, uint64_t from, struct job_row *row, boo
 
     TRY(sql_prepare(s->db, &s->statements,
                     "SELECT number, hash, name, folder, state, tasks, done, failed, submitted_ms, "
-                    "finished_ms, sheet, token, reason, priority, paused, force FROM jobs "
+                    "finished_ms, sheet, token, reason, priority, paused, force, "
+                    "reopen FROM jobs "
                     "WHERE number >= ? AND state <> 'removed' ORDER BY number LIMIT 1",
                     &q, e));
     sql_bind_int(&q, (int64_t)from);
@@ -217,6 +218,7 @@ static int job_row_read(struct store *s, uint64_t from, struct job_row *row, boo
         .finished_ms = sql_get_int(&q, 9),
     };
     snprintf(row->r.hash, sizeof row->r.hash, "%s", sql_get_text(&q, 1));
+    row->r.reopening = store_reopen_named(sql_get_text(&q, 16), &row->r.reopen);
 out:
     sql_reset(&q);
     return rc;
@@ -255,87 +257,19 @@ out:
     return rc;
 }
 
-struct missing {
-    bool (*again)(void *user, const struct record *r);
-    void *user;
-    uint64_t *indices; /* to be done again; owned */
-    size_t n, room;
-};
-
-static int note_missing(void *user, const struct record *record, struct err *e)
+int store_load(struct store *s, uint64_t job,
+               int (*f)(void *user, struct restored *r, struct err *e), void *user, struct err *e)
 {
-    struct missing *m = user;
-
-    if (!record->failed && (!m->again || !m->again(m->user, record)))
-        return 0;
-    if (m->n == m->room) {
-        size_t room = m->room ? m->room * 2 : 64;
-        uint64_t *more = realloc(m->indices, room * sizeof *more);
-
-        if (!more)
-            return err_set(e, ERR_OOM, "no memory for missing pictures");
-        m->indices = more;
-        m->room = room;
-    }
-    m->indices[m->n++] = record->index;
-    return 0;
-}
-
-static int records_delete(struct store *s, uint64_t job, bool all, const struct missing *m,
-                          struct err *e)
-{
-    struct sql q;
-    int rc;
-
-    TRY(store_begin(s, e));
-    for (size_t i = 0; i < m->n; i++) {
-        TRY(sql_prepare(s->db, &s->statements,
-                        "DELETE FROM records WHERE job = ? AND task_index = ?", &q, e));
-        sql_bind_int(&q, (int64_t)job);
-        sql_bind_int(&q, (int64_t)m->indices[i]);
-        TRY(sql_finish(&q, e));
-    }
-    if (all) {
-        TRY(sql_prepare(s->db, &s->statements, "DELETE FROM records WHERE job = ?", &q, e));
-        sql_bind_int(&q, (int64_t)job);
-        TRY(sql_finish(&q, e));
-    }
-    TRY(sql_prepare(s->db, &s->statements,
-                    "UPDATE jobs SET state = 'running', force = force OR ? WHERE number = ?", &q,
-                    e));
-    sql_bind_int(&q, all);
-    sql_bind_int(&q, (int64_t)job);
-    TRY(sql_finish(&q, e));
-    TRY(settled_rebuild(s, job, e));
-    TRY(store_unmark(s, job, e)); /* lines of records that are gone */
-    TRY(store_commit(s, e));
-out:
-    if (rc != 0)
-        store_rollback(s);
-    return rc;
-}
-
-int store_reopen(struct store *s, uint64_t job, bool all,
-                 bool (*again)(void *user, const struct record *r),
-                 int (*f)(void *user, struct restored *r, struct err *e), void *user, struct err *e)
-{
-    struct missing m = {.again = again, .user = user};
     struct job_row row = {0};
     bool found;
     int rc;
 
-    if (!all)
-        TRY(store_records(s, job, 0, note_missing, &m, e));
     TRY(job_row_read(s, job, &row, &found, e));
     if (!found || row.r.number != job)
         TRY(err_set(e, ERR_MISSING, "no job %llu in the store", (unsigned long long)job));
-    if (m.n > 0 || all)
-        TRY(records_delete(s, job, all, &m, e));
-    row.r.force |= all;
     TRY(load_whole(s, &row.r, e));
     TRY(f(user, &row.r, e));
 out:
-    free(m.indices);
     job_row_done(&row);
     return rc;
 }

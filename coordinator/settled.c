@@ -124,7 +124,7 @@ out:
     return rc;
 }
 
-int settled_unnote(struct store *s, uint64_t job, uint64_t index, struct err *e)
+int settled_unnote(struct store *s, uint64_t job, uint64_t index, bool failed, struct err *e)
 {
     uint64_t bit = index % BITS_PAGE;
     struct settled_page *p;
@@ -132,7 +132,10 @@ int settled_unnote(struct store *s, uint64_t job, uint64_t index, struct err *e)
 
     TRY(page_of(s, job, index / BITS_PAGE, &p, e));
     p->bits[bit / 8] &= (unsigned char)~(1 << bit % 8);
-    p->done--;
+    if (failed)
+        p->failed--;
+    else
+        p->done--;
     p->dirty = true;
 out:
     return rc;

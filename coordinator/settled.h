@@ -1,7 +1,7 @@
 /*
  * Which tasks of a job have a record, kept in the store as pages of bits beside the records, in the
- * same transaction. So a start reads pages, never rows. Part of the store: store.c and restore.c
- * call it, nobody else.
+ * same transaction. So a start reads pages, never rows. Part of the store: its files call it,
+ * nobody else.
  *
  * Pages that change are held in a small cache and written before the commit.
  */
@@ -32,8 +32,8 @@ struct settled {
 /* A record was inserted, within the transaction. */
 int settled_note(struct store *s, uint64_t job, uint64_t index, bool failed, struct err *e);
 
-/* A picture's record was deleted, within the transaction. */
-int settled_unnote(struct store *s, uint64_t job, uint64_t index, struct err *e);
+/* A record was deleted, within the transaction. */
+int settled_unnote(struct store *s, uint64_t job, uint64_t index, bool failed, struct err *e);
 
 /* Writes what changed; the transaction goes on. */
 int settled_flush(struct store *s, struct err *e);

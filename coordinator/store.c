@@ -178,7 +178,9 @@ static int apply_state(struct store *s, const struct store_row *row, struct err 
 
     TRY(sql_prepare(s->db, &s->statements,
                     "UPDATE jobs SET state = ?, done = ?, failed = ?, finished_ms = ?, sheet = ?, "
-                    "reason = ?, paused = ?, force = ?, priority = ? WHERE number = ?",
+                    "reason = ?, paused = ?, force = ?, priority = ?, "
+                    "reopen = CASE WHEN ? THEN reopen ELSE '' END "
+                    "WHERE number = ?",
                     &q, e));
     sql_bind_text(&q, row->state);
     sql_bind_int(&q, (int64_t)row->done);
@@ -189,6 +191,7 @@ static int apply_state(struct store *s, const struct store_row *row, struct err 
     sql_bind_int(&q, row->paused);
     sql_bind_int(&q, row->force);
     sql_bind_int(&q, row->priority);
+    sql_bind_int(&q, row->reopening);
     sql_bind_int(&q, (int64_t)row->job);
     TRY(sql_finish(&q, e));
 out:
@@ -350,7 +353,7 @@ static int apply_forget(struct store *s, const struct store_row *row, struct err
     sql_bind_int(&q, (int64_t)row->index);
     TRY(sql_finish(&q, e));
     if (sqlite3_changes(s->db) > 0)
-        TRY(settled_unnote(s, row->job, row->index, e));
+        TRY(settled_unnote(s, row->job, row->index, false, e));
 out:
     return rc;
 }

@@ -53,14 +53,34 @@ int store_restore(struct store *s, int (*f)(void *user, struct restored *r, stru
                   void *user, struct err *e);
 
 /*
- * Reads one job as if it were not over: failures and pictures for which `again` says true (NULL:
- * none) are deleted, or with `all` everything, so that they are done again. Runs in a transaction
- * of its own: no row of the job may wait for a commit. Then calls f.
+ * A job is opened again: records are taken back, so that their tasks are done again. In slices,
+ * each a transaction of its own; the job's row says from the first record on that it is under way,
+ * and a start finds that (restored.reopening). Of REOPEN_ALL and _FAILED every record of the kind
+ * goes; else failures, and pictures for which `again` says true.
+ *
+ *     while (!over)
+ *         TRY(store_reopen_slice(s, &options, &next, &taken, &over, e));
+ *     TRY(store_reopen_end(s, job, what, f, user, e));  // no row of the job may wait for a commit
  */
-int store_reopen(struct store *s, uint64_t job, bool all,
-                 bool (*again)(void *user, const struct record *r),
-                 int (*f)(void *user, struct restored *r, struct err *e), void *user,
-                 struct err *e);
+#define STORE_SLICE_ROWS 2000 /* records looked at in one slice, at most */
+
+struct store_slice {
+    uint64_t job;
+    enum reopen what;
+    bool (*again)(void *user, const struct record *r);
+    bool (*enough)(void *user); /* asked now and then; true ends the slice early */
+    void *user;
+};
+
+/* next: 0 at first, then as the slice before left it. ret_taken: records taken back. On failure
+ * nothing was done, and the slice may be tried again. */
+int store_reopen_slice(struct store *s, const struct store_slice *o, uint64_t *next,
+                       size_t *ret_taken, bool *ret_over, struct err *e);
+
+/* It runs if a picture is missing. Reads it as if it were not over, and calls f. */
+int store_reopen_end(struct store *s, uint64_t job, enum reopen what,
+                     int (*f)(void *user, struct restored *r, struct err *e), void *user,
+                     struct err *e);
 
 /* Records from index `from` on, ascending, until f returns nonzero (its value is returned) or the
  * end. The record is borrowed during the call. */

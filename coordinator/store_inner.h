@@ -1,4 +1,4 @@
-/* What store.c and restore.c share; nobody else includes it. */
+/* What the store's files share; nobody else includes it. */
 #ifndef COORDINATOR_STORE_INNER_H
 #define COORDINATOR_STORE_INNER_H
 
@@ -13,5 +13,12 @@ struct store {
     struct settled settled;
     bool purge; /* there may be rows of removed jobs */
 };
+
+/* Reads one job as if it were not over, and calls f. */
+int store_load(struct store *s, uint64_t job,
+               int (*f)(void *user, struct restored *r, struct err *e), void *user, struct err *e);
+
+/* What `jobs.reopen` names; false: nothing. */
+bool store_reopen_named(const char *name, enum reopen *ret_what);
 
 #endif

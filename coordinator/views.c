@@ -23,13 +23,16 @@ static int summarize(const struct coord *c, const struct job_entry *j, int64_t n
         .sheet = j->sheet ? j->sheet : "",
         .priority = j->priority,
         .reason = j->wait_reason   ? j->wait_reason
+                  : j->reopening   ? "its pictures are looked at before it goes on"
                   : j->stop_reason ? j->stop_reason
                                    : j->hashing,
     };
     memcpy(s->job, j->hash, sizeof s->job);
     if (j->phase == JOB_RUNNING && settled == 0 && j->running == 0)
         s->state = "queued";
-    if (j->phase == JOB_RUNNING && j->paused)
+    if (j->reopening && j->phase != JOB_RUNNING)
+        s->state = "waiting";
+    else if (j->phase == JOB_RUNNING && j->paused)
         s->state = "paused";
     else if (j->phase == JOB_RUNNING && j->wait_reason)
         s->state = "waiting";

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define JOBS_PAGE         200    /* jobs of one answer */
+#define LOOK_MS           200    /* between looks at the job */
 #define ANSWER_TIMEOUT_MS 120000 /* of our own coordinator, whose death is noticed at once */
 
 int errand_cores(void)
@@ -95,10 +96,16 @@ static int submit(struct errand *r, bool *ret_settled, struct err *e)
     TRY(client_ask(r->client, &request, MSG_SUBMITTED, &answer, e));
     msg_done(&answer);
     request = (struct msg){.type = MSG_STATUS, .status = {.job = job_hash(r->job)}};
-    TRY(client_ask(r->client, &request, MSG_JOB, &answer, e));
-    r->there_at_first = r->done = answer.job.summary.done;
-    *ret_settled = answer.job.summary.pending + answer.job.summary.running == 0;
-    msg_done(&answer);
+    for (bool looks = true; looks; msg_done(&answer)) { /* for pictures that are gone */
+        TRY(client_ask(r->client, &request, MSG_JOB, &answer, e));
+        r->there_at_first = r->done = answer.job.summary.done;
+        *ret_settled = answer.job.summary.pending + answer.job.summary.running == 0;
+        looks = strcmp(answer.job.summary.state, "waiting") == 0;
+        if (looks && (rc = client_pause(r->client, LOOK_MS, e)) != 0) {
+            msg_done(&answer);
+            goto out;
+        }
+    }
 out:
     return rc;
 }

@@ -263,6 +263,87 @@ static bool one_failure(struct job *job, long n, int code)
     return struck;
 }
 
+static bool is_odd(void *user, const struct record *r)
+{
+    (void)user;
+    return r->index % 2 == 1;
+}
+
+static bool never(void *user)
+{
+    (void)user;
+    return false;
+}
+
+static int is_loaded(void *user, struct restored *r, struct err *e)
+{
+    (void)e;
+    *(bool *)user = r->job != NULL && !r->reopening;
+    return 0;
+}
+
+/* One step of opening a job again, tried until the disk takes it. */
+static void insist(struct store *s, int step, uint64_t *next, bool *over, bool *loaded)
+{
+    const struct store_slice slice = {
+        .job = 1, .what = REOPEN_MISSING, .again = is_odd, .enough = never};
+    struct err e;
+    size_t taken;
+    int rc = ERR_IO;
+
+    for (int i = 0; rc == ERR_IO && i < TRIES_MAX; i++)
+        rc = step == 0 ? store_reopen_slice(s, &slice, next, &taken, over, &e)
+                       : store_reopen_end(s, 1, REOPEN_MISSING, is_loaded, loaded, &e);
+    if (rc != 0)
+        fail_msg("call %ld, step %d: %s: %s", faults.calls, step, err_name(rc), e.text);
+}
+
+/* A finished job that is opened again with the n-th call failing. */
+static bool one_failure_of_reopening(struct job *job, long n, int code)
+{
+    char *dir = temporary_folder();
+    struct store *s = open_insisting(dir);
+    bool over = false, loaded = false, struck;
+    uint64_t next = 0, done;
+
+    for (int batch = 0; batch < BATCHES; batch++)
+        MUST(commit_batch(s, job, batch, e));
+    faults.left = n;
+    faults.calls = 0;
+    faults.struck = false;
+    faults.code = code;
+    while (!over)
+        insist(s, 0, &next, &over, &loaded);
+    insist(s, 1, &next, &over, &loaded);
+    assert_true(loaded);
+    store_close(s);
+    struck = faults.struck;
+    faults.left = 0;
+    s = open_insisting(dir);
+    assert_int_equal(counted(s), BATCHES / 2);
+    MUST(store_count_done(s, 1, &done, e));
+    assert_int_equal(done, BATCHES / 2);
+    loaded = false;
+    MUST(store_restore(s, is_loaded, &loaded, e)); /* it runs, and is not being opened */
+    assert_true(loaded);
+    store_close(s);
+    remove_tree(dir);
+    free(dir);
+    return struck;
+}
+
+static void opening_a_job_again_survives_any_call_that_fails(void **state)
+{
+    struct job *job = seeds_job("a", BATCHES);
+    long n = 1;
+
+    (void)state;
+    while (one_failure_of_reopening(job, n, SQLITE_FULL))
+        n++;
+    assert_true(n > 10);
+    job_free(job);
+}
+
 static void sweep(int code)
 {
     struct job *job = seeds_job("a", BATCHES);
@@ -422,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_process_killed_at_any_call_loses_nothing_that_it_told),
         cmocka_unit_test(a_start_whose_nth_call_fails_says_so_or_finds_everything),
         cmocka_unit_test(each_commit_is_synced_before_it_is_told),
+        cmocka_unit_test(opening_a_job_again_survives_any_call_that_fails),
         cmocka_unit_test(a_disk_full_at_any_write_loses_and_repeats_nothing),
     };
 

@@ -1,6 +1,7 @@
 /* index.jsonl after a restart: only what follows the mark is looked at, and made good. */
 #include "coordinator/index.h"
 #include "tests/coordinator/fixture.h"
+#include "tests/coordinator/reopen.h"
 
 struct place {
     char *dir;
@@ -185,7 +186,7 @@ static void a_reopened_job_has_no_mark(void **state)
     struct err why;
 
     batch(p, first, 3, false);
-    MUST(store_reopen(p->s, 1, true, NULL, nothing, NULL, e));
+    reopen_job(p->s, REOPEN_ALL, NULL, nothing, NULL);
     assert_int_equal(store_marked(p->s, 1, &bytes, &tasks, &n, &why), ERR_MISSING);
 }
 

@@ -2,6 +2,7 @@
 #include "coordinator/schema.h"
 #include "coordinator/store.h"
 #include "tests/coordinator/fixture.h"
+#include "tests/coordinator/reopen.h"
 
 #include <sqlite3.h>
 
@@ -157,7 +158,7 @@ static void a_reopened_job_has_the_bits_of_what_is_left(void **state)
     settle_many(p, 300, 1);
     memset(p->plain, 0, sizeof p->plain);
     p->done = p->failed = 0;
-    MUST(store_reopen(p->s, 1, false, every_other_missing, nothing, NULL, e));
+    reopen_job(p->s, REOPEN_MISSING, every_other_missing, nothing, NULL);
     MUST(store_records(p->s, 1, 0, count_of, p, e));
     MUST(store_restore(p->s, compare, p, e));
 }
@@ -178,6 +179,7 @@ static void an_older_state_gets_its_bits_at_the_first_start(void **state)
                                   "DROP TRIGGER index_marks_job_removed; DROP TABLE index_marks;"
                                   "DROP TRIGGER job_assets_job_removed; DROP TABLE job_assets;"
                                   "ALTER TABLE attempts DROP COLUMN lost;"
+                                  "ALTER TABLE jobs DROP COLUMN reopen;"
                                   "ALTER TABLE attempts DROP COLUMN task_hash;"
                                   "ALTER TABLE records DROP COLUMN task_hash",
                                   NULL, NULL, NULL),

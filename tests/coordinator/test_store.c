@@ -1,6 +1,7 @@
 /* The store on a real file system: what outlives a restart. */
 #include "coordinator/store.h"
 #include "tests/coordinator/fixture.h"
+#include "tests/coordinator/reopen.h"
 
 #include <sqlite3.h>
 
@@ -203,12 +204,12 @@ static void reopening_forgets_failures_and_missing_pictures(void **state)
     settle(s, 1, true);
     settle(s, 2, false);
     apply(s, (struct store_row){.op = STORE_STATE, .job = 1, .state = "failed", .done = 2});
-    MUST(store_reopen(s, 1, false, none_missing, look, &seen, e));
+    reopen_job(s, REOPEN_MISSING, none_missing, look, &seen);
     assert_true(seen.loaded);
     assert_int_equal(seen.done, 2);
     assert_int_equal(seen.failed, 0);
     assert_int_equal(seen.floor, 1);
-    MUST(store_reopen(s, 1, false, all_missing, look, &seen, e));
+    reopen_job(s, REOPEN_MISSING, all_missing, look, &seen);
     assert_int_equal(seen.done, 0);
     store_close(s);
     job_free(job);
