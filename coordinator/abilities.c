@@ -62,12 +62,10 @@ static bool equal(const struct ability *a, const struct ability *b)
     return a->computed == b->computed && strcmp(a->device_class, b->device_class) == 0;
 }
 
-bool abilities_equal(const struct abilities *a, const struct abilities *b, enum precision asked)
+bool abilities_equal(const struct abilities *a, const struct abilities *b, unsigned precisions)
 {
-    if (asked != PRECISION_COUNT)
-        return abilities_render(a, asked) && equal(&a->at[asked], &b->at[asked]);
     for (int i = 0; i < PRECISION_COUNT; i++)
-        if (!equal(&a->at[i], &b->at[i]))
+        if (precisions >> i & 1 && !equal(&a->at[i], &b->at[i]))
             return false;
     return true;
 }

@@ -28,8 +28,10 @@ bool abilities_render(const struct abilities *a, enum precision asked);
 /* The same of what a task needs; true while that is not known. */
 bool abilities_suit(const struct abilities *a, const struct needs *n);
 
-/* Whether both make equal bytes of tasks of that precision; PRECISION_COUNT: of any task. */
-bool abilities_equal(const struct abilities *a, const struct abilities *b, enum precision asked);
+#define PRECISIONS_ALL ((1u << PRECISION_COUNT) - 1)
+
+/* Whether of tasks of each of the precisions (as bits) both make equal bytes, or both none. */
+bool abilities_equal(const struct abilities *a, const struct abilities *b, unsigned precisions);
 
 /* Whether what is loaded for tasks of needs `x` serves those of `y`: model and precision, or all.
  */

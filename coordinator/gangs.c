@@ -31,14 +31,20 @@ static bool is_free(const struct worker *w)
 /* Members of a gang lie on one host, or can all be reached from others. */
 enum spread { ONE_HOST, SEVERAL_HOSTS };
 
-/* Could be in one gang for the task: their parts are of one device class at its precision. NULL:
- * for any task. */
-static bool kin(const struct worker *a, const struct worker *b, const struct task_entry *t,
+struct gang_need gang_need_of(const struct task_entry *t, size_t n)
+{
+    unsigned precisions = t->needs.model_key ? 1u << t->needs.precision : 0;
+
+    return (struct gang_need){.n = n, .task = t, .precisions = precisions};
+}
+
+/* Could be in one gang: their parts are of one device class at its precisions. */
+static bool kin(const struct worker *a, const struct worker *b, const struct gang_need *g,
                 enum spread spread)
 {
     return (spread == ONE_HOST ? strcmp(a->host, b->host) == 0 : a->reachable && b->reachable) &&
            abilities_equal(&a->abilities, &b->abilities,
-                           t && t->needs.model_key ? t->needs.precision : PRECISION_COUNT);
+                           g->precisions ? g->precisions : PRECISIONS_ALL);
 }
 
 /* Whether the worker may have the task; NULL: any task. */
@@ -56,17 +62,18 @@ static bool is_blocked(const struct worker *w, const struct task_entry *t)
 }
 
 /* Workers that are not blocked for it are too few for a gang: those that are take part too. */
-static bool blocks_count(const struct coord *c, const struct worker *w, const struct task_entry *t,
-                         size_t n, enum spread spread)
+static bool blocks_count(const struct coord *c, const struct worker *w, const struct gang_need *g,
+                         enum spread spread)
 {
+    const struct task_entry *t = g->task;
     size_t all = 0;
 
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
-        all += able(v) && kin(v, w, t, spread) && suits(v, t) && !is_blocked(v, t);
+        all += able(v) && kin(v, w, g, spread) && suits(v, t) && !is_blocked(v, t);
     }
-    return all >= n;
+    return all >= g->n;
 }
 
 static bool may_lead(const struct worker *w, const struct task_entry *t)
@@ -75,10 +82,11 @@ static bool may_lead(const struct worker *w, const struct task_entry *t)
 }
 
 /* gang_find() for one spread: workers that are blocked come last, those of w's own host first. */
-static bool find_within(const struct coord *c, struct worker *w, const struct task_entry *t,
-                        size_t n, enum spread spread, struct worker **ret_members)
+static bool find_within(const struct coord *c, struct worker *w, const struct gang_need *g,
+                        enum spread spread, struct worker **ret_members)
 {
-    bool strict = blocks_count(c, w, t, n, spread);
+    const struct task_entry *t = g->task;
+    bool strict = blocks_count(c, w, g, spread);
     size_t found = 1;
 
     if (!may_lead(w, t) || (strict && is_blocked(w, t)))
@@ -87,36 +95,37 @@ static bool find_within(const struct coord *c, struct worker *w, const struct ta
     for (int turn = 0; turn < (strict ? 2 : 4); turn++) {
         bool blocked = turn / 2, own_host = turn % 2 == 0;
 
-        for (size_t i = 0; i < c->n_workers && found < n; i++) {
+        for (size_t i = 0; i < c->n_workers && found < g->n; i++) {
             struct worker *v = c->workers[i];
 
-            if (v != w && able(v) && is_free(v) && kin(v, w, t, spread) && suits(v, t) &&
+            if (v != w && able(v) && is_free(v) && kin(v, w, g, spread) && suits(v, t) &&
                 is_blocked(v, t) == blocked && (strcmp(v->host, w->host) == 0) == own_host)
                 ret_members[found++] = v;
         }
     }
-    return found == n;
+    return found == g->n;
 }
 
-bool gang_find(const struct coord *c, struct worker *w, const struct task_entry *t, size_t n,
+bool gang_find(const struct coord *c, struct worker *w, const struct gang_need *g,
                struct worker **ret_members)
 {
     struct worker *others[MSG_GANG_MAX];
 
-    if (find_within(c, w, t, n, ONE_HOST, ret_members))
+    if (find_within(c, w, g, ONE_HOST, ret_members))
         return true;
-    if (!w->reachable || !find_within(c, w, t, n, SEVERAL_HOSTS, ret_members))
+    if (!w->reachable || !find_within(c, w, g, SEVERAL_HOSTS, ret_members))
         return false;
     for (size_t i = 0; i < c->n_workers; i++) /* one host first: another one leads there */
-        if (find_within(c, c->workers[i], t, n, ONE_HOST, others))
+        if (find_within(c, c->workers[i], g, ONE_HOST, others))
             return false;
     return true;
 }
 
-static bool waits_within(const struct coord *c, const struct worker *w, const struct task_entry *t,
-                         size_t n, enum spread spread)
+static bool waits_within(const struct coord *c, const struct worker *w, const struct gang_need *g,
+                         enum spread spread)
 {
-    bool seen = false, strict = blocks_count(c, w, t, n, spread);
+    const struct task_entry *t = g->task;
+    bool seen = false, strict = blocks_count(c, w, g, spread);
     size_t all = 0, free_ones = 0, busy_before = 0;
 
     if (!able(w) || !suits(w, t) || (strict && is_blocked(w, t)))
@@ -125,61 +134,64 @@ static bool waits_within(const struct coord *c, const struct worker *w, const st
         const struct worker *v = c->workers[i];
 
         seen |= v == w;
-        if (!able(v) || !kin(v, w, t, spread) || !suits(v, t) || (strict && is_blocked(v, t)))
+        if (!able(v) || !kin(v, w, g, spread) || !suits(v, t) || (strict && is_blocked(v, t)))
             continue;
         all++;
         free_ones += is_free(v);
         busy_before += !is_free(v) && !seen;
     }
-    if (all < n)
+    if (all < g->n)
         return false;
-    return is_free(w) || free_ones + busy_before < n;
+    return is_free(w) || free_ones + busy_before < g->n;
 }
 
-bool gang_waits(const struct coord *c, const struct worker *w, const struct task_entry *t, size_t n)
+bool gang_waits(const struct coord *c, const struct worker *w, const struct gang_need *g)
 {
-    return waits_within(c, w, t, n, ONE_HOST) ||
-           (w->reachable && waits_within(c, w, t, n, SEVERAL_HOSTS));
+    return waits_within(c, w, g, ONE_HOST) ||
+           (w->reachable && waits_within(c, w, g, SEVERAL_HOSTS));
 }
 
 /* Workers, busy ones too, that could be in one gang with w; but one of `session`, or that cannot
- * have t (NULL: any). */
-static size_t kin_of(const struct coord *c, const struct worker *w, const struct task_entry *t,
+ * have the task. */
+static size_t kin_of(const struct coord *c, const struct worker *w, const struct gang_need *g,
                      uint64_t session, enum spread spread)
 {
+    const struct task_entry *t = g->task;
     size_t n = 0;
 
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
-        n += able(v) && kin(v, w, t, spread) && v->session != session &&
+        n += able(v) && kin(v, w, g, spread) && v->session != session &&
              (t == NULL ||
-              (!task_refused_by(t, v->session) &&
+              (abilities_suit(&v->abilities, &t->needs) && !task_refused_by(t, v->session) &&
                (t->memory_over == 0 || v->memory_bytes == 0 || v->memory_bytes > t->memory_over)));
     }
     return n;
 }
 
-static bool possible(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session)
+static bool possible(const struct coord *c, const struct gang_need *g, uint64_t session)
 {
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *w = c->workers[i];
 
-        if (able(w) && (kin_of(c, w, t, session, ONE_HOST) >= n ||
-                        (w->reachable && kin_of(c, w, t, session, SEVERAL_HOSTS) >= n)))
+        if (able(w) && (kin_of(c, w, g, session, ONE_HOST) >= g->n ||
+                        (w->reachable && kin_of(c, w, g, session, SEVERAL_HOSTS) >= g->n)))
             return true;
     }
     return false;
 }
 
-bool gang_possible(const struct coord *c, size_t n)
+bool gang_possible(const struct coord *c, size_t n, unsigned precisions)
 {
-    return possible(c, NULL, n, 0);
+    return possible(c, &(struct gang_need){.n = n, .precisions = precisions}, 0);
 }
 
 bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session)
 {
-    return possible(c, t, n, session);
+    const struct gang_need g = gang_need_of(t, n);
+
+    return possible(c, &g, session);
 }
 
 /* What a gang of `size` learned about a task's steps is kept under a key of its own. */
@@ -201,6 +213,7 @@ static bool pays(const struct worker *w, const struct task_entry *t)
 static size_t choose(const struct coord *c, const struct worker *w, const struct task_entry *t,
                      uint64_t free_tasks)
 {
+    const struct gang_need g = gang_need_of(t, 2);
     uint64_t free_ones = 0;
 
     if (t->job->gang != GANG_AUTO || !t->guided || !pays(w, t))
@@ -208,7 +221,7 @@ static size_t choose(const struct coord *c, const struct worker *w, const struct
     for (size_t i = 0; i < c->n_workers; i++)
         free_ones +=
             able(c->workers[i]) && is_free(c->workers[i]) &&
-            (kin(c->workers[i], w, t, ONE_HOST) || kin(c->workers[i], w, t, SEVERAL_HOSTS));
+            (kin(c->workers[i], w, &g, ONE_HOST) || kin(c->workers[i], w, &g, SEVERAL_HOSTS));
     return free_ones >= 2 * free_tasks && free_ones >= 2 ? 2 : 1;
 }
 
@@ -216,11 +229,13 @@ void gang_plan(struct coord *c, struct worker *w, struct task_entry *t, uint64_t
 {
     struct worker *members[MSG_GANG_MAX];
     size_t n = gang_size_of(t);
+    struct gang_need g;
 
     t->gang.n = 0;
     if (n == 1)
         n = choose(c, w, t, free_tasks);
-    if (n == 1 || !gang_find(c, w, t, n, members))
+    g = gang_need_of(t, n);
+    if (n == 1 || !gang_find(c, w, &g, members))
         return;
     t->gang.n = n;
     if (t->job->gang == GANG_AUTO)
@@ -350,7 +365,8 @@ bool gang_grow(const struct coord *c, struct task_entry *t)
 {
     uint32_t parts = t->too_large > 0 ? 2 * t->too_large : 2;
 
-    if (t->job->gang != GANG_AUTO || parts > CONDUCT_TENSOR_MAX || !gang_possible(c, parts))
+    if (t->job->gang != GANG_AUTO || parts > CONDUCT_TENSOR_MAX ||
+        !gang_possible(c, parts, gang_need_of(t, parts).precisions))
         return false;
     t->too_large = parts;
     t->only_elsewhere = false;

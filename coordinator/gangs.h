@@ -28,20 +28,29 @@ size_t gang_size(const struct job_entry *j);
 /* Those for this task, whose needs are known: without guidance that is not split. */
 size_t gang_size_of(const struct task_entry *t);
 
+/* What a gang is sought for. */
+struct gang_need {
+    size_t n;                      /* members */
+    const struct task_entry *task; /* NULL: any of those that are to come */
+    unsigned precisions; /* of these, as bits: members are alike at each; 0: not known, at all */
+};
+
+/* For one task. */
+struct gang_need gang_need_of(const struct task_entry *t, size_t n);
+
 /*
- * The members of a gang of n led by w, in order of rank; false: not enough are free. t: the task,
- * NULL: any. Workers blocked for it take part only where the others are fewer than n.
- * ret_members: [MSG_GANG_MAX].
+ * The members of a gang led by w, in order of rank; false: not enough are free. Workers blocked for
+ * the task take part only where the others are too few. ret_members: [MSG_GANG_MAX].
  */
-bool gang_find(const struct coord *c, struct worker *w, const struct task_entry *t, size_t n,
+bool gang_find(const struct coord *c, struct worker *w, const struct gang_need *g,
                struct worker **ret_members);
 
-/* No gang of n can be formed now: whether w is to wait for one and take nothing else. */
-bool gang_waits(const struct coord *c, const struct worker *w, const struct task_entry *t,
-                size_t n);
+/* No such gang can be formed now: whether w is to wait for one and take nothing else. */
+bool gang_waits(const struct coord *c, const struct worker *w, const struct gang_need *g);
 
-/* n connected workers could be a gang, if they were free. */
-bool gang_possible(const struct coord *c, size_t n);
+/* n connected workers could be a gang for tasks of these precisions, if they were free. 0: of any.
+ */
+bool gang_possible(const struct coord *c, size_t n, unsigned precisions);
 
 /* The same of workers other than `session` that could take t and have not failed it. */
 bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n, uint64_t session);

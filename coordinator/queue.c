@@ -115,6 +115,15 @@ bool queue_may_suit(const struct queue *q, const struct worker *w)
     return false;
 }
 
+unsigned queue_precisions(const struct queue *q)
+{
+    unsigned precisions = 0;
+
+    for (int i = 0; i < PRECISION_COUNT; i++)
+        precisions |= q->open[i] ? 1u << i : 0;
+    return precisions;
+}
+
 /* How well a lot suits: smaller is better. */
 static uint64_t lot_cost(const struct lot *l, const struct worker *w)
 {

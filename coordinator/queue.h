@@ -60,6 +60,9 @@ int queue_describe(struct job_entry *j, struct err *e);
 /* Whether some lot may have a task for the worker, as far as lots are described. */
 bool queue_may_suit(const struct queue *q, const struct worker *w);
 
+/* Of the lots that are described and not over, as bits. */
+unsigned queue_precisions(const struct queue *q);
+
 /*
  * The lot that suits the worker best, of those that it renders: what is resident, then the same
  * model, then the one that the fewest are at. Lots for which the worker is blocked only where

@@ -232,13 +232,12 @@ out:
     return rc;
 }
 
-/* A gang of that size cannot be formed now; NULL: of any task. */
-static bool lacks_gang(const struct coord *c, struct worker *w, const struct task_entry *t,
-                       size_t size)
+/* A gang is wanted that cannot be formed now. */
+static bool lacks_gang(const struct coord *c, struct worker *w, const struct gang_need *g)
 {
     struct worker *members[MSG_GANG_MAX];
 
-    return size > 1 && !gang_find(c, w, t, size, members);
+    return g->n > 1 && !gang_find(c, w, g, members);
 }
 
 static int needs_known(struct task_entry *t, int64_t now_ms, struct err *e)
@@ -258,13 +257,15 @@ static int or_wait(const struct coord *c, struct worker *w, struct task_entry *t
                    struct task_entry **ret_task, bool *ret_waits, struct err *e)
 {
     struct task task = {0};
+    struct gang_need g;
     bool lacks;
     int rc = 0;
 
     if (!t->needs.model_key)
         TRY(sched_describe(t, &task, e));
-    lacks = lacks_gang(c, w, t, gang_size_of(t));
-    *ret_waits = lacks && gang_waits(c, w, t, gang_size_of(t));
+    g = gang_need_of(t, gang_size_of(t));
+    lacks = lacks_gang(c, w, &g);
+    *ret_waits = lacks && gang_waits(c, w, &g);
     *ret_task = lacks ? NULL : t;
 out:
     task_done(&task);
@@ -276,6 +277,7 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
                 bool *ret_waits, struct err *e)
 {
     uint64_t tried[SCHED_JOBS_TRIED];
+    struct gang_need g;
     struct job_entry *j;
     size_t lacking = 0;
     int rc = 0;
@@ -303,10 +305,11 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
         }
         if (gang_size(j) > 1 && lacking >= LACKING_MAX)
             continue;
-        if (!lacks_gang(c, w, NULL, gang_size(j)))
+        g = (struct gang_need){.n = gang_size(j), .precisions = queue_precisions(&j->queue)};
+        if (!lacks_gang(c, w, &g))
             TRY(take(c, j, w, ret_task, e));
         else
-            *ret_waits = gang_waits(c, w, NULL, gang_size(j));
+            *ret_waits = gang_waits(c, w, &g);
         if (*ret_task &&
             gang_size(j) >
                 1) /* now that the task is known, so are the workers that may not have it */

@@ -2,11 +2,28 @@
 
 #include "coordinator/gangs.h"
 
+/* As bits: precisions of the job's tasks that nobody is at. 0: not known, or there are none. */
+static unsigned waiting(const struct coord *c, const struct job_entry *j)
+{
+    unsigned precisions = queue_precisions(&j->queue);
+
+    if (j->queue.described < j->queue.groups.n)
+        return 0;
+    for (const struct task_entry *t = c->ready_first; t; t = t->next) {
+        if (t->job != j)
+            continue;
+        if (!t->needs.model_key)
+            return 0;
+        precisions |= 1u << t->needs.precision;
+    }
+    return precisions;
+}
+
 static int tell_gang(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
 {
     char text[160];
 
-    if (gang_size(j) == 1 || j->wait_reason || gang_possible(c, gang_size(j)))
+    if (gang_size(j) == 1 || j->wait_reason || gang_possible(c, gang_size(j), waiting(c, j)))
         return 0;
     snprintf(text, sizeof text,
              "a gang of %zu needs as many workers of one device class on one host, or with "
@@ -33,12 +50,11 @@ static unsigned rendered(const struct coord *c)
 static unsigned asked_for(const struct coord *c, const struct job_entry *j, unsigned there)
 {
     uint64_t busy = 0;
-    unsigned asked = 0;
+    unsigned asked;
 
     if (j->paused || j->queue.described < j->queue.groups.n)
         return 0;
-    for (int i = 0; i < PRECISION_COUNT; i++)
-        asked |= j->queue.open[i] ? 1u << i : 0;
+    asked = queue_precisions(&j->queue);
     if (asked & there) /* as with nearly all jobs that wait */
         return 0;
     for (uint64_t i = 0; i < j->queue.groups.n; i++)

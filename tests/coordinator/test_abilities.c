@@ -231,6 +231,35 @@ static void a_gang_is_of_one_class_at_the_precision_of_its_task(void **state)
     assert_leased(t, "amx2", 0, 2);
 }
 
+static void at_other_precisions_its_members_may_differ(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, precision_job("a", "f32", 1, PAIR));
+    join_as(t, "amx", amx, 1);
+    join_as(t, "old", old_cpu, 1);
+    assert_leased(t, "amx", 0, 1);
+    assert_leased(t, "old", 0, 2);
+}
+
+/* Equal words for the class are not enough: parts of one picture are computed alike. */
+static void what_two_workers_compute_otherwise_is_not_shared_by_them(void **state)
+{
+    static const struct hello_precision f32[] = {
+        {"f32", "f32", "x"}, {"bf16", "bf16", "x"}, {"auto", "f32", "x"}};
+    static const struct hello_precision bf16[] = {
+        {"f32", "f32", "x"}, {"bf16", "bf16", "x"}, {"auto", "bf16", "x"}};
+    struct table *t = *state;
+
+    submit_job(t, precision_job("a", "auto", 1, PAIR));
+    join_as(t, "one", f32, 1);
+    join_as(t, "two", bf16, 1);
+    assert_int_equal(count_sent(t, "one", MSG_LEASE) + count_sent(t, "two", MSG_LEASE), 0);
+    join_as(t, "three", f32, 1);
+    assert_leased(t, "one", 0, 1);
+    assert_leased(t, "three", 0, 2);
+}
+
 static void workers_that_refuse_a_gangs_task_neither_join_nor_wait_for_it(void **state)
 {
     struct table *t = *state;
@@ -258,6 +287,8 @@ int main(void)
         SENTENCE(many_jobs_that_it_refuses_do_not_hide_one_that_it_renders),
         SENTENCE(the_models_that_two_precisions_share_are_not_changed),
         SENTENCE(a_gang_is_of_one_class_at_the_precision_of_its_task),
+        SENTENCE(at_other_precisions_its_members_may_differ),
+        SENTENCE(what_two_workers_compute_otherwise_is_not_shared_by_them),
         SENTENCE(workers_that_refuse_a_gangs_task_neither_join_nor_wait_for_it),
     };
 
