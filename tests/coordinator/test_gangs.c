@@ -159,6 +159,24 @@ static void a_members_failure_stops_the_others(void **state)
     assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 0);
 }
 
+static void a_failure_of_one_of_four_stops_the_three_others(void **state)
+{
+    struct table *t = *state;
+
+    submit_job(t, gang_job("{'guidance':2,'tensor':2}", 1));
+    join_gangs(t, "w1");
+    join_gangs(t, "w2");
+    join_gangs(t, "w3");
+    join_gangs(t, "w4");
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 4);
+    fresh(t);
+    failed(t, "w2", 0, 2, "io");
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+    assert_int_equal(count_sent(t, "w3", MSG_REVOKE), 1);
+    assert_int_equal(count_sent(t, "w4", MSG_REVOKE), 1);
+    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 0);
+}
+
 /* The survivor speaks first: the one that died is waited for, and blamed. */
 static void who_only_tells_of_another_ones_end_is_not_blamed(void **state)
 {
@@ -507,6 +525,7 @@ int main(void)
         SENTENCE(a_picture_before_the_helpers_word_revokes_it),
         SENTENCE(with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_again),
         SENTENCE(a_members_failure_stops_the_others),
+        SENTENCE(a_failure_of_one_of_four_stops_the_three_others),
         SENTENCE(a_gang_spans_hosts_whose_workers_state_an_address),
         SENTENCE(members_of_the_leaders_host_come_first),
         SENTENCE(a_gang_of_four_takes_the_own_host_and_fills_up_with_others),

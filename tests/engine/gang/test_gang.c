@@ -171,10 +171,36 @@ out:
     return rc;
 }
 
+/* In rank order 2^25 + 1 - 2^25 + 1 is 1; 1 + 2^-8 + 2^-8, rounded once, is 1 + 2^-7. */
+static int sums_bf16_of_four(struct gang *g, int argument)
+{
+    static const float parts[2][4] = {{0x1p25f, 1, -0x1p25f, 1}, {1, 0x1p-8f, 0x1p-8f, 0}};
+    uint16_t x[8], want[8];
+    int rc = 0;
+
+    (void)argument;
+    for (int i = 0; i < 8; i++) { /* all are bf16, the sums too: the upper halves of a float */
+        float sum = 0, own = parts[i / 4][(g->rank + i) % 4];
+        uint32_t bits;
+
+        for (int k = 0; k < 4; k++)
+            sum += parts[i / 4][(k + i) % 4];
+        memcpy(&bits, &sum, sizeof bits);
+        want[i] = (uint16_t)(bits >> 16);
+        memcpy(&bits, &own, sizeof bits);
+        x[i] = (uint16_t)(bits >> 16);
+    }
+    TRY(g->all_reduce(g, x, 8, GANG_BF16, NULL));
+    rc = wrong(memcmp(x, want, sizeof x) != 0);
+out:
+    return rc;
+}
+
 static void bf16_is_summed_in_float_and_rounded_once(void **state)
 {
     (void)state;
     all_do(GANG_UNIX, 2, sums_bf16, 0);
+    all_do(GANG_UNIX, 4, sums_bf16_of_four, 0);
 }
 
 static int gathers(struct gang *g, int argument)
