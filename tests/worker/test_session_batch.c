@@ -71,6 +71,9 @@ static void leases_that_wait_and_go_together_are_started_together(void **state)
     assert_string_equal(a->tasks[0], OWL);
     assert_string_equal(a->tasks[1], PIZZA);
     assert_string_equal(a->tasks[2], FOX);
+    assert_int_equal(a->refs[0]->index, 1); /* whose files each is rendered from */
+    assert_int_equal(a->refs[1]->index, 3);
+    assert_int_equal(a->refs[2]->index, 4);
     session_free(s);
 }
 
