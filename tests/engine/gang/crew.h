@@ -28,6 +28,7 @@ struct crew {
     int guidance, tensor; /* 1, 1: alone */
     bool by_host;         /* sums of a device go through the host, whatever it could do */
     bool unrecorded;      /* every step's ops are called one by one */
+    bool again;           /* twice, the second time with another member 1 that starts anew */
     void (*in_step)(void *user, int step, int steps); /* of member `marked`; NULL: none */
     int marked;
 
@@ -75,6 +76,18 @@ static inline int crew_picture(const struct crew *c, int rank, struct image *ret
     TRY(pipeline_plan(&p, &b, &plan, why));
     TRY(workspace_init(&w, ops, &plan, why));
     TRY(pipeline_run(&p, &b, rank == 0 ? c->result->latent : NULL, ret_image, why));
+    if (c->again) {
+        image_done(ret_image);
+        if (rank == 1) {
+            pipeline_done(&p);
+            p = (struct pipeline){0};
+            model_close(m);
+            m = NULL;
+            TRY(model_open(o->model, ops, 0, &m, why));
+            p.model = m;
+        }
+        TRY(pipeline_run(&p, &b, rank == 0 ? c->result->latent : NULL, ret_image, why));
+    }
     c->result->weight_bytes[rank] = m->weight_bytes;
 out:
     if (ops != NULL)

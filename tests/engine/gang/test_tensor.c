@@ -115,6 +115,22 @@ static void again_it_is_the_same_to_the_bit(void **state)
     crew_done(&b);
 }
 
+/* Who has had the prompt before encodes it all the same, for those who have not. */
+static void members_that_met_before_and_a_new_one_are_as_one(void **state)
+{
+    struct crew once = crew_of(GOLDEN_DIR "/models/sd1", 1, 2),
+                again = crew_of(GOLDEN_DIR "/models/sd1", 1, 2);
+
+    (void)state;
+    once.render.steps = again.render.steps = 1;
+    again.again = true;
+    crew_render(&once);
+    crew_render(&again);
+    assert_memory_equal(once.result->latent, again.result->latent, LATENT * sizeof(float));
+    crew_done(&once);
+    crew_done(&again);
+}
+
 static const char *const lora_folders[] = {GOLDEN_DIR "/lora", NULL};
 
 static void loras_are_cut_like_their_layers(void **state)
@@ -217,6 +233,7 @@ int main(void)
         cmocka_unit_test(guidance_and_layers_are_split_at_once),
         cmocka_unit_test(in_bf16_it_is_as_near_as_bf16_is),
         cmocka_unit_test(again_it_is_the_same_to_the_bit),
+        cmocka_unit_test(members_that_met_before_and_a_new_one_are_as_one),
         cmocka_unit_test(loras_are_cut_like_their_layers),
         cmocka_unit_test(each_holds_its_part_only),
         cmocka_unit_test(a_member_killed_in_mid_step_hangs_nobody),
