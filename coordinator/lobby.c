@@ -54,6 +54,12 @@ static bool from_client(const struct msg *m, uint64_t *ret_request)
     }
 }
 
+/* A worker's message whose next one says as much. */
+static bool said_again(const struct msg *m)
+{
+    return m->type == MSG_PING || m->type == MSG_PROGRESS;
+}
+
 static int refuse(struct link *link, const struct peer *peer, uint64_t request, const char *why,
                   struct err *e)
 {
@@ -85,14 +91,14 @@ int lobby_serve(struct lobby *l, struct link *link, const char *why, struct err 
     while (!lobby_full(l) && (rc = link_receive(link, &peer, &frame, e)) == 1) {
         uint64_t request = 0;
         struct msg m = {0};
-        bool client =
-            msg_decode(frame.data, frame.size, &m, NULL) == 0 && from_client(&m, &request);
+        bool valid = msg_decode(frame.data, frame.size, &m, NULL) == 0;
+        bool client = valid && from_client(&m, &request), again = valid && said_again(&m);
 
         msg_done(&m);
-        if (client) {
+        if (client)
             TRY(refuse(link, &peer, request, why, e));
+        if (client || again)
             continue;
-        }
         l->bytes += frame.size;
         l->kept[(l->first + l->n++) % LOBBY_MESSAGES] = (struct kept){peer, frame};
         frame = (struct buf){0};

@@ -1,7 +1,8 @@
 /*
  * What happens to messages while the state folder refuses a commit. Clients are told why at once
- * (error, code io) and ask again; everything else is kept in order, and stays in the socket once
- * that is full.
+ * (error, code io) and ask again. Pings and progress are let go, since their next one says as much:
+ * they would soon fill the lobby, and clients would go unanswered. Everything else is kept in
+ * order, and stays in the socket once that is full.
  *
  *     while (refused)
  *         TRY(lobby_serve(&lobby, link, "the disk is full", e));
@@ -15,7 +16,7 @@
 
 #include <stdbool.h>
 
-#define LOBBY_MESSAGES 64
+#define LOBBY_MESSAGES 512
 #define LOBBY_BYTES    (128u << 20) /* kept; the message that goes beyond still fits */
 
 struct lobby {

@@ -92,6 +92,7 @@ static int refused_pause(struct server *s, const char *why, struct err *e)
 static int commit_insist(struct server *s, int rc, struct err *e)
 {
     char why[ERR_TEXT_MAX];
+    int64_t begun_ms = clock_monotonic_ms();
 
     if (rc == 1)
         log_error("store_refused", "why=\"%s\"", e->text);
@@ -100,8 +101,11 @@ static int commit_insist(struct server *s, int rc, struct err *e)
                  e->text);
         TRY(refused_pause(s, why, e));
         rc = batch_finish(&s->batch, e);
-        if (rc == 0)
-            log_info("store_works_again", "%s", "");
+        if (rc != 0)
+            continue;
+        log_info("store_works_again", "%s", "");
+        s->turned_ms = clock_monotonic_ms(); /* the lobby let pings go */
+        coord_absent(&s->coord, s->turned_ms - begun_ms);
     }
 out:
     return rc;
