@@ -111,11 +111,12 @@ class Chaos(Case):
         return self.state_told() in ("done", "failed")
 
     def state_told(self):
-        """What the coordinator says of the job; "waiting" also where its own disk is full."""
+        """What the coordinator says of the job; "waiting" also where its own disk is full, or was and is not tried
+        again yet."""
         try:
             return self.status(self.endpoint, "chaos")["state"]
         except AssertionError as refusal:
-            if self.filled and "until its disk takes writes" in str(refusal):
+            if self.on_small_disk and "until its disk takes writes" in str(refusal):
                 return "waiting"
             raise
 
@@ -190,14 +191,12 @@ class Chaos(Case):
 
     def blow_full(self):
         self.ground.fill()
-        self.filled = True
         try:
             self.await_refusal()
             if self.dice.random() < 0.5:
                 self.kill(self.any_worker())
         finally:
             self.ground.make_room()
-            self.filled = False
 
     def await_refusal(self):
         """Its log says so once; one that waited before is asked."""
@@ -250,7 +249,7 @@ class Chaos(Case):
             self.ground.mount()
         folder = "disk" if self.on_small_disk else "round-%d" % number
         self.out, self.state = os.path.join(folder, "out"), os.path.join(folder, "state")
-        self.running, self.seen, self.unanswering, self.filled = {}, {}, False, False
+        self.running, self.seen, self.unanswering = {}, {}, False
         self.heard = time.monotonic()
         self.links = {"w%d" % k: Link() for k in range(self.options.workers)}
         for name in (COORDINATOR, *self.links):
