@@ -129,19 +129,46 @@ static int make_folders(const char *path, struct err *e)
     return mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : err_errno(e, path);
 }
 
-int view_make(struct view *v, struct err *e)
+/* Under the lock of the folder above, so that nobody sweeps a view between its making and its lock.
+ */
+static int make_locked(struct view *v, struct err *e)
 {
     int rc = 0;
+
+    sweep(v);
+    TRY(make_folders(v->root, e));
+    v->lock = open(v->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (v->lock < 0)
+        return err_errno(e, v->root);
+    if (flock(v->lock, LOCK_EX | LOCK_NB) != 0) {
+        rc = err_errno(e, v->root);
+        close(v->lock);
+        v->lock = -1;
+    }
+out:
+    return rc;
+}
+
+int view_make(struct view *v, struct err *e)
+{
+    int rc = 0, above;
+    bool locked;
 
     if (v->lock >= 0)
         return 0;
     TRY(make_folders(v->parent, e));
-    sweep(v);
-    TRY(make_folders(v->root, e));
-    v->lock = open(v->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (v->lock < 0 || flock(v->lock, LOCK_EX | LOCK_NB) != 0)
-        TRY(err_errno(e, v->root));
-    atomic_store(&v->made, true);
+    above = open(v->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    do
+        locked = above >= 0 && flock(above, LOCK_EX) == 0;
+    while (above >= 0 && !locked && errno == EINTR);
+    if (!locked)
+        rc = err_errno(e, v->parent);
+    else
+        rc = make_locked(v, e);
+    if (above >= 0)
+        close(above);
+    if (rc == 0)
+        atomic_store(&v->made, true);
 out:
     return rc;
 }
