@@ -21,6 +21,7 @@ SOURCE = os.environ.get("LITHO_SOURCE",
                         os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 BIN = os.environ.get("LITHO_BIN", os.path.join(SOURCE, "build", "dev", "bin"))
 MODEL = os.path.join(SOURCE, "models", "sticker-128")
+CACHE = tempfile.TemporaryDirectory(prefix="litho-smoke-cache-")  # of workers, not the user's own
 DEADLINE = 240  # seconds; sanitized builds on busy machines are slow
 
 SMALL = """\
@@ -50,6 +51,7 @@ def environment(**changes):
     env = dict(os.environ)
     env.pop("LITHO_CONNECT", None)
     env["LITHO_MODELS"] = os.path.join(SOURCE, "models")
+    env["XDG_CACHE_HOME"] = CACHE.name
     env["OMP_NUM_THREADS"] = "1"
     env["LSAN_OPTIONS"] = "print_suppressions=0:suppressions=" + os.path.join(
         os.path.dirname(os.path.abspath(__file__)), "lsan.supp")
