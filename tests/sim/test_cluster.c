@@ -27,6 +27,7 @@
 #define LOST_BYTES    600     /* names and lists of a lost worker that is still shown */
 #define OVER_BASE_MAX 8192    /* bytes: four of the tasks that were in flight */
 #define QUIET_S       120     /* of calm after the end, for what is still held to be settled */
+#define QUIET_STEP_MS 500     /* the clock's step in it: nothing is drawn, and heartbeats are 2 s */
 
 static void deliver(struct sim *s, const struct frame *f)
 {
@@ -66,7 +67,7 @@ static void network(struct sim *s)
 
 static void turn(struct sim *s)
 {
-    s->now_ms += STEP_MS;
+    s->now_ms += s->calm ? QUIET_STEP_MS : STEP_MS;
     for (int i = 0; i < WORKERS; i++) {
         struct sim_worker *w = &s->workers[i];
 
@@ -81,9 +82,17 @@ static void turn(struct sim *s)
     }
     network(s);
     depot_answers(s);
-    if (s->now_ms % 200 == 0)
+    if (s->calm || s->now_ms % 200 == 0)
         on(s, &(struct event){.type = EVENT_TICK});
     batch(s);
+}
+
+/* No more faults, until all that is still held is settled. */
+static void calm(struct sim *s)
+{
+    s->calm = true;
+    for (int i = 0; i < QUIET_S * 1000 / QUIET_STEP_MS && !s->broken; i++)
+        turn(s);
 }
 
 /* --- judgement --- */
@@ -134,8 +143,7 @@ static int memory_over_base(struct sim *s)
         lost += s->coord.workers[i]->lost;
     before = heap();
     coordinator_kill(s);
-    for (int i = 0; i < QUIET_S * 1000 / STEP_MS; i++)
-        turn(s);
+    calm(s);
     return (int)before - (int)heap() - (int)(lost * (sizeof(struct worker) + LOST_BYTES));
 }
 
@@ -188,9 +196,7 @@ static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
     if (!over(s) && !s->broken)
         fail_msg("seed %d: done %d of %d after %d s", seed, (int)s->coord.jobs[0]->done, TASKS,
                  (int)(s->now_ms / 1000));
-    s->calm = true;
-    for (int i = 0; i < QUIET_S * 1000 / STEP_MS && !s->broken; i++)
-        turn(s);
+    calm(s);
     if (!s->broken)
         audit(s, seed);
     sound = !s->broken;
