@@ -2,6 +2,7 @@
 
 #include "coordinator/answers.h"
 #include "coordinator/index.h"
+#include "coordinator/job_folder.h"
 #include "coordinator/reopening.h"
 #include "proto/clock.h"
 
@@ -14,7 +15,7 @@ static int do_open(struct batch *b, const struct out *out, int64_t now_ms, struc
 
     if (!j)
         return 0;
-    if (output_open_job(b->output, out->path, j->job, &folder, &event.failure) == 0)
+    if (job_folder_claim(b->coord, j, b->output, &folder, &event.failure) == 0)
         event.failure.code = 0;
     event.text = folder;
     rc = reactor_on(b->coord, &event, now_ms, &b->outbox, e);
@@ -24,8 +25,7 @@ static int do_open(struct batch *b, const struct out *out, int64_t now_ms, struc
 
 /*
  * The job that made the picture at the path, if it is another one of the same name, over, and its
- * task has the same index: the manifest was changed, and the new picture takes the old one's place.
- * NULL: none. One look-up for each such job; nothing is listed.
+ * task has the same index. NULL: none. One look-up for each such job; nothing is listed.
  */
 static const struct job_entry *superseded(struct batch *b, const struct job_entry *j,
                                           uint64_t index, const char *path)
@@ -47,11 +47,12 @@ static const struct job_entry *superseded(struct batch *b, const struct job_entr
     return NULL;
 }
 
-static bool may_replace(struct batch *b, uint64_t job, uint64_t index, const char *path)
+/* Only by the user's word: nothing of another job is lost otherwise. */
+static bool may_replace(struct batch *b, uint64_t job, const char *path)
 {
     const struct job_entry *j = coord_job(b->coord, job);
 
-    return j && output_is_ours(b->output, path) && (j->force || superseded(b, j, index, path));
+    return j && j->force && output_is_ours(b->output, path);
 }
 
 /* The picture that was replaced is no longer one of the other job's. */
@@ -79,8 +80,12 @@ static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, stru
     event.probe =
         output_probe(b->output, out->path, out->task, &out->files, &found, &event.failure);
     if ((event.probe == PROBE_OURS && j && j->force) ||
-        (event.probe == PROBE_FOREIGN && may_replace(b, out->job, out->index, out->path)))
+        (event.probe == PROBE_FOREIGN && may_replace(b, out->job, out->path)))
         event.probe = PROBE_FREE;
+    else if (event.probe == PROBE_FREE && j && j->job && !j->force &&
+             job_folder_take(b->output, j->job, out->index, out->path, out->task, &out->files,
+                             &found, NULL) == 0)
+        event.probe = PROBE_OURS;
     found.index = out->index;
     event.found = &found;
     rc = reactor_on(b->coord, &event, now_ms, &b->outbox, e);
@@ -96,10 +101,9 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
     int rc;
 
     out->delivery = NULL;
-    d->replace = j && j->force && output_is_ours(b->output, d->path);
+    d->replace = may_replace(b, d->job, d->path);
     rc = output_write(b->output, d, &event.failure);
-    if (rc == ERR_CONFLICT &&
-        (output_is_stale(b->output, d) || may_replace(b, d->job, d->index, d->path))) {
+    if (rc == ERR_CONFLICT && output_is_stale(b->output, d)) {
         d->replace = true;
         rc = output_write(b->output, d, &event.failure);
     }

@@ -92,6 +92,7 @@ static int carry_out(struct order *order, struct err *e)
     int rc;
 
     TRY(job_load(order->bundle, order->bundle_size, &job, e));
+    TRY(job_set_folder(job, order->folder, e));
     TRY(output_open(order->out_dir, &output, e));
     buf_printf(&path, "%s/sheet.png", order->folder);
     TRY(buf_check(&path, e));

@@ -195,7 +195,7 @@ int files_find(struct files *f, const char *hex, struct buf *ret_path, uint64_t 
                     "SELECT path, bytes, mtime_ns, inode FROM files WHERE sha256 = ?", &q, e));
     sql_bind_text(&q, hex);
     for (;;) {
-        struct file_stamp was, now;
+        struct file_stamp was, now = {0};
 
         TRY(sql_step(&q, &row, e));
         if (!row)

@@ -98,8 +98,8 @@ struct out {
     enum msg_type message; /* OUT_SEND */
     struct buf frame;      /* OUT_SEND: the encoded message */
     uint64_t job, index;   /* number of the job; OUT_PROBE, OUT_ANSWER (fetch) */
-    char *path, *task;     /* OUT_PROBE: see struct delivery; OUT_OPEN: path is the job's name;
-                              OUT_ASSET: the asset's name */
+    char *path, *task;     /* OUT_PROBE: see struct delivery; OUT_ASSET: the asset's
+                              name */
     struct listing
         files; /* OUT_PROBE: what the task's files are, as a picture's chunk names them */
     enum asset_role role;      /* OUT_ASSET */

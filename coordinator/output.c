@@ -257,7 +257,7 @@ static int describe(const char *path, const struct buf *bytes, const char *task,
                     "'%s' is in the output folder already and is %s: move it away, or change "
                     "output.path or the job's name%s",
                     path, chunk ? "a picture of another task" : "no picture of this program",
-                    chunk ? ", or submit with --force" : ""));
+                    chunk ? ", or give --force to replace it" : ""));
     TRY(hash_bytes(bytes->data, bytes->size, ret_found->sha256, e));
     TRY(record_picture(ret_found, path, "", text_or_empty(chunk, "device_class"),
                        text_or_empty(chunk, "precision"), e));
@@ -421,8 +421,7 @@ out:
     return as_disk(rc, e);
 }
 
-static int job_folder_claim(struct output *o, const char *folder, const struct job *job,
-                            struct err *e)
+int output_claim(struct output *o, const char *folder, const struct job *job, struct err *e)
 {
     struct buf path = {0}, there = {0};
     size_t size;
@@ -442,25 +441,50 @@ out:
     return rc;
 }
 
-int output_open_job(struct output *o, const char *name, const struct job *job, char **ret_folder,
-                    struct err *e)
+/* A second name for a picture that is there; a copy where the file system has no such names. */
+static int second_name(struct output *o, const char *from, const char *path, struct err *e)
 {
-    int rc = ERR_CONFLICT;
+    struct folder *folder;
+    const char *source, *name;
+    struct buf bytes = {0};
+    char hex[HASH_HEX_SIZE];
+    int fd = -1, rc;
 
-    *ret_folder = NULL;
-    for (int digits = name ? 0 : 8; digits <= 16 && rc == ERR_CONFLICT; digits += 8) {
-        struct buf folder = {0};
-
-        buf_puts(&folder, job_name(job));
-        if (digits)
-            buf_printf(&folder, "-%.*s", digits, job_hash(job));
-        rc = buf_check(&folder, e);
-        if (rc == 0)
-            rc = job_folder_claim(o, buf_text(&folder), job, e);
-        if (rc == 0 && !(*ret_folder = buf_detach(&folder)))
-            rc = err_set(e, ERR_OOM, "no memory for a job's folder");
-        buf_done(&folder);
+    TRY(folders_of(&o->folders, from, false, &folder, &source, e));
+    fd = fcntl(folder->fd, F_DUPFD_CLOEXEC, 0); /* the next call may close its folder */
+    if (fd < 0)
+        TRY(err_errno(e, from));
+    TRY(folders_of(&o->folders, path, true, &folder, &name, e));
+    if (linkat(fd, source, folder->fd, name, 0) == 0) {
+        folder->dirty = true;
+        goto out;
     }
+    if (errno == EEXIST)
+        TRY(err_set(e, ERR_CONFLICT, "'%s' exists", path));
+    TRY(output_read(o, from, MSG_FRAME_MAX, &bytes, e));
+    TRY(hash_bytes(bytes.data, bytes.size, hex, e));
+    TRY(commit_file(o, path, hex, bytes.data, bytes.size, false, e));
+out:
+    if (fd >= 0)
+        close(fd);
+    buf_done(&bytes);
+    return rc;
+}
+
+int output_take(struct output *o, const char *from, const char *path, const char *task,
+                const struct listing *files, struct record *ret_found, struct err *e)
+{
+    struct record found;
+    int rc = 0;
+
+    if (output_probe(o, from, task, files, &found, e) != PROBE_OURS)
+        return ERR_MISSING;
+    TRY(second_name(o, from, path, e));
+    TRY(record_picture(&found, path, "", found.device_class, found.precision, e));
+    *ret_found = found;
+    found = (struct record){0};
+out:
+    record_done(&found);
     return rc;
 }
 

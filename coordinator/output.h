@@ -52,12 +52,16 @@ int output_write(struct output *o, struct delivery *d, struct err *e);
 /* Makes this batch's new names durable. */
 int output_sync(struct output *o, struct err *e);
 
+/* Makes a job's folder and puts the bundle there as job.json. ERR_CONFLICT: another's is there. */
+int output_claim(struct output *o, const char *folder, const struct job *job, struct err *e);
+
 /*
- * Makes a job's folder and puts the bundle there as job.json. The name is `name`, or with a part of
- * the hash if name is NULL or taken by another job. ret_folder: relative, caller frees.
+ * Gives the picture at `from` a second name, `path`, which was free, if output_probe calls it ours
+ * there; ret_found as from output_probe. The two share their bytes on the disk, where the file
+ * system can (hard links). ERR_MISSING: there is none.
  */
-int output_open_job(struct output *o, const char *name, const struct job *job, char **ret_folder,
-                    struct err *e);
+int output_take(struct output *o, const char *from, const char *path, const char *task,
+                const struct listing *files, struct record *ret_found, struct err *e);
 
 /* A regular file below the folder, at most limit bytes. */
 int output_read(struct output *o, const char *path, size_t limit, struct buf *ret_bytes,

@@ -108,24 +108,13 @@ out:
     return rc;
 }
 
-static int open_folder(struct coord *c, struct job_entry *j, struct outbox *o, struct err *e)
+static int open_folder(struct job_entry *j, struct outbox *o, struct err *e)
 {
     struct out *out;
-    int rc;
+    int rc = outbox_add(o, OUT_OPEN, &out, e);
 
-    TRY(outbox_add(o, OUT_OPEN, &out, e));
-    out->job = j->number;
-    out->path = strdup(j->name);
-    if (!out->path)
-        rc = err_set(e, ERR_OOM, "no memory for a job's name");
-    for (size_t i = 0; i < c->n_jobs && rc == 0; i++) {
-        /* The plain folder belongs to another job of this state. */
-        if (c->jobs[i]->folder && strcmp(c->jobs[i]->folder, j->name) == 0) {
-            free(out->path);
-            out->path = NULL;
-        }
-    }
-out:
+    if (rc == 0)
+        out->job = j->number;
     return rc;
 }
 
@@ -163,9 +152,22 @@ static int on_submit(struct coord *c, const struct peer *peer, const struct msg_
         j->priority = m->priority;
     if (m->token && m->token[0])
         TRY(text_replace(&j->token, m->token, e));
-    TRY(open_folder(c, j, o, e));
+    TRY(open_folder(j, o, e));
 out:
     job_free(job);
+    return rc;
+}
+
+static int refuse(struct coord *c, struct job_entry *j, const struct err *why, struct outbox *o,
+                  struct err *e)
+{
+    int rc = 0;
+
+    TRY(outbox_log(o, LOG_ERROR, e, "job_refused", "job=%.12s name=%s why=\"%s\"", j->hash, j->name,
+                   why->text));
+    TRY(send_error(o, &j->client, j->request, why, e));
+    coord_job_remove(c, j);
+out:
     return rc;
 }
 
@@ -173,18 +175,14 @@ int on_opened(struct coord *c, const struct event *event, int64_t now_ms, struct
               struct err *e)
 {
     struct job_entry *j = coord_job(c, event->job);
+    struct err why = event->failure;
     struct out *out;
     int rc = 0;
 
     if (!j || j->phase != JOB_OPENING)
         return 0;
-    if (event->failure.code != 0) {
-        TRY(outbox_log(o, LOG_ERROR, e, "job_refused", "job=%.12s name=%s why=\"%s\"", j->hash,
-                       j->name, event->failure.text));
-        TRY(send_error(o, &j->client, j->request, &event->failure, e));
-        coord_job_remove(c, j);
-        goto out;
-    }
+    if (why.code != 0 || job_set_folder(j->job, event->text, &why) != 0)
+        return refuse(c, j, &why, o, e);
     j->folder = strdup(event->text);
     TRY(outbox_add(o, OUT_STORE, &out, e));
     out->row.op = STORE_JOB;

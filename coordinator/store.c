@@ -601,19 +601,25 @@ out:
 
 int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e)
 {
+    struct job *loaded = NULL;
     struct sql q = {0};
     bool row;
     int rc;
 
-    TRY(sql_prepare(s->db, &s->statements, "SELECT bundle FROM jobs WHERE number = ?", &q, e));
+    TRY(sql_prepare(s->db, &s->statements, "SELECT bundle, folder FROM jobs WHERE number = ?", &q,
+                    e));
     sql_bind_int(&q, (int64_t)job);
     TRY(sql_step(&q, &row, e));
     if (!row) {
         rc = err_set(e, ERR_MISSING, "no job %llu in the store", (unsigned long long)job);
         goto out;
     }
-    TRY(job_load(sql_get_blob(&q, 0), sql_get_size(&q, 0), ret_job, e));
+    TRY(job_load(sql_get_blob(&q, 0), sql_get_size(&q, 0), &loaded, e));
+    TRY(job_set_folder(loaded, sql_get_text(&q, 1), e));
+    *ret_job = loaded;
+    loaded = NULL;
 out:
+    job_free(loaded);
     sql_reset(&q);
     return rc;
 }

@@ -27,7 +27,9 @@ struct job {
     struct axes axes;
     struct exclude exclude;
     struct conduct conduct;
-    struct path path;
+    char *path_template; /* owned, like folder */
+    struct path path;    /* with folder for {job} */
+    char *folder;        /* NULL: name */
     uint64_t count;
     bool has_sheet;
     struct job_sheet sheet;
@@ -320,6 +322,8 @@ static int read_output(const json_t *output, struct job *job, struct err *e)
     if (!path)
         TRY(err_set(e, ERR_INPUT, "output: 'path' must be text"));
     TRY(path_compile(path, job->name, &job->axes, &job->fixed, &job->path, e));
+    if (!(job->path_template = strdup(path)))
+        TRY(err_set(e, ERR_OOM, "out of memory for output.path"));
     TRY(read_sheet(json_object_get(output, "sheet"), job, e));
 out:
     return rc;
@@ -405,6 +409,8 @@ void job_free(struct job *job)
     names_done(&job->loras);
     names_done(&job->embeddings);
     free(job->models);
+    free(job->path_template);
+    free(job->folder);
     free(job->name);
     free(job->bundle);
     free(job);
@@ -525,6 +531,48 @@ int job_path(const struct job *job, uint64_t index, struct buf *ret_path, struct
     if (index >= job->axes.span)
         return err_set(e, ERR_ARG, "job '%s' has no such index", job->name);
     return path_render(&job->path, index, ret_path, e);
+}
+
+int job_path_in(const struct job *job, const char *folder, uint64_t index, struct buf *ret_path,
+                struct err *e)
+{
+    struct path path = {0};
+    int rc = 0;
+
+    if (index >= job->axes.span)
+        return err_set(e, ERR_ARG, "job '%s' has no such index", job->name);
+    TRY(path_rename(job->path_template, folder, &job->axes, &job->fixed, &path, e));
+    TRY(path_render(&path, index, ret_path, e));
+out:
+    path_done(&path);
+    return rc;
+}
+
+int job_set_folder(struct job *job, const char *folder, struct err *e)
+{
+    struct path path = {0};
+    char *copy;
+    int rc = 0;
+
+    if (strcmp(folder, job_folder(job)) == 0)
+        return 0;
+    copy = strdup(folder);
+    if (!copy)
+        return err_set(e, ERR_OOM, "out of memory for a job's folder");
+    TRY(path_compile(job->path_template, folder, &job->axes, &job->fixed, &path, e));
+    path_done(&job->path);
+    job->path = path;
+    free(job->folder);
+    job->folder = copy;
+    copy = NULL;
+out:
+    free(copy);
+    return rc;
+}
+
+const char *job_folder(const struct job *job)
+{
+    return job->folder ? job->folder : job->name;
 }
 
 size_t job_axis_count(const struct job *job)

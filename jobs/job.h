@@ -68,6 +68,17 @@ int job_task(const struct job *job, uint64_t index, struct task *ret_task, struc
 /* Appends the output path, relative, checked to stay inside the output folder, ending in ".png". */
 int job_path(const struct job *job, uint64_t index, struct buf *ret_path, struct err *e);
 
+/*
+ * The job's folder below the output folder, which {job} stands for in paths: its name, unless
+ * another job of that name was there first (coordinator/job_folder.h). job_set_folder comes before
+ * the job is shared; ERR_INPUT: paths would become too long. job_path_in: the path that the task
+ * would have in another folder; the same one, if the template has no {job}. Borrowed.
+ */
+const char *job_folder(const struct job *job);
+int job_set_folder(struct job *job, const char *folder, struct err *e);
+int job_path_in(const struct job *job, const char *folder, uint64_t index, struct buf *ret_path,
+                struct err *e);
+
 /* Axes and their values as text, for index.jsonl, sheets and plans. */
 size_t job_axis_count(const struct job *job);
 const char *job_axis_name(const struct job *job, size_t axis);

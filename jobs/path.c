@@ -264,8 +264,9 @@ static int check(const struct path *path, struct err *e)
     return rc ? rc : distinct_check(path, e);
 }
 
-int path_compile(const char *text, const char *job_name, const struct axes *axes,
-                 const struct task *fixed, struct path *ret_path, struct err *e)
+static int read_template(const char *text, const char *job_name, const struct axes *axes,
+                         const struct task *fixed, bool checked, struct path *ret_path,
+                         struct err *e)
 {
     struct path path = {.axes = axes};
     struct err own;
@@ -275,13 +276,26 @@ int path_compile(const char *text, const char *job_name, const struct axes *axes
     if (strlen(text) > PATH_TEMPLATE_MAX)
         TRY(err_set(&own, ERR_INPUT, "output.path: longer than %d bytes", PATH_TEMPLATE_MAX));
     TRY(compile(&c, text));
-    TRY(check(&path, &own));
+    if (checked)
+        TRY(check(&path, &own));
     *ret_path = path;
     path = (struct path){0};
 out:
     buf_done(&c.text);
     path_done(&path);
     return rc ? err_set(e, rc, "%s", own.text) : 0;
+}
+
+int path_compile(const char *text, const char *job_name, const struct axes *axes,
+                 const struct task *fixed, struct path *ret_path, struct err *e)
+{
+    return read_template(text, job_name, axes, fixed, true, ret_path, e);
+}
+
+int path_rename(const char *text, const char *job_name, const struct axes *axes,
+                const struct task *fixed, struct path *ret_path, struct err *e)
+{
+    return read_template(text, job_name, axes, fixed, false, ret_path, e);
 }
 
 void path_done(struct path *path)

@@ -34,6 +34,11 @@ int path_compile(const char *text, const char *job_name, const struct axes *axes
                  const struct task *fixed, struct path *ret_path, struct err *e);
 void path_done(struct path *path);
 
+/* The same for a template that was read before, {job} standing for another name: nothing is
+ * checked but its characters. */
+int path_rename(const char *text, const char *job_name, const struct axes *axes,
+                const struct task *fixed, struct path *ret_path, struct err *e);
+
 /* Appends the path of an index: relative, at most JOB_PATH_MAX bytes. */
 int path_render(const struct path *path, uint64_t index, struct buf *ret_text, struct err *e);
 

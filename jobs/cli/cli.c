@@ -37,8 +37,8 @@ static const struct command commands[] = {
      "if every picture is there, 1 if not, 2 for a wrong manifest or command line, 130 after "
      "Ctrl-C.",
      MANIFEST_OPTIONS | OPTION_BIT(OPTION_OUT) | OPTION_BIT(OPTION_MODELS) |
-         OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_THREADS) | OPTION_BIT(OPTION_JSON) |
-         OPTION_BIT(OPTION_QUIET),
+         OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_THREADS) | OPTION_BIT(OPTION_FORCE) |
+         OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_QUIET),
      1, command_run},
     {"submit", "JOB.yaml", "hand a manifest to a running coordinator",
      "Lists and CSV files travel along, and seeds that the manifest leaves open are drawn now. "

@@ -209,6 +209,17 @@ static int warn_of_missing(const struct local_run *r, struct err *e)
     return rc;
 }
 
+static void tell_folder(const struct local_run *r)
+{
+    const struct job *job = r->order.job;
+
+    if (!cli_has(r->cli, OPTION_QUIET) && strcmp(job_folder(job), job_name(job)) != 0)
+        cli_note(r->cli,
+                 "%s/%s is another manifest's of this name and stays as it is: this one's pictures "
+                 "go to %s/%s",
+                 r->state.out, job_name(job), r->state.out, job_folder(job));
+}
+
 static int prepare(struct local_run *r, struct err *e)
 {
     int rc = 0;
@@ -218,8 +229,10 @@ static int prepare(struct local_run *r, struct err *e)
     TRY(check_alone(r, e));
     TRY(warn_of_missing(r, e));
     TRY(order_keep(&r->order, &r->state, e));
+    tell_folder(r);
     r->errand.cli = r->cli;
     r->errand.lines = true;
+    r->errand.force = cli_has(r->cli, OPTION_FORCE);
     r->errand.job = r->order.job;
     r->errand.bundle = &r->order.bundle;
     r->errand.options.state = r->state.folder;

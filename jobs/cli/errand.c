@@ -93,6 +93,7 @@ static int submit(struct errand *r, bool *ret_settled, struct err *e)
 
     request.submit.bundle = r->bundle->data;
     request.submit.bundle_size = r->bundle->size;
+    request.submit.force = r->force;
     TRY(client_ask(r->client, &request, MSG_SUBMITTED, &answer, e));
     msg_done(&answer);
     request = (struct msg){.type = MSG_STATUS, .status = {.job = job_hash(r->job)}};

@@ -24,6 +24,7 @@ struct errand {
     const struct buf *bundle;
     struct cluster_options options;
     bool lines; /* as in follow.h */
+    bool force; /* what is there is rendered again */
     /* found */
     struct msg final;        /* the settled job, or zero */
     uint64_t there_at_first; /* images of earlier runs */

@@ -1,5 +1,6 @@
 #include "jobs/cli/order.h"
 
+#include "coordinator/job_folder.h"
 #include "jobs/cli/models.h"
 #include "jobs/diagnostic.h"
 
@@ -75,6 +76,18 @@ static int resume(const struct state *state, struct order *d, struct err *e)
     return 0;
 }
 
+/* Where its pictures are, or will be. An output folder that cannot be read is told by who uses it.
+ */
+static int find_folder(const struct state *state, struct order *d, struct err *e)
+{
+    struct buf folder = {0};
+    int rc = job_folder_peek(state->out, d->job, &folder, NULL);
+
+    rc = rc == 0 ? job_set_folder(d->job, buf_text(&folder), e) : 0;
+    buf_done(&folder);
+    return rc;
+}
+
 int order_read(struct cli *c, const struct state *state, struct order *ret_d, struct err *e)
 {
     struct order *d = ret_d;
@@ -99,6 +112,8 @@ int order_read(struct cli *c, const struct state *state, struct order *ret_d, st
     TRY(job_load(d->bundle.data, d->bundle.size, &d->job, e));
     if (state != NULL && d->drawn)
         TRY(resume(state, d, e));
+    if (state != NULL)
+        TRY(find_folder(state, d, e));
 out:
     free(model);
     return rc;

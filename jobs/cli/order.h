@@ -16,7 +16,7 @@
 #include "jobs/manifest.h"
 
 struct order {
-    struct job *job;
+    struct job *job; /* with a state, its folder is set (job_set_folder) */
     struct buf bundle;
     char source_hash[HASH_HEX_SIZE];
     bool drawn;   /* seeds were drawn for it just now */

@@ -287,12 +287,11 @@ static void make(struct bench *b)
 {
     struct store_row r = {.op = STORE_JOB, .job = 1, .bundle = b->job, .folder = (char *)"b"};
     struct store_row done = {.op = STORE_STATE, .job = 1, .state = "done", .done = b->tasks};
-    char path[512], *folder = NULL;
+    char path[512];
 
     snprintf(path, sizeof path, "%s/out", b->dir);
     open_all(b);
-    MUST(output_open_job(b->output, "b", b->job, &folder, e));
-    free(folder);
+    MUST(output_claim(b->output, "b", b->job, e));
     touch(b, "there.png");
     MUST(store_begin(b->store, e));
     row(b, &r);

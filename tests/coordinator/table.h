@@ -41,6 +41,16 @@ static inline void on(struct table *t, const struct event *event)
     MUST(reactor_on(&t->c, event, t->now_ms, &t->o, e));
 }
 
+static inline const char *folder_given(const struct table *t, uint64_t job)
+{
+    const char *name = coord_job(&t->c, job)->name;
+
+    for (size_t i = 0; i < t->c.n_jobs; i++)
+        if (t->c.jobs[i]->folder && strcmp(t->c.jobs[i]->folder, name) == 0)
+            return "folder-of-another-name";
+    return name;
+}
+
 /* The disk answers everything that was asked of it. */
 static inline void effects(struct table *t)
 {
@@ -50,7 +60,7 @@ static inline void effects(struct table *t)
 
         if (out.type == OUT_OPEN) {
             event.type = EVENT_OPENED;
-            event.text = out.path ? out.path : "folder-of-another-name";
+            event.text = folder_given(t, out.job);
             on(t, &event);
         } else if (out.type == OUT_PROBE) {
             struct record found = {.index = out.index, .bytes = 5};

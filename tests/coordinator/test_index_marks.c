@@ -15,7 +15,6 @@ static int setup(void **state)
     struct place *p = calloc(1, sizeof *p);
     struct store_row row = {.op = STORE_JOB, .job = 1, .folder = (char *)"a"};
     struct buf out = {0};
-    char *folder;
 
     p->dir = temporary_folder();
     buf_printf(&out, "%s/out", p->dir);
@@ -23,11 +22,10 @@ static int setup(void **state)
     row.bundle = p->job;
     MUST(store_open(p->dir, &p->s, e));
     MUST(output_open(buf_text(&out), &p->o, e));
-    MUST(output_open_job(p->o, "a", p->job, &folder, e));
+    MUST(output_claim(p->o, "a", p->job, e));
     MUST(store_begin(p->s, e));
     MUST(store_apply(p->s, &row, e));
     MUST(store_commit(p->s, e));
-    free(folder);
     buf_done(&out);
     *state = p;
     return 0;

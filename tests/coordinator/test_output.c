@@ -331,22 +331,15 @@ static void a_folder_that_cannot_be_written_is_refused_at_start(void **state)
     buf_done(&path);
 }
 
-static void a_jobs_folder_is_claimed_by_its_bundle(void **state)
+static void a_folder_is_claimed_by_its_bundle(void **state)
 {
     struct place *p = *state;
     struct job *one = seeds_job("a", 1), *two = seeds_job("a", 2);
-    char *folder;
 
-    MUST(output_open_job(p->o, "a", one, &folder, e));
-    assert_string_equal(folder, "a");
-    free(folder);
-    MUST(output_open_job(p->o, "a", one, &folder, e));
-    assert_string_equal(folder, "a");
-    free(folder);
-    MUST(output_open_job(p->o, "a", two, &folder, e));
-    assert_int_equal(strlen(folder), 1 + 1 + 8);
+    MUST(output_claim(p->o, "a", one, e));
+    MUST(output_claim(p->o, "a", one, e));
+    assert_int_equal(output_claim(p->o, "a", two, NULL), ERR_CONFLICT);
     assert_true(output_has(p->o, "a/job.json"));
-    free(folder);
     job_free(one);
     job_free(two);
 }
@@ -442,7 +435,7 @@ int main(void)
         SENTENCE(symbolic_links_are_not_followed),
         SENTENCE(a_full_disk_is_io_and_leaves_nothing_behind),
         SENTENCE(a_folder_that_cannot_be_written_is_refused_at_start),
-        SENTENCE(a_jobs_folder_is_claimed_by_its_bundle),
+        SENTENCE(a_folder_is_claimed_by_its_bundle),
         cmocka_unit_test(an_index_line_names_everything),
         SENTENCE(a_vanished_folder_is_waited_for_and_a_new_one_used),
         SENTENCE(a_replaced_picture_is_one_of_ours_only),

@@ -136,15 +136,13 @@ static void make_file(struct place *p, const char *name)
 static int setup(void **state)
 {
     struct place *p = calloc(1, sizeof *p);
-    char *folder = NULL;
 
     p->dir = temporary_folder();
     buf_printf(&p->state, "%s/state", p->dir);
     buf_printf(&p->out, "%s/out", p->dir);
     p->job = seeds_job("a", TASKS);
     start(p);
-    MUST(output_open_job(p->output, "a", p->job, &folder, e));
-    free(folder);
+    MUST(output_claim(p->output, "a", p->job, e));
     make_file(p, "there.png");
     apply(p,
           (struct store_row){.op = STORE_JOB, .job = 1, .bundle = p->job, .folder = (char *)"a"});

@@ -137,7 +137,9 @@ static inline void effects(struct sim *s, size_t *done)
         struct out out = s->outbox.items[*done];
 
         if (out.type == OUT_OPEN) {
-            on(s, &(struct event){.type = EVENT_OPENED, .job = out.job, .text = "folder"});
+            on(s, &(struct event){.type = EVENT_OPENED,
+                                  .job = out.job,
+                                  .text = coord_job(&s->coord, out.job)->name});
         } else if (out.type == OUT_PROBE) {
             do_probe(s, &out);
         } else if (out.type == OUT_ASSET) {

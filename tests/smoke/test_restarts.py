@@ -157,24 +157,43 @@ class Restarts(Case):
         self.assertLess(final["rendered"], 30)
         self.check_whole()
 
-    def test_an_edited_manifest_renders_what_changed_and_the_first_one_comes_back(self):
+    def test_an_edited_manifest_has_a_folder_of_its_own_and_renders_only_what_changed(self):
         self.litho("run", self.job, "--set", "axes.seed=1-2")
         first = pictures(self.path("out", "load"))
-        edited = self.litho_json("run", self.job, "--set", "axes.seed=1-2", "--set",
-                                 "prompt=one ${thing} on a pink background")[-1]
+        index = index_lines(self.path("out", "load", "index.jsonl"))
+        other = ["--set", "prompt=one ${thing} on a pink background"]
+        edited = self.litho_json("run", self.job, "--set", "axes.seed=1-2", *other)[-1]
         self.assertEqual((edited["done"], edited["failed"], edited["rendered"]), (6, 0, 6))
-        second = pictures(self.path("out", "load"))
-        same = {name for name in first if "sheet" not in name and first[name] == second[name]}
-        self.assertEqual(same, set())
-        back = self.litho_json("run", self.job, "--set", "axes.seed=1-2")[-1]
-        self.assertEqual((back["done"], back["failed"]), (6, 0))
-        again = pictures(self.path("out", "load"))
-        self.assertEqual({n: h for n, h in again.items() if "sheet" not in n},
-                         {n: h for n, h in first.items() if "sheet" not in n})
-        more = self.litho_json("run", self.job)[-1]  # the same tasks and further ones
+        self.assertEqual(edited["folder"], self.path("out", "load-2"))
+        second = pictures(self.path("out", "load-2"))
+        self.assertEqual(set(second), set(first))
+        self.assertFalse(set(second.values()) & set(first.values()))
+        more = self.litho_json("run", self.job)[-1]  # the first one's tasks and further ones
         self.assertEqual((more["done"], more["failed"]), (30, 0))
+        self.assertEqual(more["folder"], self.path("out", "load-3"))
         lines = index_lines(more["index"])
         self.assertEqual(sum(line["attempt"] == 0 for line in lines), 6, "taken over, not rendered")
+        self.assertTrue(all(line["path"].startswith("load-3/") for line in lines))
+        third = pictures(self.path("out", "load-3"))
+        self.assertEqual({n: h for n, h in first.items() if "sheet" not in n},
+                         {n: h for n, h in third.items() if n in first and "sheet" not in n})
+        back = self.litho_json("run", self.job, "--set", "axes.seed=1-2")[-1]
+        self.assertEqual((back["folder"], back["rendered"]), (self.path("out", "load"), 0))
+        self.assertEqual(pictures(self.path("out", "load")), first)
+        self.assertEqual(index_lines(back["index"]), index)
+        self.assertIn(self.path("out", "load-2"), self.litho(
+            "plan", self.job, "--out", self.path("out"), "--set", "axes.seed=1-2", *other).stdout)
+
+    def test_where_paths_have_no_job_in_them_only_force_replaces_pictures(self):
+        plain = ["--set", 'output.path="{thing}-{seed}.png"', "--set", "axes.seed=1-2"]
+        other = ["--set", "prompt=one ${thing} on a pink background"]
+        self.litho("run", self.job, *plain)
+        first = pictures(self.path("out"))
+        refused = self.litho("run", self.job, *plain, *other, expect=1)
+        self.assertIn("--force", refused.stderr)
+        self.assertEqual({n: h for n, h in pictures(self.path("out")).items() if n in first}, first)
+        forced = self.litho_json("run", self.job, *plain, *other, "--force")[-1]
+        self.assertEqual((forced["rendered"], forced["failed"]), (6, 0))
 
 
 def running(pid):
