@@ -2,7 +2,9 @@
 """An independent client (and a worker) written from proto/PROTOCOL.md alone, with pyzmq and msgpack."""
 import hashlib
 import json
+import os
 import random
+import re
 import sys
 
 try:
@@ -12,7 +14,7 @@ except ImportError as missing:
     print("skipped: %s (Debian: python3-zmq, python3-msgpack)" % missing)
     sys.exit(77)
 
-from programs import DEADLINE, MODEL, Case, Program, main, wait_until
+from programs import DEADLINE, MODEL, SOURCE, Case, Program, main, wait_until
 
 BUNDLE = {  # jobs/SPEC.md, "The bundle"
     "litho": 1,
@@ -139,6 +141,40 @@ class Wire(Case):
         self.assertEqual([(w["name"], w["done"]) for w in fleet["workers"]], [("renderer", 3)])
         self.assertTrue(client.ask("submit", "submitted", bundle=bundle)["known"])
         client.send("bye")
+
+    def test_each_request_has_the_answers_that_the_protocol_lists(self):
+        with open(os.path.join(SOURCE, "proto", "PROTOCOL.md"), encoding="utf-8") as file:
+            grammar = re.search("request answer =(.*?)```", file.read(), re.DOTALL).group(1)
+        listed = dict(re.findall(r"(\w+) +\( (\w+) +/ error \)", grammar))
+        client, bundle = self.client(), canonical(BUNDLE)
+        client.ask("submit", "submitted", bundle=bundle)
+        self.worker(self.server.endpoint, "renderer")
+        wait_until(lambda: client.ask("status", "job", job="wire")["summary"]["state"] == "done", "the job is done")
+        other = canonical({**BUNDLE, "job": "other"})
+        job = {"job": "wire"}
+        asked = {  # in this order: keys that are answered, keys that are refused; None: none are
+            "drain": ({"worker": "renderer"}, {"worker": "nobody"}),  # so nobody touches the other job
+            "submit": ({"bundle": other}, {"bundle": b"{}"}),
+            "list": ({"limit": 1}, None),
+            "status": (job, {"job": "nobody"}),
+            "pause": ({"job": "other"}, job),  # which is over
+            "resume": ({"job": "other"}, job),
+            "cancel": ({"job": "other"}, {"job": "nobody"}),
+            "remove": ({"job": "other"}, {"job": "nobody"}),
+            "records": ({**job, "limit": 1}, {"job": "nobody", "limit": 1}),
+            "history": ({**job, "index": 0}, {**job, "index": 99}),
+            "check": ({**job, "limit": 1}, {"job": "nobody", "limit": 1}),
+            "fetch": ({**job, "index": 0}, {**job, "index": 99}),
+            "retry": (job, {"job": "nobody"}),
+            "workers": ({}, None),
+        }
+        self.assertEqual(set(asked), set(listed))
+        for request, (good, bad) in asked.items():
+            answer = client.ask(request, listed[request], **good)
+            self.assertEqual(answer["type"], listed[request], answer)
+            if bad is not None:
+                answer = client.ask(request, listed[request], **bad)
+                self.assertEqual(answer["type"], "error", (request, answer))
 
     def test_own_worker_takes_a_lease_and_its_result_is_kept(self):
         client, bundle = self.client(), canonical(BUNDLE)
