@@ -4,6 +4,6 @@
 #define PROTO_VERSION_H
 
 #define LITHO_VERSION  "0.1.0"
-#define ENGINE_VERSION "0.4.0"
+#define ENGINE_VERSION "0.5.0"
 
 #endif

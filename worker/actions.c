@@ -6,15 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-void actions_offer_meeting(struct worker *w)
+int actions_offer_meeting(struct worker *w, struct err *e)
 {
     const char *address = w->options.gang_address;
-    struct err e;
+    int rc;
 
     w->offer = NULL;
-    if (gang_offer_new(address ? GANG_TCP : GANG_UNIX, address, &w->offer, &e) != 0)
-        log_warn("no_gang", "text=\"%s\"", e.text);
+    rc = gang_offer_new(address ? GANG_TCP : GANG_UNIX, address, &w->offer, e);
     session_meeting(w->session, w->offer ? gang_offer_text(w->offer) : "");
+    return rc;
 }
 
 /* Files of leases that are over; all: of every lease. */
@@ -148,6 +148,7 @@ static int start(struct worker *w, const struct session_action *a, struct err *e
     struct runner_gang g = {(int)a->gang.guidance, (int)a->gang.tensor, (int)a->gang.rank,
                             a->gang.meeting, NULL};
     const struct given *given[RUNNER_BATCH_MAX];
+    struct err why;
 
     for (size_t i = 0; i < a->n_tasks; i++) {
         const struct gathered *files = gathered_of(w, a->refs[i]);
@@ -162,7 +163,8 @@ static int start(struct worker *w, const struct session_action *a, struct err *e
         return runner_start(w->runner, a->tasks, given, a->n_tasks, NULL, e);
     if (g.rank == 0 && w->offer && strcmp(gang_offer_text(w->offer), g.meeting) == 0) {
         g.offer = w->offer;
-        actions_offer_meeting(w);
+        if (actions_offer_meeting(w, &why) != 0)
+            log_warn("no_gang", "text=\"%s\"", why.text);
     }
     return runner_start(w->runner, &a->task, given, 1, &g, e);
 }

@@ -10,8 +10,8 @@ int actions_perform(struct worker *w, struct err *e);
 /* A message that is none of the session's, such as a want. Failures are logged. */
 void actions_send(struct worker *w, const struct msg *m);
 
-/* A new place for the next gang that this worker leads; without one it leads none. */
-void actions_offer_meeting(struct worker *w);
+/* A new place for the next gang that this worker leads; without one it leads none. e: not NULL. */
+int actions_offer_meeting(struct worker *w, struct err *e);
 
 /* A lease's files, until it is over. Takes given over; false: the lease is over already. */
 bool actions_keep_files(struct worker *w, const struct attempt_ref *ref, struct given *given);

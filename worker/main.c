@@ -118,7 +118,12 @@ static int open_worker(struct worker *w, struct err *e)
     runner.view = stock_view(w->stock);
     TRY(runner_open(&runner, &w->runner, e));
     TRY(session_new(&session, &w->session, e));
-    actions_offer_meeting(w);
+    rc = actions_offer_meeting(w, e);
+    if (rc != 0 && o->gang_address)
+        goto out;
+    if (rc != 0)
+        log_warn("no_gang", "text=\"%s\"", e->text);
+    rc = 0;
     log_info("worker_started", "name=%s connect=%s device=\"%s\" class=%s threads=%d", o->name,
              link_endpoint(w->link), w->probe.device, session.device_class, o->threads);
 out:

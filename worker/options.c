@@ -49,11 +49,13 @@ const char *const options_help =
     "                          (default: 50G)\n"
     "      --no-shared-files   fetch every file that the coordinator has, also those that the\n"
     "                          directories of --models have with the same bytes\n"
-    "      --gang-address ADDRESS\n"
+    "      --gang-address ADDRESS[:FIRST-LAST]\n"
     "                          where members of a gang on other machines reach this worker; "
     "without\n"
     "                          it gangs are of workers of one machine. What they say is not\n"
-    "                          encrypted: loopback addresses only, other machines by a tunnel\n"
+    "                          encrypted: loopback addresses only, other machines by a tunnel.\n"
+    "                          FIRST-LAST: at these ports, two or more for each worker (default:\n"
+    "                          any that is free)\n"
     "      --hashes FILE       hashes of files that did not change since, such as hashes in the\n"
     "                          state folder of a coordinator on this machine: spares reading\n"
     "                          models once more (default: none)\n"
@@ -303,7 +305,8 @@ static int set(struct options *o, int option, char **argv, struct err *e)
         return 0;
     case OPTION_GANG_ADDRESS:
         o->gang_address = optarg;
-        return gang_address_check(optarg, e);
+        rc = gang_address_check(optarg, e);
+        return rc ? err_set(e, ERR_ARG, "--gang-address: %s", e ? e->text : "") : 0;
     case OPTION_NO_SHARED_FILES:
         o->own_files = false;
         return 0;

@@ -25,7 +25,7 @@ struct options {
     uint64_t memory_bytes; /* 0: no limit */
     enum backend backend;
     int device;               /* of BACKEND_CUDA */
-    const char *gang_address; /* NULL: gangs on this machine only; borrowed */
+    const char *gang_address; /* gang.h; NULL: gangs on this machine only; borrowed */
     uint32_t credits;
     uint32_t batch;        /* pictures rendered together, at most */
     uint64_t batch_pixels; /* of all of them; 0: no limit */

@@ -1,6 +1,5 @@
 #include "engine/gang/host.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,14 +39,9 @@ void gang_offer_free(struct gang_offer *offer)
 
 int gang_address_check(const char *address, struct err *e)
 {
-    struct in_addr ip;
+    struct host_place place;
 
-    if (inet_pton(AF_INET, address, &ip) == 1 && ntohl(ip.s_addr) >> 24 == 127)
-        return 0;
-    return err_set(e, ERR_ARG,
-                   "'%.60s' is not a loopback address (127.0.0.0/8): what members of a gang say to "
-                   "each other has no keys yet, so other machines need a tunnel",
-                   address);
+    return host_place_read(address, &place, e);
 }
 
 const char *gang_offer_text(const struct gang_offer *offer)

@@ -97,14 +97,20 @@ struct gang {
 struct gang_offer;
 
 /*
- * address: of GANG_TCP, where the others reach this member; NULL: 127.0.0.1. ERR_IO; ERR_ARG for a
- * backend that this build does not have, or an address as gang_address_check() says. Caller frees.
+ * address: of GANG_TCP, where the others reach this member; NULL: 127.0.0.1. ERR_IO, also where all
+ * of its ports are in use; ERR_ARG for a backend that this build does not have, or an address as
+ * gang_address_check() says. Caller frees.
  */
 int gang_offer_new(enum gang_kind kind, const char *address, struct gang_offer **ret_offer,
                    struct err *e);
 void gang_offer_free(struct gang_offer *offer);
 
-/* ERR_ARG for what is no IPv4 address of the loopback network, 127.0.0.0/8. */
+/*
+ * "ADDRESS" or "ADDRESS:FIRST-LAST": where a member listens, at any free port or at the first free
+ * one of a range. ERR_ARG for what is no IPv4 address of the loopback network, 127.0.0.0/8, and for
+ * a range that is not within 1 to 65535 or has one port only: a member has two doors at times, that
+ * of its gang and that of the next one it leads.
+ */
 int gang_address_check(const char *address, struct err *e);
 
 /* "unix:..." and the like, shorter than GANG_TEXT_MAX, good for one gang. Borrowed. */

@@ -19,9 +19,18 @@ struct host_door {
     char address[HOST_ADDRESS_SIZE];
 };
 
+/* Where a door may be. */
+struct host_place {
+    char ip[16];          /* of the loopback network */
+    uint16_t first, last; /* ports; 0: any free one */
+};
+
+/* ERR_ARG as gang_address_check() says. */
+int host_place_read(const char *text, struct host_place *ret_place, struct err *e);
+
 /*
- * local: a Unix socket in Linux' abstract namespace, of this user alone; else TCP on a free port of
- * `address`, NULL: 127.0.0.1. token: NULL: a new one.
+ * local: a Unix socket in Linux' abstract namespace, of this user alone; else TCP at `address`
+ * (gang_address_check()), NULL: 127.0.0.1. token: NULL: a new one.
  */
 int host_door_open(struct host_door *ret_door, bool local, const char *address, const char *token,
                    struct err *e);

@@ -58,21 +58,94 @@ out:
     return rc;
 }
 
-static int listen_tcp(struct host_door *d, const char *address, struct err *e)
+/* 0: none. */
+static long port_at(const char *text, char **ret_end)
 {
-    struct sockaddr_in name = {.sin_family = AF_INET};
-    socklen_t size = sizeof name;
+    long port = *text >= '0' && *text <= '9' ? strtol(text, ret_end, 10) : 0;
+
+    return port <= 65535 ? port : 0;
+}
+
+/* "FIRST-LAST", two ports or more. */
+static int read_ports(const char *text, struct host_place *p, struct err *e)
+{
+    char *end = NULL;
+    long first = port_at(text, &end), last = first;
+
+    if (first > 0 && *end == '-')
+        last = port_at(end + 1, &end);
+    if (first < 1 || last < first || *end != 0)
+        return err_set(e, ERR_ARG, "'%.40s': ports are FIRST-LAST, within 1 to 65535", text);
+    if (first == last)
+        return err_set(e, ERR_ARG,
+                       "port %ld alone is too little: the meeting place of the next gang is open "
+                       "while one renders, so a worker needs two, such as %ld-%ld",
+                       first, first < 65535 ? first : first - 1, first < 65535 ? first + 1 : first);
+    p->first = (uint16_t)first;
+    p->last = (uint16_t)last;
+    return 0;
+}
+
+int host_place_read(const char *text, struct host_place *ret_place, struct err *e)
+{
+    struct host_place p = {0};
+    size_t n = strcspn(text, ":");
+    struct in_addr ip;
     int rc = 0;
 
-    TRY(gang_address_check(address, e));
-    inet_pton(AF_INET, address, &name.sin_addr);
+    if (n < sizeof p.ip)
+        memcpy(p.ip, text, n);
+    if (inet_pton(AF_INET, p.ip, &ip) != 1 || ntohl(ip.s_addr) >> 24 != 127)
+        return err_set(e, ERR_ARG,
+                       "'%.60s' is not a loopback address (127.0.0.0/8): what members of a gang "
+                       "say to each other has no keys yet, so other machines need a tunnel",
+                       text);
+    if (text[n] == ':')
+        TRY(read_ports(text + n + 1, &p, e));
+    *ret_place = p;
+out:
+    return rc;
+}
 
-    d->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (d->fd < 0 || bind(d->fd, (struct sockaddr *)&name, size) != 0 ||
-        listen(d->fd, GANG_SIZE_MAX) != 0 ||
-        getsockname(d->fd, (struct sockaddr *)&name, &size) != 0)
+/* A listening socket; -1 and errno: none. Ports of gangs that are over may be used again. */
+static int listen_at(const struct host_place *p, long port)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    const int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), why;
+
+    inet_pton(AF_INET, p->ip, &name.sin_addr);
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+        bind(fd, (struct sockaddr *)&name, sizeof name) == 0 && listen(fd, GANG_SIZE_MAX) == 0)
+        return fd;
+    why = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = why;
+    return -1;
+}
+
+static int listen_tcp(struct host_door *d, const char *address, struct err *e)
+{
+    struct sockaddr_in name = {0};
+    socklen_t size = sizeof name;
+    struct host_place place;
+    char what[80];
+    int rc = 0;
+
+    TRY(host_place_read(address, &place, e));
+    for (long port = place.first; d->fd < 0 && port <= place.last; port++) {
+        d->fd = listen_at(&place, port);
+        if (d->fd < 0 && errno != EADDRINUSE) {
+            snprintf(what, sizeof what, "a gang's socket at %s, port %ld", place.ip, port);
+            return err_errno(e, what);
+        }
+    }
+    if (d->fd < 0)
+        return err_set(e, ERR_IO, "a gang's socket: all ports of %s are in use", address);
+    if (getsockname(d->fd, (struct sockaddr *)&name, &size) != 0)
         return err_errno(e, "a gang's socket");
-    snprintf(d->address, sizeof d->address, TCP_PREFIX "%s:%d/%s", address, ntohs(name.sin_port),
+    snprintf(d->address, sizeof d->address, TCP_PREFIX "%s:%d/%s", place.ip, ntohs(name.sin_port),
              d->token);
 out:
     return rc;

@@ -208,6 +208,24 @@ static void embed(const struct clip *t, float *x, const struct clip_text *text)
         x[i] += t->positions[i];
 }
 
+/* x[rows, width] += back(inner), over all members' parts. */
+static int add_back(struct ops *o, struct act *x, const struct act *inner,
+                    const struct linear_layer *back, int64_t rows, int64_t width, struct err *e)
+{
+    size_t mark = arena_mark(o->arena);
+    struct act *part;
+    int rc = 0;
+
+    if (!shard_is_cut(o))
+        return linear_layer_forward(o, x, inner, back, rows, ACT_NONE, x, e);
+    TRY(scratch(o, rows * width, &part, e));
+    TRY(linear_layer_partial(o, part, inner, back, rows, e));
+    TRY(shard_add(o, x, x, part, rows * width, e));
+out:
+    arena_release(o->arena, mark);
+    return rc;
+}
+
 /* x += out(attention(norm1(x))), each token seeing itself and those before it. */
 static int attend(const struct clip *t, const struct clip_layer *l, struct act *x, int64_t rows,
                   struct err *e)
@@ -231,8 +249,7 @@ static int attend(const struct clip *t, const struct clip_layer *l, struct act *
         TRY(o->attention(o, normed, q, k, v, 1, rows, rows, (int)(own / head_dim), head_dim,
                          1.0f / sqrtf((float)head_dim), true, e));
     }
-    TRY(linear_layer_partial(o, x, normed, l->out, rows, x, e));
-    TRY(shard_sum(o, x, rows * width, e));
+    TRY(add_back(o, x, normed, l->out, rows, width, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -254,8 +271,7 @@ static int feed_forward(const struct clip *t, const struct clip_layer *l, struct
         TRY(o->layer_norm(o, normed, x, l->norm2, rows, c->width, c->eps, e));
         TRY(linear_layer_forward(o, inner, normed, l->fc1, rows, c->act, NULL, e));
     }
-    TRY(linear_layer_partial(o, x, inner, l->fc2, rows, x, e));
-    TRY(shard_sum(o, x, rows * c->width, e));
+    TRY(add_back(o, x, inner, l->fc2, rows, c->width, e));
 out:
     arena_release(o->arena, mark);
     return rc;

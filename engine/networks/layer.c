@@ -496,22 +496,20 @@ int64_t linear_layer_out(const struct linear_layer *l)
 }
 
 int linear_layer_partial(struct ops *o, struct act *y, const struct act *x,
-                         const struct linear_layer *l, int64_t m, const struct act *residual,
-                         struct err *e)
+                         const struct linear_layer *l, int64_t m, struct err *e)
 {
     if (l->base == NULL)
         return shard_zero(o, y, m * l->out, e);
-    return linear_layer_forward(o, y, x, l, m, ACT_NONE, shard_is_first(o) ? residual : NULL, e);
+    return linear_layer_forward(o, y, x, l, m, ACT_NONE, NULL, e);
 }
 
 int conv_layer_partial(struct ops *o, struct act *y, const struct act *x,
                        const struct conv_layer *c, const struct extent *s, const int pad[4],
-                       const struct act *residual, struct err *e)
+                       struct err *e)
 {
     if (c->base == NULL)
         return shard_zero(o, y, extent_rows(s) * c->out, e);
-    return conv_layer_forward(o, y, x, c, s->n, s->h, s->w, 1, pad, NULL,
-                              shard_is_first(o) ? residual : NULL, e);
+    return conv_layer_forward(o, y, x, c, s->n, s->h, s->w, 1, pad, NULL, NULL, e);
 }
 
 void linear_layer_free(struct ops *o, struct linear_layer *l)

@@ -105,15 +105,14 @@ int conv_layer_forward(struct ops *o, struct act *y, const struct act *x,
 int64_t linear_layer_out(const struct linear_layer *l);
 
 /*
- * What this member adds to y = layer(x) + residual, of a layer that is cut by its inputs; the sum
- * over all members (shard_sum) is the layer's. residual as in linear(), added by rank 0 alone.
+ * This member's part of y = layer(x), of a layer that is cut by its inputs; the sum over all
+ * members (shard_add) is the layer's.
  */
 int linear_layer_partial(struct ops *o, struct act *y, const struct act *x,
-                         const struct linear_layer *l, int64_t m, const struct act *residual,
-                         struct err *e);
+                         const struct linear_layer *l, int64_t m, struct err *e);
 int conv_layer_partial(struct ops *o, struct act *y, const struct act *x,
                        const struct conv_layer *c, const struct extent *s, const int pad[4],
-                       const struct act *residual, struct err *e);
+                       struct err *e);
 
 /* NULL is legal. */
 void linear_layer_free(struct ops *o, struct linear_layer *l);

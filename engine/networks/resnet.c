@@ -8,8 +8,6 @@ void resnet_load(struct resnet *r, struct loader *ld, const struct resnet_config
         config->cut ? shard_range(ld->ops, out, out / config->groups) : (struct range){0, out};
     struct cut first = cut_outputs(config->in, out, 1, own), second = cut_inputs(out, out, own);
     struct cut time = cut_outputs(config->time, out, 1, own);
-    bool adds_input = !config->cut || shard_is_first(ld->ops);
-    struct cut input = cut_outputs(config->in, out, 1, (struct range){0, adds_input ? out : 0});
 
     *r = (struct resnet){.config = *config, .own = own};
     r->norm1 = loader_norm(ld, config->in, "%s.norm1", name);
@@ -19,7 +17,7 @@ void resnet_load(struct resnet *r, struct loader *ld, const struct resnet_config
     r->norm2 = loader_norm_part(ld, out, own, "%s.norm2", name);
     r->conv2 = loader_conv_part(ld, &second, 3, "%s.conv2", name);
     if (config->in != out)
-        r->shortcut = loader_conv_part(ld, &input, 1, "%s.conv_shortcut", name);
+        r->shortcut = loader_conv(ld, config->in, out, 1, "%s.conv_shortcut", name);
 }
 
 void resnet_done(struct resnet *r, struct ops *o)
@@ -66,7 +64,7 @@ int resnet_forward(const struct resnet *r, struct ops *o, struct act *y, int64_t
     static const int pad[4] = {1, 1, 1, 1}, none[4] = {0};
     const struct resnet_config *c = &r->config;
     size_t mark = arena_mark(o->arena);
-    struct act *normed = y, *hidden = NULL;
+    struct act *normed = y, *hidden = NULL, *part;
     int rc = 0;
 
     if (r->own.n > 0) {
@@ -75,14 +73,14 @@ int resnet_forward(const struct resnet *r, struct ops *o, struct act *y, int64_t
             TRY(scratch(o, extent_rows(s) * c->in, &normed, e));
         TRY(first_half(r, o, hidden, normed, x, s, temb, e));
     }
-    if (r->shortcut != NULL &&
-        r->shortcut->base != NULL) { /* into y, where the normed input is no longer needed */
+    if (r->shortcut != NULL) { /* into y, where the normed input is no longer needed */
         TRY(conv_layer_forward(o, y, x, r->shortcut, s->n, s->h, s->w, 1, none, NULL, NULL, e));
         x = y;
     }
-    if (c->cut) {
-        TRY(conv_layer_partial(o, y, hidden, r->conv2, s, pad, x, e));
-        TRY(shard_sum(o, y, extent_rows(s) * c->out, e));
+    if (c->cut && shard_is_cut(o)) {
+        TRY(scratch(o, extent_rows(s) * c->out, &part, e));
+        TRY(conv_layer_partial(o, part, hidden, r->conv2, s, pad, e));
+        TRY(shard_add(o, y, x, part, extent_rows(s) * c->out, e));
     } else {
         TRY(conv_layer_forward(o, y, hidden, r->conv2, s->n, s->h, s->w, 1, pad, NULL, x, e));
     }

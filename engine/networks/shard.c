@@ -41,17 +41,23 @@ out:
     return rc;
 }
 
-int shard_sum(struct ops *o, struct act *y, int64_t n, struct err *e)
+static int sum(struct ops *o, struct act *y, int64_t n, struct err *e)
 {
     struct gang *g = o->shard.gang;
 
-    if (o->shard.size <= 1)
-        return 0;
     if (!o->planning && g == NULL)
         return err_set(e, ERR_ARG, "a part of a model was called without its gang");
     if (o->device && (o->planning || !g->device))
         return sum_by_host(o, y, n, e);
     return o->planning ? 0 : g->all_reduce(g, y, n, number_of(o), e);
+}
+
+int shard_add(struct ops *o, struct act *y, const struct act *x, struct act *part, int64_t n,
+              struct err *e)
+{
+    int rc = sum(o, part, n, e);
+
+    return rc != 0 ? rc : o->add(o, y, x, part, n, e);
 }
 
 int shard_zero(struct ops *o, struct act *y, int64_t n, struct err *e)

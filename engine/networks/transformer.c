@@ -173,17 +173,27 @@ out:
 static int attend_back(const struct transformer *t, struct ops *o, const struct attention *a,
                        struct act *x, const struct act *attended, int64_t rows, struct err *e)
 {
+    int64_t n = rows * t->config.channels;
+    size_t mark = arena_mark(o->arena);
+    struct act *part;
     int rc = 0;
 
-    TRY(linear_layer_partial(o, x, attended, a->out, rows, x, e));
-    TRY(shard_sum(o, x, rows * t->config.channels, e));
+    if (!shard_is_cut(o))
+        return linear_layer_forward(o, x, attended, a->out, rows, ACT_NONE, x, e);
+    TRY(scratch(o, n, &part, e));
+    TRY(linear_layer_partial(o, part, attended, a->out, rows, e));
+    TRY(shard_add(o, x, x, part, n, e));
 out:
+    arena_release(o->arena, mark);
     return rc;
 }
 
-/* This member's part of x += ff_out(geglu(ff_in(normed))), for a few rows. */
+/*
+ * x += ff_out(geglu(ff_in(normed))), for a few rows; of a gang's member, normed becomes its part of
+ * what is added.
+ */
 static int feed_rows(const struct transformer *t, struct ops *o, const struct transformer_block *b,
-                     struct act *x, const struct act *normed, int64_t rows, struct err *e)
+                     struct act *x, struct act *normed, int64_t rows, struct err *e)
 {
     int64_t inner = t->inner.n;
     size_t mark = arena_mark(o->arena);
@@ -198,7 +208,10 @@ static int feed_rows(const struct transformer *t, struct ops *o, const struct tr
         TRY(linear_layer_forward(o, wide, normed, b->ff_in, rows, ACT_NONE, NULL, e));
         TRY(o->geglu(o, gated, wide, rows, inner, e));
     }
-    TRY(linear_layer_partial(o, x, gated, b->ff_out, rows, x, e));
+    if (shard_is_cut(o))
+        TRY(linear_layer_partial(o, normed, gated, b->ff_out, rows, e));
+    else
+        TRY(linear_layer_forward(o, x, gated, b->ff_out, rows, ACT_NONE, x, e));
 out:
     arena_release(o->arena, mark);
     return rc;
@@ -209,7 +222,7 @@ out:
  * pieces give the bytes of the whole.
  */
 static int feed_forward(const struct transformer *t, struct ops *o,
-                        const struct transformer_block *b, struct act *x, const struct act *normed,
+                        const struct transformer_block *b, struct act *x, struct act *normed,
                         int64_t rows, struct err *e)
 {
     int64_t channels = t->config.channels, piece = o->piece_rows > 0 ? o->piece_rows : FF_ROWS;
@@ -219,8 +232,9 @@ static int feed_forward(const struct transformer *t, struct ops *o,
         TRY(feed_rows(t, o, b, act_at(o, x, at * channels), act_at(o, normed, at * channels),
                       rows - at < piece ? rows - at : piece, e));
     if (t->inner.n == 0)
-        TRY(shard_zero(o, x, rows * channels, e));
-    TRY(shard_sum(o, x, rows * channels, e));
+        TRY(shard_zero(o, normed, rows * channels, e));
+    if (shard_is_cut(o))
+        TRY(shard_add(o, x, x, normed, rows * channels, e));
 out:
     return rc;
 }

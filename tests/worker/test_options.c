@@ -125,6 +125,8 @@ static void mistakes_are_named(void **state)
     REFUSED("'nan' is not a size", "--memory", "nan");
     REFUSED("--log-level: 'loud'", "--log-level", "loud");
     REFUSED("'192.168.1.2' is not a loopback address", "--gang-address", "192.168.1.2");
+    REFUSED("--gang-address: '70000-70001'", "--gang-address", "127.0.0.2:70000-70001");
+    REFUSED("--gang-address: port 5000 alone", "--gang-address", "127.0.0.2:5000");
     REFUSED("no spaces", "--name", "a b");
     REFUSED("1 to 200 bytes", "--name", "");
 }

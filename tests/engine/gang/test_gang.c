@@ -496,6 +496,52 @@ static void places_that_cannot_be(void **state)
     assert_int_equal(gang_offer_new(GANG_TCP, "localhost", &offer, NULL), ERR_ARG);
 }
 
+/* A firewall lets some ports through: whoever listens takes the first that is free. */
+static void doors_open_at_the_ports_given(void **state)
+{
+    struct gang_offer *offers[3] = {NULL};
+    struct err why = {0};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(gang_offer_new(GANG_TCP, "127.5.6.7:47310-47311", &offers[i], &why), 0);
+    assert_memory_equal(gang_offer_text(offers[0]), "tcp:127.5.6.7:47310/", 20);
+    assert_memory_equal(gang_offer_text(offers[1]), "tcp:127.5.6.7:47311/", 20);
+    assert_int_equal(gang_offer_new(GANG_TCP, "127.5.6.7:47310-47311", &offers[2], &why), ERR_IO);
+    assert_non_null(strstr(why.text, "all ports of 127.5.6.7:47310-47311 are in use"));
+    gang_offer_free(offers[0]);
+    assert_int_equal(gang_offer_new(GANG_TCP, "127.5.6.7:47310-47311", &offers[2], &why), 0);
+    assert_memory_equal(gang_offer_text(offers[2]), "tcp:127.5.6.7:47310/", 20);
+    gang_offer_free(offers[1]);
+    gang_offer_free(offers[2]);
+}
+
+static void ports_that_cannot_be_are_refused(void **state)
+{
+    static const char *const bad[] = {"127.0.0.2:",
+                                      "127.0.0.2:0-9",
+                                      "127.0.0.2:65535-65536",
+                                      "127.0.0.2:9-8",
+                                      "127.0.0.2:70000",
+                                      "127.0.0.2:5000-",
+                                      "127.0.0.2:-5000",
+                                      "127.0.0.2: 1-2",
+                                      "127.0.0.2:5000-5001x",
+                                      "127.0.0.2:5000-5001-5002"};
+    struct err why = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(gang_address_check(bad[i], &why), ERR_ARG);
+        assert_non_null(strstr(why.text, "within 1 to 65535"));
+    }
+    assert_int_equal(gang_address_check("127.0.0.2:5000", &why), ERR_ARG);
+    assert_non_null(strstr(why.text, "such as 5000-5001"));
+    assert_int_equal(gang_address_check("127.0.0.2:65535", &why), ERR_ARG);
+    assert_non_null(strstr(why.text, "such as 65534-65535"));
+    assert_int_equal(gang_address_check("127.0.0.2:1-65535", &why), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +560,8 @@ int main(void)
         cmocka_unit_test(members_at_different_operations_notice),
         cmocka_unit_test(strangers_are_not_let_in),
         cmocka_unit_test(places_that_cannot_be),
+        cmocka_unit_test(doors_open_at_the_ports_given),
+        cmocka_unit_test(ports_that_cannot_be_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* Who holds what of a layer that is dealt, and who adds what: engine/networks/shard.h, layer.h. */
 #include "tests/engine/nets.h"
 
+#include "engine/gang/gang.h"
+
 #define BLOCK    "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0"
 #define CONV     "mid_block.resnets.0.conv2"
 #define CHANNELS 128 /* of SD 2's middle here: two heads, 16 groups */
@@ -54,7 +56,7 @@ struct partial {
     struct ops *ops;
     struct linear_layer *linear; /* one of the two */
     struct conv_layer *conv;
-    struct act *x, *y, *residual;
+    struct act *x, *y;
 };
 
 static int forward(void *user, struct err *e)
@@ -63,9 +65,8 @@ static int forward(void *user, struct err *e)
     const struct extent s = {1, 2, PIXELS / 2};
     struct partial *p = user;
 
-    return p->linear != NULL
-               ? linear_layer_partial(p->ops, p->y, p->x, p->linear, PIXELS, p->residual, e)
-               : conv_layer_partial(p->ops, p->y, p->x, p->conv, &s, pad, p->residual, e);
+    return p->linear != NULL ? linear_layer_partial(p->ops, p->y, p->x, p->linear, PIXELS, e)
+                             : conv_layer_partial(p->ops, p->y, p->x, p->conv, &s, pad, e);
 }
 
 static struct act *filled(struct ops *o, float value)
@@ -79,7 +80,7 @@ static struct act *filled(struct ops *o, float value)
     return x;
 }
 
-/* Of zeros, what a member gives is bias and residual: rank 0 gives both, the others neither. */
+/* Of zeros, what a member gives is the bias: rank 0 gives it, the others nothing. */
 static void assert_given_once(struct part *unet, bool conv, int64_t unit, int rank, int size)
 {
     struct ops *o = backend_open(BACKEND_FAST);
@@ -99,22 +100,20 @@ static void assert_given_once(struct part *unet, bool conv, int64_t unit, int ra
     bias = golden_floats(unet->source.weights, conv ? CONV ".bias" : BLOCK ".bias", &t);
     p.x = filled(o, 0);
     p.y = filled(o, 7);
-    p.residual = filled(o, 0.5f);
     run_planned(o, forward, &p);
     assert_ok(o->get(o, got, p.y, PIXELS * CHANNELS, e));
     for (int i = 0; i < PIXELS * CHANNELS; i++)
-        if (got[i] != (rank == 0 ? bias[i % CHANNELS] + 0.5f : 0))
+        if (got[i] != (rank == 0 ? bias[i % CHANNELS] : 0))
             fail_msg("member %d of %d gives %g at %d", rank, size, (double)got[i], i);
     free(bias);
     linear_layer_free(o, p.linear);
     conv_layer_free(o, p.conv);
     o->memory_free(o, p.x);
     o->memory_free(o, p.y);
-    o->memory_free(o, p.residual);
     o->free(o);
 }
 
-static void bias_and_residual_come_from_rank_0_alone(void **state)
+static void the_bias_comes_from_rank_0_alone(void **state)
 {
     struct part unet = golden_part("sd2", "unet");
 
@@ -127,12 +126,44 @@ static void bias_and_residual_come_from_rank_0_alone(void **state)
     part_close(&unet);
 }
 
+/* As if the others had given as much each. */
+static int all_alike(struct gang *g, void *x, int64_t n, enum gang_number number, struct err *e)
+{
+    (void)e;
+    assert_int_equal(number, GANG_F32);
+    for (int64_t i = 0; i < n; i++)
+        ((float *)x)[i] *= (float)g->size;
+    return 0;
+}
+
+/* Rounded with one member's part, the residual would be rounded again with the sum. */
+static void the_residual_is_added_to_the_sum_by_every_member(void **state)
+{
+    struct gang gang = {.size = 2, .all_reduce = all_alike};
+    struct ops *o = backend_open(BACKEND_FAST);
+    struct act *x = filled(o, 0.5f), *part = filled(o, 3);
+    float got[PIXELS * CHANNELS];
+
+    (void)state;
+    for (int rank = 0; rank < 2; rank++) {
+        assert_ok(o->put(o, part, (const float[]){3}, 1, e));
+        o->shard = (struct shard){.rank = rank, .size = 2, .gang = &gang};
+        assert_ok(shard_add(o, part, x, part, 1, e));
+        assert_ok(o->get(o, got, part, 1, e));
+        assert_true(got[0] == 6.5f);
+    }
+    o->memory_free(o, x);
+    o->memory_free(o, part);
+    o->free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_follow_each_other_and_make_the_whole),
         cmocka_unit_test(of_what_does_not_divide_the_first_have_the_most),
-        cmocka_unit_test(bias_and_residual_come_from_rank_0_alone),
+        cmocka_unit_test(the_bias_comes_from_rank_0_alone),
+        cmocka_unit_test(the_residual_is_added_to_the_sum_by_every_member),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
