@@ -36,10 +36,29 @@
 #define CHUNK_BYTES 1024
 #define CHUNKS_KEPT 4096
 
+/*
+ * Large frames on their way to a peer that does not read them would fill the memory long before
+ * they are QUEUE_SEND: beyond so many bytes its queue is full. One frame of any size has room.
+ */
+#define LARGE_BYTES     (64u << 10)
+#define LARGE_BYTES_MAX (64u << 20) /* of one peer */
+
 struct chunk {
     struct chunk *next;
     struct link *link;
     char data[CHUNK_BYTES];
+};
+
+/* What large frames to a peer take until libzmq has sent them. */
+struct debt {
+    struct peer peer;
+    _Atomic size_t bytes; /* taken back by libzmq's thread; at 0 another peer may have the place */
+};
+
+struct large {
+    struct debt *debt;
+    size_t size;
+    char data[];
 };
 
 struct link {
@@ -51,6 +70,8 @@ struct link {
     struct chunk *idle; /* owned; this thread's */
     size_t n_idle;
     _Atomic(struct chunk *) returned; /* pushed by libzmq's thread, taken all at once */
+    struct debt **debts;              /* [n_debts], owned */
+    size_t n_debts;
 };
 
 static int zmq_err(struct err *e, const char *what)
@@ -395,6 +416,95 @@ static int send_part(struct link *link, const void *data, size_t size, int flags
     return send_result(n, e);
 }
 
+static void large_sent(void *data, void *hint)
+{
+    struct large *l = hint;
+
+    (void)data;
+    atomic_fetch_sub(&l->debt->bytes, l->size);
+    free(l);
+}
+
+static int debt_of(struct link *link, const struct peer *peer, struct debt **ret_debt,
+                   struct err *e)
+{
+    struct debt *idle = NULL, **grown;
+
+    for (size_t i = 0; i < link->n_debts; i++) {
+        struct debt *d = link->debts[i];
+
+        if (d->peer.size == peer->size && memcmp(d->peer.id, peer->id, peer->size) == 0) {
+            *ret_debt = d;
+            return 0;
+        }
+        if (atomic_load(&d->bytes) == 0)
+            idle = d;
+    }
+    if (!idle) {
+        grown = realloc(link->debts, (link->n_debts + 1) * sizeof *grown);
+        if (grown)
+            link->debts = grown;
+        if (!grown || !(idle = calloc(1, sizeof *idle)))
+            return err_set(e, ERR_OOM, "no memory for a frame");
+        link->debts[link->n_debts++] = idle;
+    }
+    idle->peer = *peer;
+    *ret_debt = idle;
+    return 0;
+}
+
+/* As a part that is counted until it has left. */
+static int large_new(struct debt *debt, const void *data, size_t size, zmq_msg_t *ret_part,
+                     struct err *e)
+{
+    struct large *l = malloc(sizeof *l + size);
+
+    if (!l)
+        return err_set(e, ERR_OOM, "no memory for a frame");
+    *l = (struct large){.debt = debt, .size = size};
+    memcpy(l->data, data, size);
+    if (zmq_msg_init_data(ret_part, l->data, size, large_sent, l) != 0) {
+        free(l);
+        return zmq_err(e, "frame");
+    }
+    atomic_fetch_add(&debt->bytes, size);
+    return 0;
+}
+
+/* Of a ROUTER, address and frame: what the peer has not taken yet is bounded. */
+static int send_large(struct link *link, const struct peer *peer, const void *data, size_t size,
+                      struct err *e)
+{
+    struct debt *debt;
+    zmq_msg_t part;
+    size_t owed;
+    int n, rc;
+
+    if ((rc = debt_of(link, peer, &debt, e)) != 0)
+        return rc;
+    owed = atomic_load(&debt->bytes);
+    if (owed != 0 && owed + size > LARGE_BYTES_MAX)
+        return err_set(e, ERR_TIMEOUT, "the peer's queue is full");
+    if ((rc = large_new(debt, data, size, &part, e)) != 0)
+        return rc;
+    TRY(send_part(link, peer->id, peer->size, ZMQ_SNDMORE, e));
+    do
+        n = zmq_msg_send(&part, link->socket, ZMQ_DONTWAIT);
+    while (n < 0 && zmq_errno() == EINTR);
+    TRY(send_result(n, e));
+out:
+    if (rc != 0)
+        zmq_msg_close(&part); /* which counts it as gone */
+    return rc;
+}
+
+static void debts_free(struct link *link)
+{
+    for (size_t i = 0; i < link->n_debts; i++)
+        free(link->debts[i]);
+    free(link->debts);
+}
+
 int link_send(struct link *link, const struct peer *peer, const void *frame, size_t size,
               struct err *e)
 {
@@ -405,6 +515,8 @@ int link_send(struct link *link, const struct peer *peer, const void *frame, siz
     if (link->router && peer->size == 0)
         return err_set(e, ERR_ARG, "a frame needs a peer to go to");
     /* The ROUTER accepts a frame with its address or refuses the address: it never sends half. */
+    if (link->router && size > LARGE_BYTES)
+        return send_large(link, peer, frame, size, e);
     if (link->router)
         TRY(send_part(link, peer->id, peer->size, ZMQ_SNDMORE, e));
     TRY(size && size <= CHUNK_BYTES ? send_small(link, frame, size, e)
@@ -527,6 +639,7 @@ void link_close(struct link *link, int linger_ms)
         while (zmq_ctx_term(link->context) != 0 && zmq_errno() == EINTR)
             ;
     chunks_free(link); /* with the context gone, all have come back */
+    debts_free(link);
     free(link->items);
     free(link);
 }

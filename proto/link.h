@@ -47,7 +47,8 @@ const char *link_endpoint(const struct link *link);
 
 /*
  * Sends one frame without waiting. ERR_MISSING: the ROUTER has no such peer now. ERR_TIMEOUT: the
- * peer's queue is full; nothing was sent. Multi-part frames are never sent.
+ * peer's queue is full, or a ROUTER's peer has not yet taken 64 MiB of large frames; nothing was
+ * sent. Multi-part frames are never sent.
  */
 int link_send(struct link *link, const struct peer *peer, const void *frame, size_t size,
               struct err *e);

@@ -216,6 +216,47 @@ static void full_queue_says_timeout(void **state)
     link_close(a, 0);
 }
 
+/* A peer that reads nothing: the kernel takes some megabytes, libzmq's thread the next frame. */
+static void peer_that_does_not_read_costs_bounded_memory(void **state)
+{
+    const size_t size = 8u << 20;
+    struct link *router = listen_at("tcp://127.0.0.1:*");
+    struct link *reader = connect_to(router, "reader");
+    void *context = zmq_ctx_new(), *sink = zmq_socket(context, ZMQ_DEALER);
+    char *large = calloc(1, size);
+    struct peer silent, peer;
+    struct buf got = {0};
+    int rc = 0, sent = 0, small = 0, zero = 0, one = 1;
+    struct err e;
+
+    (void)state;
+    zmq_setsockopt(sink, ZMQ_LINGER, &zero, sizeof zero);
+    zmq_setsockopt(sink, ZMQ_RCVHWM, &one, sizeof one);
+    assert_int_equal(zmq_connect(sink, link_endpoint(router)), 0);
+    assert_int_equal(zmq_send(sink, "hello", 5, 0), 5);
+    assert_string_equal(next_text(router, &silent), "hello");
+    while (sent < 100 && (rc = link_send(router, &silent, large, size, &e)) == 0)
+        sent++;
+    assert_int_equal(rc, ERR_TIMEOUT);
+    assert_in_range(sent, 7, 20);
+    while (small < 2000 && (rc = link_send(router, &silent, large, 60000, &e)) == 0)
+        small++;
+    assert_int_equal(rc, ERR_TIMEOUT); /* as many as the queue has room for */
+    /* Others have room all the same, for a frame of any size. */
+    send_text(reader, NULL, "here");
+    assert_string_equal(next_text(router, &peer), "here");
+    assert_int_equal(link_send(router, &peer, large, size, &e), 0);
+    assert_int_equal(link_wait(reader, NULL, 0, 10000, &e), 1);
+    assert_int_equal(link_receive(reader, NULL, &got, &e), 1);
+    assert_int_equal(got.size, size);
+    zmq_close(sink);
+    zmq_ctx_term(context);
+    buf_done(&got);
+    free(large);
+    link_close(reader, 0);
+    link_close(router, 0);
+}
+
 static void peer_that_comes_back_keeps_its_address(void **state)
 {
     struct link *router = listen_at("tcp://127.0.0.1:*");
@@ -398,6 +439,7 @@ int main(void)
         cmocka_unit_test(socket_file_is_for_the_user_and_one_listener),
         cmocka_unit_test(frame_to_an_unknown_peer_says_missing),
         cmocka_unit_test(full_queue_says_timeout),
+        cmocka_unit_test(peer_that_does_not_read_costs_bounded_memory),
         cmocka_unit_test(peer_that_comes_back_keeps_its_address),
         cmocka_unit_test(dealer_finds_a_router_that_starts_later),
         cmocka_unit_test(multi_part_messages_are_dropped_whole),
