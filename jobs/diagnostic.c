@@ -1,5 +1,7 @@
 #include "jobs/diagnostic.h"
 
+#include "proto/plain.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,14 +36,16 @@ static void append(struct diagnostics *d, struct place at, bool warning, char *t
 static void put_printable(struct buf *b, const char *text)
 {
     for (size_t i = 0; text[i] && i < TEXT_MAX; i++) {
-        unsigned char c = (unsigned char)text[i];
+        size_t control = plain_control(text + i);
 
-        if (c == '\n')
+        if (text[i] == '\n')
             buf_puts(b, "\\n");
-        else if (c < 32 || c == 127)
-            buf_printf(b, "\\x%02x", c);
+        else if (control == 0)
+            buf_putc(b, text[i]);
         else
-            buf_putc(b, (char)c);
+            for (size_t k = 0; k < control; k++)
+                buf_printf(b, "\\x%02x", (unsigned char)text[i + k]);
+        i += control > 1 ? control - 1 : 0;
     }
 }
 

@@ -1,5 +1,7 @@
 #include "proto/log.h"
 
+#include "proto/plain.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -16,13 +18,13 @@ static size_t escape(char *out, size_t room, const char *text)
 {
     size_t n = 0;
 
-    for (; *text && n + 5 < room; text++) {
-        unsigned char c = (unsigned char)*text;
+    while (*text && n + 13 < room) {
+        size_t control = plain_control(text);
 
-        if (c < 32 || c == 127)
-            n += (size_t)snprintf(out + n, room - n, "\\x%02x", c);
-        else
-            out[n++] = (char)c;
+        if (control == 0)
+            out[n++] = *text++;
+        for (; control > 0; control--)
+            n += (size_t)snprintf(out + n, room - n, "\\x%02x", (unsigned char)*text++);
     }
     return n;
 }

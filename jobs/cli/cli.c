@@ -2,6 +2,7 @@
 
 #include "jobs/suggest.h"
 #include "proto/json.h"
+#include "proto/plain.h"
 #include "proto/version.h"
 
 #include <errno.h>
@@ -94,27 +95,42 @@ static const struct command commands[] = {
 
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 
+/* Line by line: a message may quote a file's or a peer's text. */
+static void print_plain(FILE *file, char *text)
+{
+    for (char *line = text, *end; line; line = end) {
+        end = strchr(line, '\n');
+        if (end)
+            *end++ = '\0';
+        plain_text(line);
+        fprintf(file, "%s\n", line);
+    }
+    fflush(file);
+}
+
 void cli_note(struct cli *c, const char *format, ...)
 {
     va_list arguments;
+    char *text = NULL;
 
-    fprintf(c->err.file, "%slitho:%s ", style(&c->err, STYLE_BOLD), style(&c->err, STYLE_OFF));
     va_start(arguments, format);
-    vfprintf(c->err.file, format, arguments);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
     va_end(arguments);
-    fputc('\n', c->err.file);
-    fflush(c->err.file);
+    fprintf(c->err.file, "%slitho:%s ", style(&c->err, STYLE_BOLD), style(&c->err, STYLE_OFF));
+    print_plain(c->err.file, text);
+    free(text);
 }
 
 int cli_fail(struct cli *c, const struct err *e)
 {
-    size_t size = strlen(e->text);
+    char text[ERR_TEXT_MAX];
+    size_t size = (size_t)snprintf(text, sizeof text, "%s", e->text);
 
-    while (size > 0 && e->text[size - 1] == '\n')
-        size--;
-    fprintf(c->err.file, "%slitho:%s %.*s\n", style(&c->err, STYLE_RED), style(&c->err, STYLE_OFF),
-            (int)size, e->text);
-    fflush(c->err.file);
+    while (size > 0 && text[size - 1] == '\n')
+        text[--size] = '\0';
+    fprintf(c->err.file, "%slitho:%s ", style(&c->err, STYLE_RED), style(&c->err, STYLE_OFF));
+    print_plain(c->err.file, text);
     if (e->code == ERR_CANCELLED)
         return EXIT_INTERRUPTED;
     return e->code == ERR_ARG ? EXIT_USAGE : EXIT_FAILED;

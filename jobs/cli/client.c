@@ -2,6 +2,7 @@
 
 #include "proto/clock.h"
 #include "proto/link.h"
+#include "proto/msg_plain.h"
 #include "proto/version.h"
 
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #define WAIT_SLICE_MS   100  /* between calls of check */
 #define ASK_AGAIN_MS    1500 /* before hello and the request are repeated */
 #define LINGER_LEAVE_MS 200
+#define FRAMES_AT_ONCE  64 /* whatever the coordinator sends, time passes and Ctrl-C is heard */
 
 struct client {
     struct client_options o;
@@ -68,6 +70,7 @@ static int take(struct client *c, struct msg *ret_m, bool *ret_empty, struct err
         return rc;
     if ((rc = msg_decode(c->frame.data, c->frame.size, &m, e)) != 0)
         return rc;
+    msg_plain(&m);
     switch (m.type) {
     case MSG_PING:
         rc = send_msg(c, &pong, e);
@@ -129,7 +132,7 @@ int client_open(const struct client_options *o, struct client **ret_client, stru
     struct client *c = NULL;
     struct msg m;
     bool empty;
-    int rc = 0;
+    int rc = 0, n = 0;
 
     TRY(client_new(o, &c, e));
     while (!c->welcome) {
@@ -139,7 +142,7 @@ int client_open(const struct client_options *o, struct client **ret_client, stru
             msg_done(&m);
         }
         TRY(rc);
-        if (!empty)
+        if (!empty && ++n % FRAMES_AT_ONCE != 0)
             continue;
         if (clock_monotonic_ms() >= deadline)
             TRY(no_answer(c, e));
@@ -249,7 +252,7 @@ int client_ask(struct client *c, struct msg *request, enum msg_type wanted, stru
     int64_t again = now + ASK_AGAIN_MS;
     struct msg m;
     bool empty;
-    int rc;
+    int rc, n = 0;
 
     *request_of(request) = ++c->request;
     if ((rc = send_msg(c, request, e)) != 0)
@@ -266,7 +269,7 @@ int client_ask(struct client *c, struct msg *request, enum msg_type wanted, stru
         }
         if (rc < 0)
             return rc;
-        if (!empty)
+        if (!empty && ++n % FRAMES_AT_ONCE != 0)
             continue;
         now = clock_monotonic_ms();
         if (now >= deadline)
@@ -281,23 +284,34 @@ int client_ask(struct client *c, struct msg *request, enum msg_type wanted, stru
     }
 }
 
+int client_page(const struct client *c, uint64_t from, uint64_t next, uint64_t *ret_next,
+                struct err *e)
+{
+    if (next != 0 && next <= from)
+        return err_set(e, ERR_INPUT, "the coordinator at %s answered a page that leads back",
+                       c->o.endpoint);
+    *ret_next = next;
+    return 0;
+}
+
 int client_pause(struct client *c, int pause_ms, struct err *e)
 {
     int64_t until = clock_monotonic_ms() + pause_ms;
     struct msg m;
     bool empty;
-    int rc;
+    int rc, n;
 
     do {
         if ((rc = wait_slice(c, until, e)) != 0)
             return rc;
+        n = 0;
         do {
             rc = take(c, &m, &empty, e);
             if (rc == 1)
                 msg_done(&m);
             if (rc < 0)
                 return rc;
-        } while (!empty);
+        } while (!empty && ++n < FRAMES_AT_ONCE);
     } while (clock_monotonic_ms() < until);
     return 0;
 }

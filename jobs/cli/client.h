@@ -34,11 +34,19 @@ int client_open(const struct client_options *o, struct client **ret_client, stru
 
 /*
  * Sends the request (its `request` number is filled in) and waits for the answer, which must be of
- * type `wanted`. An error answer becomes e. ret_answer: msg_done(); its png borrows from the client
- * until the next call.
+ * type `wanted`. An error answer becomes e. ret_answer: msg_done(); its strings hold no control
+ * characters (proto/plain.h); its png borrows from the client until the next call. Whatever else
+ * the coordinator sends meanwhile, the wait ends as the options say.
  */
 int client_ask(struct client *c, struct msg *request, enum msg_type wanted, struct msg *ret_answer,
                struct err *e);
+
+/*
+ * ret_next: where the next page begins, 0 after the last one. ERR_INPUT: a page that does not lead
+ * on from `from`, so that following it would never end.
+ */
+int client_page(const struct client *c, uint64_t from, uint64_t next, uint64_t *ret_next,
+                struct err *e);
 
 /* Lets time pass while answering heartbeats; ends early, with check's error, when check says so. */
 int client_pause(struct client *c, int pause_ms, struct err *e);

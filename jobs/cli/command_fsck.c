@@ -55,8 +55,9 @@ int command_fsck(struct cli *c)
 
         TRY(client_ask(client, &request, MSG_CHECKED, &answer, &e));
         show(&f, &answer.checked);
-        next = answer.checked.next;
+        rc = client_page(client, next, answer.checked.next, &next, &e);
         msg_done(&answer);
+        TRY(rc);
     } while (next != 0);
     summary(&f);
 out:

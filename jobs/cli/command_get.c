@@ -18,17 +18,18 @@ struct get {
     uint64_t brought, there, bad;
 };
 
-/* A path from the wire must stay inside DIR. */
+/* A path from the wire must stay inside DIR, and be one that manifests can name (jobs/path.h). */
 static bool path_inside(const char *path)
 {
+    size_t size = strlen(path);
     const char *p = path;
 
-    if (*p == '\0' || *p == '/')
+    if (size < 5 || *p == '/' || strcmp(path + size - 4, ".png") != 0)
         return false;
     for (;;) {
         size_t n = strcspn(p, "/");
 
-        if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+        if (n == 0 || p[0] == '.')
             return false;
         if (p[n] == '\0')
             return true;
@@ -118,7 +119,7 @@ static int get_one(struct get *g, const struct record_row *r, struct err *e)
     if (strcmp(r->state, "done") != 0)
         return 0;
     if (!path_inside(r->path)) {
-        complain(g, r, "the path leaves the folder");
+        complain(g, r, "its path leaves the folder, or is no picture's");
         return 0;
     }
     buf_printf(&target, "%s/%s", g->folder, r->path);
@@ -145,7 +146,7 @@ static int get_pages(struct get *g, struct err *e)
         TRY(client_ask(g->client, &request, MSG_PAGE, &answer, e));
         for (size_t i = 0; i < answer.page.n_records; i++)
             TRY(get_one(g, &answer.page.records[i], e));
-        next = answer.page.next;
+        TRY(client_page(g->client, next, answer.page.next, &next, e));
         msg_done(&answer);
         answer = (struct msg){0};
     } while (next != 0);

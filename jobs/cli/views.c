@@ -140,13 +140,6 @@ struct progress view_progress(const struct msg_job *m)
     return p;
 }
 
-/* Text from the wire must not steer the terminal. */
-static void print_clean(FILE *file, const char *text)
-{
-    for (const char *p = text; *p != '\0'; p++)
-        fputc((unsigned char)*p < 0x20 || *p == 0x7F ? ' ' : *p, file);
-}
-
 void view_reason(const struct terminal *t, const struct msg_job *m)
 {
     const char *reason = reason_of(m);
@@ -158,7 +151,7 @@ void view_reason(const struct terminal *t, const struct msg_job *m)
         return;
     fprintf(t->file, "  %s%s%s   ", style(t, STYLE_RED), over ? "ended" : "waits",
             style(t, STYLE_OFF));
-    print_clean(t->file, reason);
+    fputs(reason, t->file);
     fputc('\n', t->file);
 }
 
@@ -179,7 +172,7 @@ void view_failures(const struct terminal *t, const struct msg_job *m)
         if (f->attempts > 0)
             fprintf(t->file, " after %u attempt%s", f->attempts, f->attempts == 1 ? "" : "s");
         fputs(": ", t->file);
-        print_clean(t->file, f->text);
+        fputs(f->text, t->file);
         fputc('\n', t->file);
     }
     if (m->summary.failed > m->n_failures && m->n_failures > 0)

@@ -283,6 +283,24 @@ static void check_ends_the_wait(void **state)
     assert_string_equal(e.text, "the user stopped it");
 }
 
+static void page_that_leads_back_is_refused(void **state)
+{
+    struct played *p = *state;
+    struct client *client;
+    uint64_t next = 7;
+    struct err e;
+
+    assert_int_equal(client_open(&p->options, &client, &e), 0);
+    assert_int_equal(client_page(client, 5, 5, &next, &e), ERR_INPUT);
+    assert_int_equal(client_page(client, 5, 1, &next, &e), ERR_INPUT);
+    assert_int_equal(next, 7);
+    assert_int_equal(client_page(client, 5, 6, &next, &e), 0);
+    assert_int_equal(next, 6);
+    assert_int_equal(client_page(client, 5, 0, &next, &e), 0);
+    assert_int_equal(next, 0);
+    client_close(client);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -297,6 +315,7 @@ int main(void)
         TEST(other_protocol_version_ends_the_opening),
         TEST(nobody_there_is_a_timeout_that_names_endpoint_and_cure),
         TEST(check_ends_the_wait),
+        TEST(page_that_leads_back_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
