@@ -372,13 +372,19 @@ static int send_one(struct batch *b, const struct peer *peer, const struct buf *
     return 0;
 }
 
-static int answer(struct batch *b, const struct out *out, struct err *e)
+/* Some of the requests that wait for the disk: now that no row waits. */
+static int answers(struct batch *b, struct err *e)
 {
     struct buf frame = {0};
-    int rc;
+    struct out out;
+    int rc = 0;
 
-    TRY(answer_frame(b->coord, b->store, b->output, out, &frame, e));
-    TRY(send_one(b, &out->peer, &frame, e));
+    for (uint64_t cost = 0; cost < BACKLOG_SLICE && backlog_next(&b->backlog, &out);) {
+        frame.size = 0;
+        TRY(answer_frame(b->coord, b->store, b->output, &out, &frame, e));
+        TRY(send_one(b, &out.peer, &frame, e));
+        cost += backlog_cost(&out, frame.size);
+    }
 out:
     buf_done(&frame);
     return rc;
@@ -399,13 +405,14 @@ int batch_finish(struct batch *b, struct err *e)
         if (out->type == OUT_SEND)
             TRY(send_one(b, &out->peer, &out->frame, e));
         else if (out->type == OUT_ANSWER)
-            TRY(answer(b, out, e));
+            TRY(backlog_add(&b->backlog, out, e));
         else if (out->type == OUT_LOG)
             b->log(b->user, out->level, out->event, out->text);
         else if (out->type == OUT_SHEET)
             TRY(b->draw(b->user, out->job, e));
     }
     outbox_clear(&b->outbox);
+    TRY(answers(b, e));
     TRY(reopening_step(b, b->now_ms, e)); /* now that no row waits */
 out:
     return rc;
@@ -413,7 +420,8 @@ out:
 
 bool batch_waits(const struct batch *b)
 {
-    return b->outbox.n == 0 && (!b->reopenings || b->now_ms < b->reopening_wait_ms);
+    return b->outbox.n == 0 && b->backlog.n == 0 &&
+           (!b->reopenings || b->now_ms < b->reopening_wait_ms);
 }
 
 int batch_gone(struct batch *b, int64_t now_ms, struct err *e)
@@ -432,6 +440,7 @@ out:
 void batch_done(struct batch *b)
 {
     outbox_done(&b->outbox);
+    backlog_done(&b->backlog);
     free(b->gone);
     free(b->torn);
     reopenings_free(b->reopenings);

@@ -12,6 +12,7 @@
 #ifndef COORDINATOR_BATCH_H
 #define COORDINATOR_BATCH_H
 
+#include "coordinator/backlog.h"
 #include "coordinator/output.h"
 #include "coordinator/reactor.h"
 #include "coordinator/store.h"
@@ -35,9 +36,10 @@ struct batch {
     /* Told of each durable record, for monitoring; may be NULL. */
     void (*recorded)(void *user, const struct record *record);
     struct outbox outbox;
-    int64_t commit_ms; /* the last batch's commit took; -1: it had none */
-    size_t n_effects;  /* outbox items before this one are carried out */
-    struct peer *gone; /* peers that could not be reached; owned */
+    struct backlog backlog; /* of requests that are answered from the disk */
+    int64_t commit_ms;      /* the last batch's commit took; -1: it had none */
+    size_t n_effects;       /* outbox items before this one are carried out */
+    struct peer *gone;      /* peers that could not be reached; owned */
     size_t n_gone, gone_room;
     struct reopening *reopenings; /* reopening.h; owned list. While there is one the next batch
                                      comes at once */

@@ -5,11 +5,12 @@
 
 #define RETRY_DELAY_MS     2000 /* first pause when the disk refuses; doubles */
 #define RETRY_DELAY_MAX_MS 30000
+#define SECONDS_MAX        1e9 /* of what a worker says that a render took */
 
 /* No clock measures better, and 0.199 reads better than 0.19889885100000002. */
 static double milliseconds(double seconds)
 {
-    return fabs(seconds) < 1e12 ? round(seconds * 1000) / 1000 : seconds;
+    return round(fmin(fmax(seconds, 0), SECONDS_MAX) * 1000) / 1000;
 }
 
 static int delivery_new(const struct task_entry *t, const struct worker *w,

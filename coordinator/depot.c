@@ -11,7 +11,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define READY_BYTES (64u << 20) /* frames that wait to be sent; no more are read meanwhile */
+#define WANTS_MAX      1024        /* parts of files that wait to be read */
+#define WANTS_PEER_MAX 16          /* of one worker; one that is passed over is wanted again */
+#define READY_BYTES    (64u << 20) /* frames that wait to be sent; no more are read meanwhile */
 
 /* What the loop asks for. */
 struct request {
@@ -36,6 +38,7 @@ struct depot {
         pthread_mutex_t mutex;
         pthread_cond_t wake;
         struct request *todo, **todo_end;
+        size_t n_wants; /* in todo */
         struct ready *done, **done_end;
         size_t done_bytes;
         struct depot_progress progress;
@@ -206,6 +209,7 @@ static struct request *next_request(struct depot *d, bool *ret_stop)
             break;
         if (d->shared.todo && !full) {
             r = d->shared.todo;
+            d->shared.n_wants -= r->name == NULL;
             d->shared.todo = r->next;
             if (!r->next)
                 d->shared.todo_end = &d->shared.todo;
@@ -304,6 +308,17 @@ void depot_close(struct depot *d)
     free(d);
 }
 
+/* With the mutex. */
+static bool wants_too_much(const struct depot *d, const struct peer *peer)
+{
+    size_t n = 0;
+
+    for (const struct request *r = d->shared.todo; r; r = r->next)
+        n +=
+            !r->name && r->peer.size == peer->size && memcmp(r->peer.id, peer->id, peer->size) == 0;
+    return n >= WANTS_PEER_MAX || d->shared.n_wants >= WANTS_MAX;
+}
+
 static int add(struct depot *d, const struct request *filled, struct err *e)
 {
     struct request *r = malloc(sizeof *r);
@@ -312,6 +327,12 @@ static int add(struct depot *d, const struct request *filled, struct err *e)
         return err_set(e, ERR_OOM, "no memory for a look at a file");
     *r = *filled;
     pthread_mutex_lock(&d->shared.mutex);
+    if (!r->name && wants_too_much(d, &r->peer)) {
+        pthread_mutex_unlock(&d->shared.mutex);
+        free(r);
+        return 0;
+    }
+    d->shared.n_wants += r->name == NULL;
     *d->shared.todo_end = r;
     d->shared.todo_end = &r->next;
     pthread_cond_signal(&d->shared.wake);

@@ -51,10 +51,24 @@ static int root_check(struct output *o, struct err *e)
     return 0;
 }
 
+/*
+ * What lies there under a temporary name is removed first: what a crash left, or what others put
+ * there, who may write here too and can tell the name: a link, a pipe, a file of theirs.
+ */
+static int create_anew(int folder, const char *name)
+{
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+    int fd = openat(folder, name, flags, 0666);
+
+    if (fd < 0 && errno == EEXIST && unlinkat(folder, name, 0) == 0)
+        fd = openat(folder, name, flags, 0666);
+    return fd;
+}
+
 static int try_writing(struct output *o, struct err *e)
 {
     const char *name = ".litho-try.part";
-    int fd = openat(o->root, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int fd = create_anew(o->root, name);
 
     if (fd < 0)
         return err_errno(e, o->dir);
@@ -353,7 +367,7 @@ static int commit_file(struct output *o, const char *path, const char *tag, cons
 
     snprintf(temporary, sizeof temporary, ".litho-%.16s.part", tag);
     TRY(folders_of(&o->folders, path, true, &folder, &name, e));
-    fd = openat(folder->fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    fd = create_anew(folder->fd, temporary);
     if (fd < 0)
         TRY(err_errno(e, path));
     TRY(file_write(fd, path, data, size, e));
@@ -493,12 +507,16 @@ int output_append(struct output *o, const char *path, const struct buf *text, st
     struct folder *folder;
     const char *name, *p = buf_text(text);
     size_t left = text->size;
+    struct stat st;
     int fd = -1, rc;
 
     TRY(folders_of(&o->folders, path, true, &folder, &name, e));
-    fd = openat(folder->fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+    fd = openat(folder->fd, name,
+                O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (fd < 0)
         TRY(err_errno(e, path));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        TRY(err_set(e, ERR_CONFLICT, "'%s' is no file", path));
     while (left > 0) {
         ssize_t n = write(fd, p, left);
 

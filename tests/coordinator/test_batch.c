@@ -258,6 +258,29 @@ static void an_answer_about_records_comes_from_the_store(void **state)
     job_free(job);
 }
 
+static void many_requests_for_pictures_are_answered_over_several_batches(void **state)
+{
+    struct bench *b = *state;
+    struct job *job = seeds_job("a", 3);
+    struct msg ask = {.type = MSG_FETCH, .fetch = {.request = 6, .job = "a", .index = 2}};
+    int turns = 0;
+
+    hello(b);
+    submit(b, job);
+    MUST(batch_run(&b->batch, 1000, e));
+    for (int i = 0; i < 40; i++)
+        say(b, &ask);
+    for (; turns == 0 || !batch_waits(&b->batch); turns++) {
+        int before = b->sent[MSG_ERROR];
+
+        MUST(batch_run(&b->batch, 1000, e));
+        assert_in_range(b->sent[MSG_ERROR] - before, 1, 16);
+    }
+    assert_int_equal(b->sent[MSG_ERROR], 40);
+    assert_true(turns >= 3);
+    job_free(job);
+}
+
 static void a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers(void **state)
 {
     struct bench *b = *state;
@@ -331,6 +354,7 @@ int main(void)
         SENTENCE(an_unreachable_peer_becomes_an_event),
         SENTENCE(an_index_that_was_torn_is_made_anew),
         SENTENCE(an_answer_about_records_comes_from_the_store),
+        SENTENCE(many_requests_for_pictures_are_answered_over_several_batches),
         SENTENCE(a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers),
         SENTENCE(a_finished_job_submitted_again_renders_what_was_deleted),
     };

@@ -31,6 +31,31 @@ static void a_refusing_disk_makes_the_job_wait_and_loses_nothing(void **state)
     assert_int_equal(t->c.stuck_bytes, 0);
 }
 
+static void times_that_cannot_be_are_brought_within_bounds(void **state)
+{
+    static const double said[] = {-1e308, 1e308, 0.19889885100000002};
+    static const double kept[] = {0, 1e9, 0.199};
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    join(t, "w", 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct msg m = {.type = MSG_RESULT,
+                        .result = {.ref = {.index = i, .attempt = 1},
+                                   .png = "bytes",
+                                   .png_size = 5,
+                                   .device_class = "cpu",
+                                   .precision = "f32",
+                                   .load_seconds = said[i],
+                                   .render_seconds = said[i]}};
+
+        memcpy(m.result.ref.job, the_job(t)->hash, HASH_HEX_SIZE);
+        say(t, "w", &m);
+        assert_true(recorded(t, i)->load_seconds == kept[i]);
+        assert_true(recorded(t, i)->render_seconds == kept[i]);
+    }
+}
+
 static void results_beyond_the_memory_for_stuck_ones_are_rendered_again(void **state)
 {
     struct table *t = *state;
@@ -174,6 +199,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SENTENCE(a_refusing_disk_makes_the_job_wait_and_loses_nothing),
+        SENTENCE(times_that_cannot_be_are_brought_within_bounds),
         SENTENCE(results_beyond_the_memory_for_stuck_ones_are_rendered_again),
         SENTENCE(a_strangers_file_fails_the_task_before_it_is_leased),
         SENTENCE(a_strangers_file_that_appeared_meanwhile_fails_the_task),

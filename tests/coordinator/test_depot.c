@@ -209,6 +209,35 @@ static void parts_are_sent_of_files_and_listings_that_are_as_they_were(void **st
     free(why);
 }
 
+/* What was read waits to be sent, up to 64 MiB; of the rest, some; of what is beyond, nothing. */
+static void a_worker_that_wants_thousands_of_parts_costs_bounded_memory(void **state)
+{
+    struct place *p = *state;
+    struct msg_want w = {.bytes = MSG_CHUNK_MAX};
+    struct peer greedy = peer_named("greedy");
+    char *text = malloc(MSG_CHUNK_MAX + 1), *part, *why;
+    size_t n = 0, bytes = 0;
+
+    memset(text, 'x', MSG_CHUNK_MAX);
+    text[MSG_CHUNK_MAX] = 0;
+    put(p, "sd/model_index.json", text, w.sha256);
+    ask(p, ASSET_MODEL, "sd");
+    for (int i = 0; i < 3000; i++)
+        MUST(depot_send(p->depot, &greedy, &w, e));
+    put(p, "sd/unet/config.json", "{}", NULL);
+    MUST(depot_ask(p->depot, ASSET_VAE, "sd", e)); /* comes behind them */
+    while (next(p)->is_frame) {
+        n++;
+        bytes += p->last.frame.size;
+    }
+    assert_in_range(n, 16, 64 + 16 + 2);
+    assert_true(bytes < 100u << 20);
+    part = want(p, w.sha256, 0, 4, &why);
+    assert_string_equal(part, "xxxx");
+    free(part);
+    free(text);
+}
+
 static void a_hash_is_found_wherever_the_library_has_it(void **state)
 {
     struct place *p = *state;
@@ -316,6 +345,7 @@ int main(void)
         TEST(what_was_read_is_shared_with_workers_of_this_machine),
         TEST(of_a_folder_the_files_that_are_read_are_listed),
         TEST(parts_are_sent_of_files_and_listings_that_are_as_they_were),
+        TEST(a_worker_that_wants_thousands_of_parts_costs_bounded_memory),
         TEST(a_hash_is_found_wherever_the_library_has_it),
         TEST(embeddings_are_known_by_their_names),
         TEST(names_that_lead_elsewhere_are_not_looked_up),

@@ -4,10 +4,12 @@
 #include "proto/png.h"
 #include "tests/coordinator/fixture.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 static const struct listing no_files;
 static const char task_a[] = "{\"seed\":1}", task_b[] = "{\"seed\":2}";
@@ -312,6 +314,57 @@ static void a_full_disk_is_io_and_leaves_nothing_behind(void **state)
     MUST(write_it(p, "a.png", task_a, 9, e));
 }
 
+/* Whoever may write here knows the temporary name: it follows from the picture's hash. */
+static void what_others_put_under_a_temporary_name_is_removed(void **state)
+{
+    struct place *p = *state;
+    struct buf victim = {0}, part = {0}, text = {0};
+    struct delivery *d;
+    struct stat st;
+
+    buf_printf(&victim, "%s/victim", p->dir);
+    put_file(p, "victim", "precious", 8);
+    for (int game = 0; game < 3; game++) {
+        d = delivery(game == 0 ? "a.png" : game == 1 ? "b.png" : "c.png", task_a, (uint8_t)game);
+        part.size = 0;
+        buf_printf(&part, "%s/.litho-%.16s.part", p->dir, d->record.sha256);
+        assert_int_equal(game == 0   ? mkfifo(buf_text(&part), 0666)
+                         : game == 1 ? link(buf_text(&victim), buf_text(&part))
+                                     : symlink(buf_text(&victim), buf_text(&part)),
+                         0);
+        MUST(output_write(p->o, d, e));
+        part.size = 0;
+        buf_printf(&part, "%s/%s", p->dir, d->path);
+        assert_int_equal(lstat(buf_text(&part), &st), 0);
+        assert_true(S_ISREG(st.st_mode) && st.st_nlink == 1);
+        assert_int_equal(st.st_size, d->png_size);
+        delivery_free(d);
+    }
+    MUST(output_read(p->o, "victim", 100, &text, e));
+    assert_string_equal(buf_text(&text), "precious");
+    buf_done(&victim);
+    buf_done(&part);
+    buf_done(&text);
+}
+
+static void a_pipe_in_the_place_of_the_index_is_no_file(void **state)
+{
+    struct place *p = *state;
+    struct buf path = {0}, line = {0};
+    struct err why;
+    int reader;
+
+    buf_printf(&path, "%s/index.jsonl", p->dir);
+    buf_puts(&line, "{}\n");
+    assert_int_equal(mkfifo(buf_text(&path), 0666), 0);
+    assert_int_not_equal(output_append(p->o, "index.jsonl", &line, &why), 0); /* nobody reads it */
+    reader = open(buf_text(&path), O_RDONLY | O_NONBLOCK);
+    assert_int_equal(output_append(p->o, "index.jsonl", &line, &why), ERR_CONFLICT);
+    close(reader);
+    buf_done(&path);
+    buf_done(&line);
+}
+
 static void a_folder_that_cannot_be_written_is_refused_at_start(void **state)
 {
     struct place *p = *state;
@@ -434,6 +487,8 @@ int main(void)
         SENTENCE(a_path_cannot_leave_the_folder),
         SENTENCE(symbolic_links_are_not_followed),
         SENTENCE(a_full_disk_is_io_and_leaves_nothing_behind),
+        SENTENCE(what_others_put_under_a_temporary_name_is_removed),
+        SENTENCE(a_pipe_in_the_place_of_the_index_is_no_file),
         SENTENCE(a_folder_that_cannot_be_written_is_refused_at_start),
         SENTENCE(a_folder_is_claimed_by_its_bundle),
         cmocka_unit_test(an_index_line_names_everything),
