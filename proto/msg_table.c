@@ -46,6 +46,10 @@
     {                                                                                              \
         AT(member), .kind = FIELD_UINT32, .max = UINT32_MAX, .optional = true                      \
     }
+#define OPTIONAL_UPTO(member, high)                                                                \
+    {                                                                                              \
+        AT(member), .kind = FIELD_UINT32, .max = (high), .optional = true                          \
+    }
 #define OPTIONAL_UINT64(member)                                                                    \
     {                                                                                              \
         AT(member), .kind = FIELD_UINT64, .max = UINT64_MAX, .optional = true                      \
@@ -203,9 +207,9 @@ static const struct field lease_at[] = {
     REF,
     STRING(task, 1, MSG_TASK_MAX),
     OPTIONAL_LIST(assets, MSG_ASSETS_MAX, lease_asset),
-    OPTIONAL_UINT32(gang_guidance),
-    OPTIONAL_UINT32(gang_tensor),
-    OPTIONAL_UINT32(gang_rank),
+    OPTIONAL_UPTO(gang_guidance, 2),
+    OPTIONAL_UPTO(gang_tensor, 8),
+    OPTIONAL_UPTO(gang_rank, MSG_GANG_MAX - 1),
     OPTIONAL_STRING(gang_meeting, MSG_STRING_MAX),
     OPTIONAL_BOOL(alone),
 };

@@ -8,13 +8,18 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#define FRAMES_AT_ONCE 256
+
+/* However much the coordinator sends, signals and the time are looked at between. */
 int events_frames(struct worker *w, struct err *e)
 {
     struct err bad;
     struct msg m;
     int got = 0, rc = 0;
 
-    while (!w->over && (got = link_receive(w->link, NULL, &w->in, e)) == 1) {
+    for (int n = 0; n < FRAMES_AT_ONCE && !w->over; n++) {
+        if ((got = link_receive(w->link, NULL, &w->in, e)) != 1)
+            break;
         if (msg_decode(w->in.data, w->in.size, &m, &bad) != 0) {
             log_warn("frame_refused", "bytes=%zu text=\"%s\"", w->in.size, bad.text);
             continue;

@@ -11,7 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICK_MS 250
+#define TICK_MS    250
+#define CHUNKS_MAX 64 /* that wait for the thread; one that is dropped is wanted again */
 
 enum command_what {
     COMMAND_GATHER,
@@ -51,6 +52,7 @@ struct stock {
         pthread_cond_t wake;
         struct command *todo, **todo_end;
         struct happening *done, **done_end;
+        size_t n_chunks; /* in todo, and what the coordinator says of files that are gone */
         struct cache_counts counts;
         bool stop;
     } shared;
@@ -108,6 +110,12 @@ static void carry_out(struct stock *s, struct command *c)
     }
 }
 
+/* The coordinator alone decides how many of these come. */
+static bool is_answer(const struct command *c)
+{
+    return c->what == COMMAND_CHUNK || c->what == COMMAND_GONE;
+}
+
 /* The next command; NULL: time passed, or the end. */
 static struct command *next_command(struct stock *s, bool *ret_stop)
 {
@@ -121,7 +129,7 @@ static struct command *next_command(struct stock *s, bool *ret_stop)
             pthread_cond_wait(&s->shared.wake, &s->shared.mutex);
             continue;
         }
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += TICK_MS * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000L;
         until.tv_nsec %= 1000000000L;
@@ -130,6 +138,7 @@ static struct command *next_command(struct stock *s, bool *ret_stop)
     }
     c = s->shared.stop ? NULL : s->shared.todo;
     if (c) {
+        s->shared.n_chunks -= is_answer(c);
         s->shared.todo = c->next;
         if (!c->next)
             s->shared.todo_end = &s->shared.todo;
@@ -158,6 +167,19 @@ static void *serve(void *user)
     return NULL;
 }
 
+/* The wall clock may be set back by hours, for which nothing would be wanted again. */
+static int wake_init(pthread_cond_t *wake, struct err *e)
+{
+    pthread_condattr_t attributes;
+
+    if (pthread_condattr_init(&attributes) != 0 ||
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) != 0 ||
+        pthread_cond_init(wake, &attributes) != 0)
+        return err_set(e, ERR_IO, "cannot start the thread that gathers files");
+    pthread_condattr_destroy(&attributes);
+    return 0;
+}
+
 int stock_open(const struct stock_options *o, struct stock **ret_stock, struct err *e)
 {
     struct stock *s = calloc(1, sizeof *s);
@@ -169,7 +191,7 @@ int stock_open(const struct stock_options *o, struct stock **ret_stock, struct e
     s->shared.todo_end = &s->shared.todo;
     s->shared.done_end = &s->shared.done;
     pthread_mutex_init(&s->shared.mutex, NULL);
-    pthread_cond_init(&s->shared.wake, NULL);
+    TRY(wake_init(&s->shared.wake, e));
     s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->fd < 0)
         TRY(err_errno(e, "eventfd"));
@@ -243,6 +265,12 @@ static int command(struct stock *s, const struct command *filled, struct err *e)
     }
     *c = *filled;
     pthread_mutex_lock(&s->shared.mutex);
+    if (is_answer(c) && s->shared.n_chunks == CHUNKS_MAX) {
+        pthread_mutex_unlock(&s->shared.mutex);
+        command_free(c);
+        return 0;
+    }
+    s->shared.n_chunks += is_answer(c);
     *s->shared.todo_end = c;
     s->shared.todo_end = &c->next;
     pthread_cond_signal(&s->shared.wake);

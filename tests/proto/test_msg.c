@@ -287,6 +287,26 @@ static void numbers_out_of_bounds_are_refused(void **state)
     list_with_limit(pack_digits, "list: 'limit' must be an integer");
 }
 
+/* What a gang's shape is computed from. */
+static void gangs_that_cannot_be_are_refused(void **state)
+{
+    static const struct {
+        uint32_t guidance, tensor, rank;
+    } wrong[] = {{3, 1, 0}, {2, 9, 0}, {65536, 65536, 1}, {1, 8, 16}, {1, UINT32_MAX, 0}};
+    struct msg m = filled(MSG_LEASE);
+    struct buf frame = {0};
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        m.lease.gang_guidance = wrong[i].guidance;
+        m.lease.gang_tensor = wrong[i].tensor;
+        m.lease.gang_rank = wrong[i].rank;
+        assert_int_equal(msg_encode(&m, &frame, &e), ERR_ARG); /* by the reader's table */
+    }
+    buf_done(&frame);
+}
+
 static void key_that_is_there_twice_is_refused(void **state)
 {
     msgpack_sbuffer frame;
@@ -519,6 +539,7 @@ int main(void)
         cmocka_unit_test(unknown_keys_are_skipped_and_optional_ones_default),
         cmocka_unit_test(missing_key_is_named_with_its_message),
         cmocka_unit_test(numbers_out_of_bounds_are_refused),
+        cmocka_unit_test(gangs_that_cannot_be_are_refused),
         cmocka_unit_test(key_that_is_there_twice_is_refused),
         cmocka_unit_test(strings_must_be_utf8_without_nul),
         cmocka_unit_test(utf8_of_every_length_is_well_formed),
