@@ -265,8 +265,18 @@ static uint64_t mark_of(const char *role, const char *name, const char *sha256)
     return x | 1;
 }
 
-int assets_note(struct job_entry *j, const struct asset_set *set, struct outbox *o, struct err *e)
+const char *assets_sha256(const struct coord *c, enum asset_role role, const char *name)
 {
+    const struct asset_entry *x = find(&c->assets, role, name);
+
+    return x && x->answered && x->answer.failure.code == 0 ? x->answer.sha256 : NULL;
+}
+
+int assets_note(const struct task_entry *t, const struct asset_set *set, struct outbox *o,
+                struct err *e)
+{
+    const char *init = t->later ? asset_role_name(ASSET_INIT) : "";
+    struct job_entry *j = t->job;
     struct out *out;
     int rc = 0;
 
@@ -276,7 +286,7 @@ int assets_note(struct job_entry *j, const struct asset_set *set, struct outbox 
 
         for (size_t k = 0; k < j->n_noted && k < COORD_NOTED_KEPT; k++)
             known |= j->noted[k] == mark;
-        if (known)
+        if (known || strcmp(set->rows[i].role, init) == 0)
             continue;
         j->noted[j->n_noted++ % COORD_NOTED_KEPT] = mark;
         TRY(outbox_add(o, OUT_STORE, &out, e));
@@ -458,7 +468,7 @@ static int ask_for_held(struct coord *c, const struct worker *w, int64_t now_ms,
     for (size_t i = 0; i < w->n_tasks; i++) {
         struct task task = {0};
 
-        TRY(job_task(w->tasks[i]->job->job, w->tasks[i]->index, &task, e));
+        TRY(sched_describe(w->tasks[i], &task, e));
         rc = assets_ready(c, &task, now_ms, &ready, o, e);
         task_done(&task);
         TRY(rc);

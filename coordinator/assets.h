@@ -40,8 +40,14 @@ void asset_set_done(struct asset_set *set);
 int asset_expected(const struct coord *c, const struct task *t, struct listing *ret_files,
                    struct err *e);
 
-/* The lease's files are the job's from now on: a row for each that is new. */
-int assets_note(struct job_entry *j, const struct asset_set *set, struct outbox *o, struct err *e);
+/* The hash of a file that was looked for; NULL: it is not known, or not here. Borrowed until the
+ * next event. */
+const char *assets_sha256(const struct coord *c, enum asset_role role, const char *name);
+
+/* The files of the task's lease are its job's from now on: a row for each that is new, but for the
+ * frame before it. */
+int assets_note(const struct task_entry *t, const struct asset_set *set, struct outbox *o,
+                struct err *e);
 
 /*
  * A job that is over is to be opened again: are its pictures' files as they were? The store's rows

@@ -1,5 +1,6 @@
 #include "coordinator/attempts.h"
 
+#include "coordinator/chains.h"
 #include "coordinator/gangs.h"
 #include "coordinator/history.h"
 #include "coordinator/policy.h"
@@ -201,6 +202,7 @@ int task_settle(struct coord *c, struct job_entry *j, struct record *record, int
                 struct outbox *o, struct err *e)
 {
     struct task_entry *t = coord_task(c, j, record->index);
+    uint64_t holder = t ? t->holder : 0;
     struct out *out;
     int rc;
 
@@ -216,6 +218,7 @@ int task_settle(struct coord *c, struct job_entry *j, struct record *record, int
         TRY(runs_dismiss(c, t, o, e));
         coord_task_remove(c, t);
     }
+    TRY(chain_follow(c, j, record, holder, e));
     record->finished_ms = now_ms + c->wall_offset_ms;
     TRY(outbox_add(o, OUT_STORE, &out, e));
     out->row.op = STORE_RECORD;

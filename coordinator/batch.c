@@ -69,6 +69,16 @@ out:
     return rc;
 }
 
+/* This job's own frame, made from another picture than the one before it is now. */
+static bool is_older_frame(struct batch *b, uint64_t job, uint64_t index, const char *path,
+                           const char *task)
+{
+    const struct job_entry *j = coord_job(b->coord, job);
+
+    return j && j->job && job_frame(j->job, index) > 0 &&
+           output_is_older_frame(b->output, path, task) && !superseded(b, j, index, path);
+}
+
 static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
 {
     struct event event = {.type = EVENT_PROBED, .job = out->job, .index = out->index};
@@ -80,7 +90,9 @@ static int do_probe(struct batch *b, const struct out *out, int64_t now_ms, stru
     event.probe =
         output_probe(b->output, out->path, out->task, &out->files, &found, &event.failure);
     if ((event.probe == PROBE_OURS && j && j->force) ||
-        (event.probe == PROBE_FOREIGN && may_replace(b, out->job, out->path)))
+        (event.probe == PROBE_FOREIGN &&
+         (may_replace(b, out->job, out->path) ||
+          is_older_frame(b, out->job, out->index, out->path, out->task))))
         event.probe = PROBE_FREE;
     else if (event.probe == PROBE_FREE && j && j->job && !j->force &&
              job_folder_take(b->output, j->job, out->index, out->path, out->task, &out->files,
@@ -103,7 +115,8 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
     out->delivery = NULL;
     d->replace = may_replace(b, d->job, d->path);
     rc = output_write(b->output, d, &event.failure);
-    if (rc == ERR_CONFLICT && output_is_stale(b->output, d)) {
+    if (rc == ERR_CONFLICT &&
+        (output_is_stale(b->output, d) || is_older_frame(b, d->job, d->index, d->path, d->task))) {
         d->replace = true;
         rc = output_write(b->output, d, &event.failure);
     }
@@ -113,6 +126,21 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
     if (other && (rc = forget(b, other->number, d->index, e)) != 0)
         return rc;
     return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+}
+
+static int do_before(struct batch *b, const struct out *out, int64_t now_ms, struct err *e)
+{
+    struct event event = {.type = EVENT_BEFORE, .job = out->job, .index = out->index};
+    struct record record = {0};
+    int rc = store_record(b->store, out->job, out->index - 1, &record, e);
+
+    if (rc != 0 && rc != ERR_MISSING)
+        return rc;
+    if (rc == 0)
+        event.found = &record;
+    rc = reactor_on(b->coord, &event, now_ms, &b->outbox, e);
+    record_done(&record);
+    return rc;
 }
 
 static int take_asset(void *user, const char *role, const char *name, const char *sha256,
@@ -155,6 +183,8 @@ static int effects(struct batch *b, int64_t now_ms, struct err *e)
         if (out.type == OUT_WRITE) {
             b->outbox.items[b->n_effects].delivery = NULL;
             TRY(do_write(b, &out, now_ms, e));
+        } else if (out.type == OUT_BEFORE) {
+            TRY(do_before(b, &out, now_ms, e));
         } else if (out.type == OUT_OPEN) {
             TRY(do_open(b, &out, now_ms, e));
         } else if (out.type == OUT_PROBE) {

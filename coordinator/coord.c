@@ -124,6 +124,14 @@ static uint64_t least_pass(const struct coord *c)
     return least == UINT64_MAX ? 0 : least;
 }
 
+void job_entry_read(const struct coord *c, struct job_entry *j)
+{
+    j->gang = job_conduct(j->job)->gang;
+    j->gang_shape = job_conduct(j->job)->shape;
+    j->frames = job_frames(j->job);
+    j->out_dir = c->out_dir;
+}
+
 int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_entry **ret_entry,
                   struct err *e)
 {
@@ -140,8 +148,7 @@ int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_
     j->job = job;
     j->tasks = job_count(job);
     j->priority = job_conduct(job)->priority;
-    j->gang = job_conduct(job)->gang;
-    j->gang_shape = job_conduct(job)->shape;
+    job_entry_read(c, j);
     j->pass = least_pass(c);
     *ret_entry = j;
     return 0;

@@ -71,7 +71,9 @@ struct job_entry {
     struct job *job; /* owned; NULL once settled and swept */
     enum job_phase phase;
     struct bits settled;
-    struct queue queue; /* of untouched tasks; while `job` is there */
+    uint64_t frames;     /* of each chain; 1: there are none */
+    const char *out_dir; /* the coordinator's; borrowed */
+    struct queue queue;  /* of untouched tasks; while `job` is there */
     uint64_t tasks, done, failed, running;
     struct failure_note failures[COORD_FAILURES_SHOWN]; /* of the lowest indices known */
     size_t n_failures;
@@ -135,6 +137,16 @@ struct planned_gang {
     uint64_t sessions[MSG_GANG_MAX]; /* by rank */
 };
 
+/* What a later frame of a chain starts from: the frame before it, once that is settled. */
+struct frame_before {
+    bool known; /* the rest holds */
+    bool asked; /* of the store */
+    char sha256[HASH_HEX_SIZE];
+    char *device_class; /* that rendered it, a gang's part left out; owned; NULL: any goes on */
+    uint64_t session;   /* of the worker that has it; 0: unknown */
+    char *failure;      /* why there is no picture; owned; NULL: there is */
+};
+
 /* A task that was given out and is not settled. */
 struct task_entry {
     struct task_entry *chain;           /* of the hash table */
@@ -163,6 +175,9 @@ struct task_entry {
     uint32_t too_large; /* `auto`: for one device; parts of the U-Net it needs, 0: one */
     bool guided;        /* known with needs: the U-Net has two branches or more */
     bool awaits_assets; /* TASK_PROBING: its files are looked at first */
+    bool later;         /* a chain's frame but the first */
+    struct frame_before before;
+    uint64_t holder;    /* TASK_WRITING: session of the worker whose picture it is */
     uint64_t speed_key; /* names (model, size, sampler); 0 unknown */
     double step_growth; /* of a step's time within the task, at most; 0 unknown */
     struct run runs[COORD_RUNS_MAX];
@@ -223,6 +238,7 @@ struct coord {
     uint64_t next_number;
     struct task_entry **buckets; /* hash table of tasks in flight */
     size_t n_buckets, n_tasks;
+    size_t n_unlinked; /* later frames in flight that have no picture before them, or not yet */
     struct task_entry *ready_first, *ready_last;
     struct worker **workers; /* owned, lost ones included */
     size_t n_workers, workers_room;
@@ -253,6 +269,8 @@ void coord_done(struct coord *c);
 /* An entry owned by c, phase JOB_OPENING. Takes ownership of job only on success. */
 int coord_job_add(struct coord *c, uint64_t number, struct job *job, struct job_entry **ret_entry,
                   struct err *e);
+/* What the entry keeps of its bundle: for an entry that has just got one. */
+void job_entry_read(const struct coord *c, struct job_entry *j);
 /* A job that is over: only its row is known. */
 int coord_job_add_settled(struct coord *c, uint64_t number, const char *hash, const char *name,
                           struct job_entry **ret_entry, struct err *e);
@@ -293,6 +311,8 @@ void coord_task_unawait(struct coord *c, struct task_entry *t);
 /* Tasks that wait for their files with this worker's credits. */
 uint32_t coord_awaited_by(const struct coord *c, const struct worker *w);
 void coord_task_remove(struct coord *c, struct task_entry *t);
+/* A later frame without a picture to start from, or not yet. */
+bool task_is_unlinked(const struct task_entry *t);
 void coord_job_tasks_remove(struct coord *c, const struct job_entry *j);
 
 /* Changes the phase, keeping the ready list and the job's count of running tasks. */

@@ -1,5 +1,6 @@
 /* Results on their way to the disk: attempts.h. */
 #include "coordinator/attempts.h"
+#include "coordinator/chains.h"
 
 #include <math.h>
 
@@ -35,6 +36,8 @@ static int delivery_new(const struct task_entry *t, const struct worker *w,
     d->black = m->black;
     TRY(job_path(t->job->job, t->index, &path, e));
     TRY(job_task(t->job->job, t->index, &task, e));
+    TRY(chain_start_named(t, &task, e));
+    memcpy(d->record.before, t->before.sha256, sizeof d->record.before);
     task_to_json(&task, &text);
     TRY(record_picture(&d->record, buf_text(&path), w->name, m->device_class, m->precision, e));
     d->path = buf_detach(&path);
@@ -74,6 +77,8 @@ int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int
     t = task_named(c, &m->ref, &verdict);
     if (!t)
         return attempt_dismiss(c, w, &m->ref, verdict, o, e);
+    if (!chain_is_open(t)) /* after a restart, until the store has told: it comes again */
+        return 0;
     r = run_numbered(t, m->ref.attempt);
     if (t->phase == TASK_WRITING) { /* answered when the first one is durable */
         if (r && r->session == w->session)
@@ -160,7 +165,14 @@ int on_written(struct coord *c, const struct event *event, int64_t now_ms, struc
     int rc = 0;
 
     if (!t || t->phase != TASK_WRITING)
-        goto out; /* cancelled meanwhile */
+        goto out;                               /* cancelled meanwhile */
+    if (event->failure.code == ERR_CANCELLED) { /* of another life of its chain */
+        c->count.unknown++;
+        TRY(send_ack(o, &d->peer, j->hash, d->index, d->attempt, "unknown", e));
+        task_to(c, t, TASK_RUNNING);
+        task_free_if_idle(c, t);
+        goto out;
+    }
     if (event->failure.code == ERR_CONFLICT || event->failure.code == ERR_OUTPUT) {
         TRY(delivery_refused(c, d, t, &event->failure, now_ms, o, e));
         goto out;
@@ -179,6 +191,7 @@ int on_written(struct coord *c, const struct event *event, int64_t now_ms, struc
         if (d->record.load_seconds > 0)
             speed_learn(&w->loads, t->needs.model_key, d->record.load_seconds * 1000);
     }
+    t->holder = d->session;
     TRY(task_settle(c, j, &d->record, now_ms, o, e));
     TRY(send_ack(o, &d->peer, j->hash, d->index, d->attempt, "accepted", e));
 out:

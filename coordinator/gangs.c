@@ -1,6 +1,7 @@
 #include "coordinator/gangs.h"
 
 #include "coordinator/attempts.h"
+#include "coordinator/chains.h"
 #include "coordinator/sched.h"
 
 size_t gang_size(const struct job_entry *j)
@@ -51,7 +52,7 @@ static bool kin(const struct worker *a, const struct worker *b, const struct gan
 static bool suits(const struct worker *w, const struct task_entry *t)
 {
     return t == NULL ||
-           (abilities_suit(&w->abilities, &t->needs) &&
+           (abilities_suit(&w->abilities, &t->needs) && chain_suits(t, w) &&
             !(t->only_elsewhere && task_refused_by(t, w->session)) &&
             (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over));
 }
@@ -164,7 +165,8 @@ static size_t kin_of(const struct coord *c, const struct worker *w, const struct
 
         n += able(v) && kin(v, w, g, spread) && v->session != session &&
              (t == NULL ||
-              (abilities_suit(&v->abilities, &t->needs) && !task_refused_by(t, v->session) &&
+              (abilities_suit(&v->abilities, &t->needs) && chain_suits(t, v) &&
+               !task_refused_by(t, v->session) &&
                (t->memory_over == 0 || v->memory_bytes == 0 || v->memory_bytes > t->memory_over)));
     }
     return n;
@@ -280,7 +282,7 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
     int rc;
 
     TRY(sched_assets(c, t, task, &assets, e));
-    TRY(assets_note(t->job, &assets, o, e));
+    TRY(assets_note(t, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);

@@ -62,6 +62,8 @@ int index_line(const struct job *job, const struct record *r, struct buf *ret_te
     put_text(&line, r->path);
     buf_printf(&line, ",\"sha256\":\"%s\",\"bytes\":%llu,\"seed\":%lld", r->sha256,
                (unsigned long long)r->bytes, (long long)task.seed);
+    if (r->before[0])
+        buf_printf(&line, ",\"before\":\"%s\"", r->before);
     put_values(&line, job, r->index);
     put_key(&line, "worker");
     put_text(&line, r->worker);

@@ -39,6 +39,7 @@ enum out_type {
     OUT_OPEN,   /* make a new job's folder and job.json; answered by EVENT_OPENED */
     OUT_PROBE,  /* is the task's output path free? answered by EVENT_PROBED */
     OUT_WRITE,  /* a picture; answered by EVENT_WRITTEN */
+    OUT_BEFORE, /* the record of the task's chain's frame before; answered by EVENT_BEFORE */
     OUT_STORE,  /* a row of the batch's transaction */
     OUT_REOPEN, /* load a settled job again from the store; answered by EVENT_RESTORED */
     OUT_ASSETS, /* a job's files from the store; answered by EVENT_ASSETS */
@@ -97,7 +98,7 @@ struct out {
     struct peer peer;      /* OUT_SEND, OUT_ANSWER */
     enum msg_type message; /* OUT_SEND */
     struct buf frame;      /* OUT_SEND: the encoded message */
-    uint64_t job, index;   /* number of the job; OUT_PROBE, OUT_ANSWER (fetch) */
+    uint64_t job, index;   /* number of the job; OUT_PROBE, OUT_BEFORE, OUT_ANSWER (fetch) */
     char *path, *task;     /* OUT_PROBE: see struct delivery; OUT_ASSET: the asset's
                               name */
     struct listing

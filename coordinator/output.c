@@ -321,6 +321,47 @@ bool output_is_ours(struct output *o, const char *path)
     return chunk != NULL;
 }
 
+/* The picture that a task starts from, where it is named by its hash; else NULL. */
+static const char *start_of(const json_t *task)
+{
+    const char *init = json_string_value(json_object_get(task, "init_image"));
+
+    return init && strncmp(init, "sha256:", strlen("sha256:")) == 0 ? init : NULL;
+}
+
+bool output_is_older_frame(struct output *o, const char *path, const char *task)
+{
+    json_t *chunk = NULL, *there, *wanted = NULL;
+    struct buf bytes = {0};
+    bool older = false;
+
+    if (output_read(o, path, MSG_FRAME_MAX, &bytes, NULL) == 0)
+        chunk = litho_chunk(&bytes);
+    there = json_object_get(chunk, "task");
+    if (json_read("task", task, strlen(task), &wanted, NULL) == 0 && start_of(wanted) &&
+        start_of(there)) {
+        json_object_del(there, "init_image");
+        json_object_del(wanted, "init_image");
+        older = json_equal(there, wanted);
+    }
+    buf_done(&bytes);
+    json_decref(chunk);
+    json_decref(wanted);
+    return older;
+}
+
+/* A later frame says what it started from. */
+static bool starts_from(const struct delivery *d)
+{
+    struct buf png = {.data = d->png, .size = d->png_size};
+    json_t *chunk = litho_chunk(&png);
+    const char *init = start_of(json_object_get(chunk, "task"));
+    bool right = init && strcmp(init + strlen("sha256:"), d->record.before) == 0;
+
+    json_decref(chunk);
+    return right;
+}
+
 bool output_is_stale(struct output *o, const struct delivery *d)
 {
     json_t *chunk = NULL, *ours = NULL;
@@ -387,7 +428,8 @@ out:
 /* Whatever the system answered but ERR_CONFLICT, ERR_OUTPUT and ERR_OOM is a disk that refuses. */
 static int as_disk(int rc, struct err *e)
 {
-    if (rc == 0 || rc == ERR_CONFLICT || rc == ERR_OUTPUT || rc == ERR_OOM || rc == ERR_IO)
+    if (rc == 0 || rc == ERR_CONFLICT || rc == ERR_CANCELLED || rc == ERR_OUTPUT || rc == ERR_OOM ||
+        rc == ERR_IO)
         return rc;
     return e ? err_set(e, ERR_IO, "%s", e->text) : ERR_IO;
 }
@@ -427,6 +469,9 @@ int output_write(struct output *o, struct delivery *d, struct err *e)
                        d->record.sha256);
     if (!png_is_whole(d->png, d->png_size))
         return err_set(e, ERR_OUTPUT, "the result of %zu bytes is no PNG file", d->png_size);
+    if (d->record.before[0] && !starts_from(d))
+        return err_set(e, ERR_CANCELLED, "'%s' started from another picture than the frame before",
+                       d->path);
     TRY(root_check(o, e));
     rc = commit_file(o, d->path, hex, d->png, d->png_size, d->replace, e);
     if (rc == ERR_CONFLICT && output_has(o, d->path))

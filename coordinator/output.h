@@ -41,11 +41,16 @@ bool output_is_ours(struct output *o, const char *path);
 /* Whether a picture of the delivery's task is at its path that was made from other files. */
 bool output_is_stale(struct output *o, const struct delivery *d);
 
+/* Whether a picture of the task is there that started from another picture: an older one of the
+ * same frame of a chain, whose frame before was rendered again. task: canonical JSON. */
+bool output_is_older_frame(struct output *o, const char *path, const char *task);
+
 /*
  * Checks the picture's hash, then commits it under d->path. A file there is adopted if its bytes
  * are equal, or its task and the files it was made from, d->record then describes that file; with
  * d->replace it is replaced. ERR_OUTPUT: the bytes are not what their hash says or no PNG;
- * ERR_CONFLICT: another file is there; ERR_IO: the disk refused.
+ * ERR_CANCELLED: a chain's frame that did not start from d->record.before; ERR_CONFLICT: another
+ * file is there; ERR_IO: the disk refused.
  */
 int output_write(struct output *o, struct delivery *d, struct err *e);
 

@@ -13,6 +13,7 @@ int queue_open(struct queue *q, const struct job *job, struct err *e)
     if (!q->lots)
         return err_set(e, ERR_OOM, "no memory for a job's queue");
     q->left = q->groups.n;
+    q->ahead = q->groups.n * q->groups.size;
     return 0;
 }
 
@@ -30,6 +31,7 @@ void queue_rewind(struct queue *q)
         q->lots[i].over = false;
     }
     q->left = q->groups.n;
+    q->ahead = q->groups.n * q->groups.size;
     q->previewed = q->preview_at = 0;
 }
 
@@ -210,6 +212,54 @@ static uint64_t best_text(struct coord *c, const struct job_entry *j, const stru
     return best;
 }
 
+static void end_if_over(struct queue *q, struct lot *l)
+{
+    if (l->k < q->groups.size || l->over)
+        return;
+    l->over = true;
+    q->left--;
+    if (l->needs.model_key)
+        q->open[l->needs.precision]--;
+}
+
+static void pass(struct queue *q, struct lot *l, uint64_t k)
+{
+    q->ahead -= k - l->k;
+    l->k = k;
+}
+
+/* The same of chains, with a cursor that goes from one to the next: of each its first frame that is
+ * not settled, if nobody is at it. A later frame is left to the look into the store. */
+static int take_chain(struct coord *c, struct job_entry *j, uint64_t lot,
+                      struct task_entry **ret_task, struct err *e)
+{
+    struct queue *q = &j->queue;
+    struct lot *l = &q->lots[lot];
+    int rc = 0;
+
+    for (int looks = 0; looks < QUEUE_LOOKS_MAX && l->k < q->groups.size; looks++) {
+        uint64_t first = groups_index(&q->groups, lot, l->k), next = job_next(j->job, first), open;
+        struct task_entry *t;
+
+        if (next < j->settled.floor)
+            next = j->settled.floor / j->frames * j->frames;
+        if (next > first) {
+            pass(q, l, groups_seek(&q->groups, lot, next));
+            continue;
+        }
+        open = bits_gap(&j->settled, first);
+        pass(q, l, l->k + j->frames);
+        if (open >= first + j->frames || coord_task(c, j, open))
+            continue;
+        TRY(coord_task_add(c, j, open, &t, e));
+        *ret_task = t->later ? NULL : t;
+        return 0;
+    }
+    end_if_over(q, l);
+out:
+    return rc;
+}
+
 int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uint64_t lot,
                struct task_entry **ret_task, struct err *e)
 {
@@ -217,6 +267,8 @@ int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uin
     struct lot *l = &q->lots[lot];
 
     *ret_task = NULL;
+    if (j->frames > 1)
+        return take_chain(c, j, lot, ret_task, e);
     for (int looks = 0; looks < QUEUE_LOOKS_MAX && l->k < q->groups.size; looks++) {
         uint64_t index = groups_index(&q->groups, lot, l->k), next;
 
@@ -237,12 +289,7 @@ int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uin
         }
         l->k++;
     }
-    if (l->k >= q->groups.size && !l->over) {
-        l->over = true;
-        q->left--;
-        if (l->needs.model_key)
-            q->open[l->needs.precision]--;
-    }
+    end_if_over(q, l);
     return 0;
 }
 
@@ -270,7 +317,7 @@ int queue_take_first(struct coord *c, struct job_entry *j, const struct worker *
             return rc;
         if (!abilities_render(&w->abilities, needs.precision))
             break;
-        q->preview_at++;
+        q->preview_at += j->frames;
         q->previewed++;
         if (untouched(c, j, index))
             return coord_task_add(c, j, index, ret_task, e);

@@ -37,8 +37,9 @@ struct lot {
 
 struct queue {
     struct groups groups;
-    struct lot *lots;               /* [groups.n]; owned; NULL: not opened */
-    uint64_t left;                  /* lots that are not over */
+    struct lot *lots; /* [groups.n]; owned; NULL: not opened */
+    uint64_t left;    /* lots that are not over */
+    uint64_t ahead;   /* with chains: members that no cursor has passed, whatever became of them */
     uint64_t described;             /* lots whose needs are known */
     uint64_t open[PRECISION_COUNT]; /* of these, by precision, those that are not over */
     uint64_t previewed, preview_at; /* tasks given out for `first`, and the next index */
@@ -77,13 +78,15 @@ uint64_t queue_text(const struct job_entry *j, uint64_t index);
 /*
  * The next untouched task of a lot as an entry; NULL: none was found in QUEUE_LOOKS_MAX looks. Of
  * the next QUEUE_AHEAD_MAX indices one goes first whose texts the worker has encoded, else one
- * whose texts no other worker is at; so no task is passed over by more than that.
+ * whose texts no other worker is at; so no task is passed over by more than that. With chains
+ * (jobs/ job.h) only first frames are given out so; of a chain that was begun in an earlier life of
+ * the job the next frame becomes an entry that is not open yet (chains.h), and *ret_task NULL.
  */
 int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uint64_t lot,
                struct task_entry **ret_task, struct err *e);
 
-/* Of the first tasks in index order, as many as the job's `first` says; NULL: none is left, or the
- * next one is not for this worker. */
+/* Of the first tasks in index order (of chains: of their first frames), as many as the job's
+ * `first` says; NULL: none is left, or the next one is not for this worker. */
 int queue_take_first(struct coord *c, struct job_entry *j, const struct worker *w,
                      struct task_entry **ret_task, struct err *e);
 bool queue_has_first(const struct job_entry *j);

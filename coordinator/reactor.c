@@ -2,6 +2,7 @@
 
 #include "coordinator/assets.h"
 #include "coordinator/attempts.h"
+#include "coordinator/chains.h"
 #include "coordinator/empties.h"
 #include "coordinator/gangs.h"
 #include "coordinator/requests.h"
@@ -350,6 +351,8 @@ int reactor_on(struct coord *c, const struct event *event, int64_t now_ms, struc
         return on_probed(c, event, now_ms, o, e);
     case EVENT_WRITTEN:
         return on_written(c, event, now_ms, o, e);
+    case EVENT_BEFORE:
+        return on_before(c, event, now_ms, o, e);
     case EVENT_RESTORED:
         return on_restored(c, event, now_ms, o, e);
     case EVENT_ASSET:

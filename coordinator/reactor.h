@@ -26,6 +26,7 @@ enum event_type {
     EVENT_OPENED,      /* job, text (folder) or failure */
     EVENT_PROBED,      /* job, index, probe or failure */
     EVENT_WRITTEN,     /* delivery, failure */
+    EVENT_BEFORE,      /* job, index, found: the record of the frame before; NULL: there is none */
     EVENT_RESTORED,    /* job, restored or failure */
     EVENT_ASSET,       /* asset */
     EVENT_ASSETS,      /* job, assets: the store's; taken over */
@@ -77,7 +78,7 @@ struct event {
     const char *text;          /* borrowed */
     struct delivery *delivery; /* ownership passes to the reactor */
     enum probe_answer probe;
-    struct record *found;      /* taken over (its strings), for PROBE_OURS */
+    struct record *found;      /* taken over (its strings), for PROBE_OURS; else borrowed */
     struct restored *restored; /* its job and bits are taken over */
     struct job_asset *assets;
     size_t n_assets;

@@ -26,6 +26,7 @@ struct record {
     char *path;       /* relative to the output folder; owned, as every string here */
     char sha256[HASH_HEX_SIZE];
     char task_hash[HASH_HEX_SIZE]; /* of the task with its files by content; "": unknown */
+    char before[HASH_HEX_SIZE];    /* of a chain's later frame: the picture it started from; "" */
     uint64_t bytes;                /* of the file */
     char *worker;                  /* name; "" for a found picture */
     char *device_class;

@@ -20,7 +20,12 @@ struct reopening {
     enum stage stage;
     uint64_t at;      /* the next index that is looked at or written */
     uint64_t taken;   /* records taken back */
-    struct job *task; /* the bundle, of REOPEN_CHANGED and of lines; owned */
+    struct job *task; /* the bundle; owned */
+    struct kept {     /* the last record that stays */
+        bool any;
+        uint64_t index;
+        char sha256[HASH_HEX_SIZE];
+    } kept;
     int64_t until_ms; /* monotonic; of the slice */
     struct batch *batch;
 };
@@ -98,11 +103,14 @@ static bool has_changed(const struct reopening *r, const struct record *record)
     struct buf text = {0};
     bool changed = false;
 
-    if (!r->task || !record->task_hash[0] || record->index >= job_span(r->task) ||
+    if (r->what != REOPEN_CHANGED || !record->task_hash[0] || record->index >= job_span(r->task) ||
         job_task(r->task, record->index, &task, NULL) != 0)
         return false;
+    if (job_frame(r->task, record->index) > 0 && task_start_from(&task, record->before, NULL) != 0)
+        changed = true;
     task_to_json(&task, &text);
-    if (!text.failed && asset_set_of(r->batch->coord, &task, buf_text(&text), &set, NULL) == 0)
+    if (!changed && !text.failed &&
+        asset_set_of(r->batch->coord, &task, buf_text(&text), &set, NULL) == 0)
         changed = strcmp(set.task_hash, record->task_hash) != 0;
     asset_set_done(&set);
     task_done(&task);
@@ -110,11 +118,26 @@ static bool has_changed(const struct reopening *r, const struct record *record)
     return changed;
 }
 
+/* The frame before is done again, or is not what this one started from any more. */
+static bool is_broken(const struct reopening *r, const struct record *record)
+{
+    return job_frame(r->task, record->index) > 0 &&
+           (!r->kept.any || r->kept.index + 1 != record->index ||
+            strcmp(r->kept.sha256, record->before) != 0);
+}
+
+/* Asked in the order of their indices, of pictures alone: failures always go. */
 static bool is_due_again(void *user, const struct record *record)
 {
-    const struct reopening *r = user;
+    struct reopening *r = user;
 
-    return !output_has(r->batch->output, record->path) || has_changed(r, record);
+    if (!output_has(r->batch->output, record->path) || is_broken(r, record) ||
+        has_changed(r, record))
+        return true;
+    r->kept.any = true;
+    r->kept.index = record->index;
+    memcpy(r->kept.sha256, record->sha256, sizeof r->kept.sha256);
+    return false;
 }
 
 static int begin(struct reopening *r, struct err *e)
@@ -122,7 +145,8 @@ static int begin(struct reopening *r, struct err *e)
     struct batch *b = r->batch;
     int rc = 0;
 
-    if (r->what == REOPEN_CHANGED && !r->task)
+    r->kept.any = false;
+    if ((r->what == REOPEN_MISSING || r->what == REOPEN_CHANGED) && !r->task)
         TRY(store_job(b->store, r->job, &r->task, e));
     r->at = 0;
     r->stage = STAGE_RECORDS;
@@ -134,11 +158,15 @@ static int records(struct reopening *r, struct err *e)
 {
     const struct store_slice slice = {
         .job = r->job, .what = r->what, .again = is_due_again, .enough = enough, .user = r};
+    struct kept before = r->kept;
     size_t taken = 0;
     bool over = false;
     int rc;
 
-    TRY(store_reopen_slice(r->batch->store, &slice, &r->at, &taken, &over, e));
+    rc = store_reopen_slice(r->batch->store, &slice, &r->at, &taken, &over, e);
+    if (rc != 0)
+        r->kept = before; /* the slice is tried again */
+    TRY(rc);
     r->taken += taken;
     if (over)
         r->stage = r->what == REOPEN_FAILED ? STAGE_END : STAGE_INDEX;

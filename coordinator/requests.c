@@ -1,6 +1,7 @@
 #include "coordinator/requests.h"
 
 #include "coordinator/attempts.h"
+#include "coordinator/chains.h"
 #include "coordinator/controls.h"
 
 int send_error(struct outbox *o, const struct peer *peer, uint64_t request, const struct err *why,
@@ -224,6 +225,8 @@ static int restored_take(struct coord *c, struct job_entry *j, struct restored *
     bits_done(&j->settled);
     j->job = r->job;
     r->job = NULL;
+    job_entry_read(c, j);
+    chains_forget_broken(c, j);
     j->settled = r->settled;
     r->settled = (struct bits){0};
     j->sweep = false;

@@ -2,6 +2,7 @@
 
 #include "coordinator/assets.h"
 #include "coordinator/attempts.h"
+#include "coordinator/chains.h"
 #include "coordinator/gangs.h"
 #include "coordinator/tail.h"
 #include "coordinator/waits.h"
@@ -16,11 +17,11 @@ static bool works(const struct worker *w)
     return !w->lost && !w->leaving;
 }
 
-/* It renders such a precision, and its budget is larger than one that was too small; without a
- * budget that cannot be told. */
+/* It renders such a precision in the class of the task's chain, and its budget is larger than one
+ * that was too small; without a budget that cannot be told. */
 static bool can_take(const struct task_entry *t, const struct worker *w)
 {
-    return abilities_suit(&w->abilities, &t->needs) &&
+    return abilities_suit(&w->abilities, &t->needs) && chain_suits(t, w) &&
            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over);
 }
 
@@ -94,7 +95,10 @@ int sched_describe(struct task_entry *t, struct task *ret_task, struct err *e)
     t->step_growth = step_growth(ret_task);
     t->steps = ret_task->steps;
     t->guided = ret_task->cfg_scale > 1;
-    return 0;
+    rc = chain_start_here(t, ret_task, e);
+    if (rc != 0)
+        task_done(ret_task);
+    return rc;
 }
 
 static bool job_takes_leases(const struct job_entry *j, int64_t now_ms)
@@ -103,10 +107,11 @@ static bool job_takes_leases(const struct job_entry *j, int64_t now_ms)
 }
 
 /* Elsewhere first: a worker that failed the task gets it again only if there is no other. */
-static bool fits(const struct coord *c, const struct task_entry *t, const struct worker *w,
-                 int64_t now_ms)
+static bool fits_wherever(const struct coord *c, const struct task_entry *t, const struct worker *w,
+                          int64_t now_ms)
 {
-    if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms || !can_take(t, w))
+    if (!job_takes_leases(t->job, now_ms) || t->not_before_ms > now_ms || !chain_is_open(t) ||
+        !can_take(t, w))
         return false;
     if (gang_size_of(t) == 1 && /* gangs look at their members themselves */
         block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
@@ -115,6 +120,56 @@ static bool fits(const struct coord *c, const struct task_entry *t, const struct
     if (!task_refused_by(t, w->session))
         return true;
     return !t->only_elsewhere && !sched_elsewhere(c, t, w->session);
+}
+
+static int needs_known(struct task_entry *t, int64_t now_ms, struct err *e)
+{
+    struct task task = {0};
+    int rc = 0;
+
+    if (!t->needs.model_key && job_takes_leases(t->job, now_ms))
+        rc = sched_describe(t, &task, e);
+    task_done(&task);
+    return rc;
+}
+
+static bool is_busy(const struct worker *w)
+{
+    return w->n_tasks > 0 || w->probing > 0;
+}
+
+/* The worker that has the frame before takes the next one, unless another would begin it sooner. */
+static bool fits(const struct coord *c, const struct task_entry *t, const struct worker *w,
+                 int64_t now_ms)
+{
+    const struct worker *home = t->before.session ? coord_session(c, t->before.session) : NULL;
+
+    if (!fits_wherever(c, t, w, now_ms))
+        return false;
+    if (!home || home == w || gang_size_of(t) > 1 || !works(home) || !home->credits ||
+        home->reserved || (is_busy(home) && !is_busy(w)))
+        return true;
+    return !fits_wherever(c, t, home, now_ms);
+}
+
+/* The first frame of the job that waits for its turn and is for this worker; NULL: none. */
+static int next_frame(const struct coord *c, const struct job_entry *j, const struct worker *w,
+                      int64_t now_ms, struct task_entry **ret_task, struct err *e)
+{
+    int rc = 0;
+
+    *ret_task = NULL;
+    if (j->frames == 1)
+        return 0;
+    for (struct task_entry *t = c->ready_first; t && !*ret_task; t = t->next) {
+        if (t->job != j || !chain_takes_turns(t))
+            continue;
+        TRY(needs_known(t, now_ms, e));
+        if (fits(c, t, w, now_ms))
+            *ret_task = t;
+    }
+out:
+    return rc;
 }
 
 /* Priority, and a step more for every SCHED_AGE_MS without a lease. */
@@ -173,9 +228,21 @@ static bool sooner(const struct coord *c, const struct job_entry *a, const struc
     return a->pass != b->pass ? a->pass < b->pass : a->number < b->number;
 }
 
-static bool has_untouched(const struct job_entry *j, const struct worker *w, int64_t now_ms)
+/* Some frame of the job waits for its turn; whether this worker's is another question. */
+static bool has_frames(const struct coord *c, const struct job_entry *j)
 {
-    return job_takes_leases(j, now_ms) && j->queue.left > 0 && queue_may_suit(&j->queue, w);
+    const struct task_entry *t = j->frames > 1 ? c->ready_first : NULL;
+
+    while (t && (t->job != j || !chain_takes_turns(t) || !chain_is_open(t)))
+        t = t->next;
+    return t != NULL;
+}
+
+static bool has_untouched(const struct coord *c, const struct job_entry *j, const struct worker *w,
+                          int64_t now_ms)
+{
+    return job_takes_leases(j, now_ms) &&
+           ((j->queue.left > 0 && queue_may_suit(&j->queue, w)) || has_frames(c, j));
 }
 
 /* The job whose turn it is, of those numbered differently from `tried`; NULL: none. */
@@ -186,7 +253,7 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
     uint64_t least = UINT64_MAX;
 
     for (size_t i = 0; i < c->n_jobs; i++)
-        if (has_untouched(c->jobs[i], w, now_ms) && c->jobs[i]->pass < least)
+        if (has_untouched(c, c->jobs[i], w, now_ms) && c->jobs[i]->pass < least)
             least = c->jobs[i]->pass;
     for (size_t i = 0; i < c->n_jobs; i++) {
         struct job_entry *j = c->jobs[i];
@@ -194,7 +261,7 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
 
         for (size_t k = 0; k < n_tried; k++)
             known |= tried[k] == j->number;
-        if (!known && has_untouched(j, w, now_ms) &&
+        if (!known && has_untouched(c, j, w, now_ms) &&
             (!best || sooner(c, j, best, w, least, now_ms)))
             best = j;
     }
@@ -240,17 +307,6 @@ static bool lacks_gang(const struct coord *c, struct worker *w, const struct gan
     return g->n > 1 && !gang_find(c, w, g, members);
 }
 
-static int needs_known(struct task_entry *t, int64_t now_ms, struct err *e)
-{
-    struct task task = {0};
-    int rc = 0;
-
-    if (!t->needs.model_key && job_takes_leases(t->job, now_ms))
-        rc = sched_describe(t, &task, e);
-    task_done(&task);
-    return rc;
-}
-
 /* The task for this worker; NULL: the gang that it needs is not there, and whether w waits for it.
  */
 static int or_wait(const struct coord *c, struct worker *w, struct task_entry *t,
@@ -277,6 +333,7 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
                 bool *ret_waits, struct err *e)
 {
     uint64_t tried[SCHED_JOBS_TRIED];
+    struct task_entry *frame = NULL;
     struct gang_need g;
     struct job_entry *j;
     size_t lacking = 0;
@@ -285,6 +342,8 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
     *ret_task = NULL;
     *ret_waits = false;
     for (struct task_entry *t = c->ready_first; t; t = t->next) {
+        if (chain_takes_turns(t))
+            continue;
         TRY(needs_known(t, now_ms, e));
         if (!fits(c, t, w, now_ms))
             continue;
@@ -298,6 +357,13 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
         if (!j)
             break;
         tried[n] = j->number;
+        if (!queue_has_first(j))
+            TRY(next_frame(c, j, w, now_ms, &frame, e));
+        if (frame) {
+            TRY(or_wait(c, w, frame, ret_task, ret_waits, e));
+            frame = NULL;
+            continue;
+        }
         if (gang_size(j) > 1) { /* else the worker might wait for a gang that it is no part of */
             TRY(queue_describe(j, e));
             if (!queue_may_suit(&j->queue, w))
@@ -323,7 +389,17 @@ out:
     return rc;
 }
 
-/* Tasks that no worker has yet. */
+/* Tasks of the job that could be leased now: chains not begun, and frames that wait. */
+static uint64_t free_frames(const struct coord *c, const struct job_entry *j)
+{
+    uint64_t n = j->queue.ahead / j->frames;
+
+    for (const struct task_entry *t = c->ready_first; t; t = t->next)
+        n += t->job == j && chain_is_open(t);
+    return n;
+}
+
+/* Tasks that no worker has yet and one could have. */
 static uint64_t free_tasks(const struct coord *c)
 {
     uint64_t left = 0;
@@ -331,7 +407,9 @@ static uint64_t free_tasks(const struct coord *c)
     for (size_t i = 0; i < c->n_jobs; i++) {
         const struct job_entry *j = c->jobs[i];
 
-        if (j->phase == JOB_RUNNING && !j->paused)
+        if (j->phase == JOB_RUNNING && !j->paused && j->frames > 1)
+            left += free_frames(c, j);
+        else if (j->phase == JOB_RUNNING && !j->paused)
             left += j->tasks - j->done - j->failed - j->running;
     }
     return left;
@@ -354,6 +432,7 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_
     struct buf path = {0}, text = {0};
     struct task task = {0};
     struct out *out;
+    struct err torn;
     bool ready;
     int rc;
 
@@ -363,16 +442,21 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_
         await_assets(c, w, t);
         goto out;
     }
+    if (chain_is_torn(c, t, &torn)) {
+        TRY(task_fail(c, t, NULL, err_name(torn.code), torn.text, now_ms, o, e));
+        goto out;
+    }
     TRY(job_path(t->job->job, t->index, &path, e));
-    task_to_json(&task, &text);
     TRY(outbox_add(o, OUT_PROBE, &out, e));
+    TRY(asset_expected(c, &task, &out->files, e));
+    TRY(chain_start_named(t, &task, e));
+    task_to_json(&task, &text);
     out->job = t->job->number;
     out->index = t->index;
     out->path = buf_detach(&path);
     out->task = buf_detach(&text);
     if (!out->path || !out->task)
         TRY(err_set(e, ERR_OOM, "no memory for a lease"));
-    TRY(asset_expected(c, &task, &out->files, e));
     t->probe_session = w->session;
     gang_plan(c, w, t, free_tasks(c));
     worker_prepares(w, t);
@@ -497,6 +581,7 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
 
     for (size_t i = 0; i < c->n_jobs; i++)
         TRY(job_stop_if_due(c, c->jobs[i], now_ms, o, e));
+    TRY(chains_step(c, now_ms, o, e));
     /* One lease each per round, so that a short job spreads over the workers. */
     for (int round = 0; gave && round < ADOPTIONS_MAX; round++) {
         gave = false;
@@ -516,6 +601,7 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
             gave = true;
         }
     }
+    TRY(chains_step(c, now_ms, o, e)); /* of what queues found */
     TRY(waits_tell(c, now_ms, e));
 out:
     return rc;
@@ -552,7 +638,7 @@ int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const c
     memcpy(r->task_hash, assets.task_hash, sizeof r->task_hash);
     task_to(c, t, TASK_RUNNING);
     TRY(task_persist(o, t, w, e));
-    TRY(assets_note(t->job, &assets, o, e));
+    TRY(assets_note(t, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
     m.lease.alone = t->lost.n > 0 || t->tries > 0; /* so that no batch mate is blamed again */
@@ -606,6 +692,7 @@ int on_probed(struct coord *c, const struct event *event, int64_t now_ms, struct
         w->credits++;
     if (event->probe == PROBE_OURS) {
         TRY(job_wait(j, 0, NULL, e));
+        memcpy(event->found->before, t->before.sha256, sizeof event->found->before);
         TRY(task_settle(c, j, event->found, now_ms, o, e));
     } else if (event->probe == PROBE_FOREIGN) {
         TRY(task_fail(c, t, NULL, err_name(ERR_INPUT), event->failure.text, now_ms, o, e));

@@ -28,7 +28,8 @@
 /* Whether a connected worker other than `session` could take the task and has not failed it. */
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session);
 
-/* The task itself, and what the entry keeps of it. ret_task: task_done(). */
+/* The task itself, a later frame's with the file that it starts from, and what the entry keeps of
+ * it. ret_task: task_done(). */
 int sched_describe(struct task_entry *t, struct task *ret_task, struct err *e);
 
 /* The files of a lease, as they are known now. ret_set: asset_set_done(). */

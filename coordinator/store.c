@@ -235,19 +235,30 @@ static void hex_to_bytes(const char *hex, unsigned char ret_bytes[32])
     }
 }
 
+/* 32 bytes, which stay until the statement is done; NULL for "". */
+static void bind_hash(struct sql *q, const char *hex, unsigned char bytes[32])
+{
+    if (!hex[0]) {
+        sql_bind_null(q);
+        return;
+    }
+    hex_to_bytes(hex, bytes);
+    sql_bind_blob(q, bytes, 32);
+}
+
 static int apply_record(struct store *s, const struct store_row *row, struct err *e)
 {
     const struct record *r = &row->record;
-    unsigned char task_hash[32];
+    unsigned char task_hash[32], before[32];
     struct sql q;
     int rc;
 
-    TRY(sql_prepare(
-        s->db, &s->statements,
-        "INSERT INTO records (job, task_index, failed, attempt, path, sha256, bytes, "
-        "worker, device_class, precision, load_seconds, render_seconds, finished_ms, "
-        "code, text, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        &q, e));
+    TRY(sql_prepare(s->db, &s->statements,
+                    "INSERT INTO records (job, task_index, failed, attempt, path, sha256, bytes, "
+                    "worker, device_class, precision, load_seconds, render_seconds, finished_ms, "
+                    "code, text, task_hash, frame_before) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    &q, e));
     sql_bind_int(&q, (int64_t)row->job);
     sql_bind_int(&q, (int64_t)r->index);
     sql_bind_int(&q, r->failed);
@@ -263,12 +274,8 @@ static int apply_record(struct store *s, const struct store_row *row, struct err
     sql_bind_int(&q, r->finished_ms);
     sql_bind_text(&q, r->code);
     sql_bind_text(&q, r->text);
-    if (r->task_hash[0]) {
-        hex_to_bytes(r->task_hash, task_hash);
-        sql_bind_blob(&q, task_hash, sizeof task_hash);
-    } else {
-        sql_bind_null(&q);
-    }
+    bind_hash(&q, r->task_hash, task_hash);
+    bind_hash(&q, r->before, before);
     TRY(sql_finish(&q, e));
     TRY(sql_prepare(s->db, &s->statements, "DELETE FROM attempts WHERE job = ? AND task_index = ?",
                     &q, e));
@@ -497,7 +504,8 @@ int store_apply(struct store *s, const struct store_row *row, struct err *e)
 /* Columns of a record, in this order. Strings are SQLite's until the next step. */
 #define RECORD_COLUMNS                                                                             \
     "task_index, failed, attempt, path, sha256, bytes, worker, device_class, precision, "          \
-    "load_seconds, render_seconds, finished_ms, code, text, lower(hex(task_hash))"
+    "load_seconds, render_seconds, finished_ms, code, text, lower(hex(task_hash)), "               \
+    "lower(hex(frame_before))"
 
 static void record_read(struct sql *q, struct record *r)
 {
@@ -518,6 +526,7 @@ static void record_read(struct sql *q, struct record *r)
     };
     snprintf(r->sha256, sizeof r->sha256, "%s", sql_get_text(q, 4));
     snprintf(r->task_hash, sizeof r->task_hash, "%s", sql_get_text(q, 14));
+    snprintf(r->before, sizeof r->before, "%s", sql_get_text(q, 15));
 }
 
 int store_records(struct store *s, uint64_t job, uint64_t from,

@@ -2,6 +2,7 @@
 
 #include "coordinator/assets.h"
 #include "coordinator/attempts.h"
+#include "coordinator/chains.h"
 #include "coordinator/sched.h"
 
 #define LOAD_UNKNOWN_MS 20000 /* opening a model that nobody has opened yet */
@@ -53,8 +54,9 @@ static double left_ms(const struct worker *v, size_t at, int64_t now_ms)
 static bool may_try(const struct task_entry *t, const struct worker *w)
 {
     return t->phase == TASK_RUNNING && t->n_runs == 1 && t->job->phase == JOB_RUNNING &&
-           !t->job->paused && !t->job->wait_reason && t->steps > 0 &&
-           !task_refused_by(t, w->session) && abilities_suit(&w->abilities, &t->needs) &&
+           !t->job->paused && !t->job->wait_reason && t->steps > 0 && chain_is_open(t) &&
+           chain_suits(t, w) && !task_refused_by(t, w->session) &&
+           abilities_suit(&w->abilities, &t->needs) &&
            !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over);
 }
@@ -97,8 +99,9 @@ int tail_speculate(struct coord *c, struct worker *w, int64_t now_ms, struct out
         return 0;
     TRY(sched_describe(t, &task, e));
     TRY(assets_ready(c, &task, now_ms, &ready, o, e));
-    if (!ready)
+    if (!ready || chain_is_torn(c, t, NULL))
         goto out; /* its files are looked at first: the next round finds them */
+    TRY(chain_start_named(t, &task, e));
     task_to_json(&task, &text);
     TRY(buf_check(&text, e));
     w->credits--;

@@ -81,6 +81,8 @@ int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
     t->job = j;
     t->index = index;
     t->phase = TASK_READY;
+    t->later = job_frame(j->job, index) > 0;
+    c->n_unlinked += t->later;
     if (j->queue.lots) {
         t->lot = groups_of(&j->queue.groups, index);
         j->queue.lots[t->lot].in_flight++;
@@ -92,6 +94,11 @@ int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
     ready_append(c, t);
     *ret_task = t;
     return 0;
+}
+
+bool task_is_unlinked(const struct task_entry *t)
+{
+    return t->later && (!t->before.known || t->before.failure);
 }
 
 void coord_task_unawait(struct coord *c, struct task_entry *t)
@@ -133,6 +140,9 @@ void coord_task_remove(struct coord *c, struct task_entry *t)
     if (t->job->queue.lots)
         t->job->queue.lots[t->lot].in_flight--;
     c->n_tasks--;
+    c->n_unlinked -= task_is_unlinked(t);
+    free(t->before.device_class);
+    free(t->before.failure);
     free(t->fail_code);
     free(t->fail_text);
     free(t);

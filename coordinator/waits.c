@@ -1,5 +1,6 @@
 #include "coordinator/waits.h"
 
+#include "coordinator/chains.h"
 #include "coordinator/gangs.h"
 
 /* As bits: precisions of the job's tasks that nobody is at. 0: not known, or there are none. */
@@ -109,6 +110,39 @@ out:
     return rc;
 }
 
+static bool anybody_suits(const struct coord *c, const struct task_entry *t)
+{
+    for (size_t i = 0; i < c->n_workers; i++)
+        if (!c->workers[i]->lost && !c->workers[i]->leaving && chain_suits(t, c->workers[i]))
+            return true;
+    return false;
+}
+
+/* All that is left are frames of chains whose device class nobody has. */
+static int tell_class(const struct coord *c, struct job_entry *j, int64_t now_ms, struct err *e)
+{
+    const char *device_class = NULL;
+    char text[400];
+
+    if (j->frames == 1 || j->wait_reason || j->paused || j->queue.left > 0)
+        return 0;
+    for (const struct task_entry *t = c->ready_first; t; t = t->next) {
+        if (t->job != j || !chain_is_open(t))
+            continue;
+        if (!t->before.device_class || !t->needs.model_key || anybody_suits(c, t))
+            return 0;
+        device_class = t->before.device_class;
+    }
+    if (!device_class)
+        return 0;
+    snprintf(text, sizeof text,
+             MSG_NOBODY_RENDERS
+             "in the device class '%.200s', which began the chains: all frames of "
+             "a chain are of one class",
+             device_class);
+    return job_wait(j, now_ms, text, e);
+}
+
 static int tell(const struct coord *c, struct job_entry *j, unsigned there, int64_t now_ms,
                 struct err *e)
 {
@@ -122,6 +156,7 @@ static int tell(const struct coord *c, struct job_entry *j, unsigned there, int6
         TRY(queue_describe(j, e));
     TRY(tell_precision(c, j, there, now_ms, e));
     TRY(tell_gang(c, j, now_ms, e));
+    TRY(tell_class(c, j, now_ms, e));
 out:
     return rc;
 }

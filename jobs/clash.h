@@ -19,8 +19,9 @@ int clash_check_task(const struct task *t, struct err *e);
  * each task: positions of an axis that are alike count once. `fixed` holds what no column sets.
  * ERR_INPUT with an exclude rule that would mend it, or if the axes have so many values that this
  * cannot be decided in reasonable time (millions of combinations of the parameters in question).
+ * chained: there are tasks with and without a picture to start from, whatever init_image says.
  */
 int clash_check_job(const struct axes *axes, const struct task *fixed,
-                    const struct exclude *exclude, struct err *e);
+                    const struct exclude *exclude, bool chained, struct err *e);
 
 #endif

@@ -41,6 +41,7 @@ struct search {
     struct side sides[CLASH_PARAMS_MAX];
     size_t n;
     uint64_t counted; /* steps of counting so far */
+    bool started;     /* every task starts from a picture */
 };
 
 static bool is_text(enum param p)
@@ -72,7 +73,8 @@ static void find_parts(struct search *s)
     for (size_t i = 0; i < s->clash->n; i++) {
         enum param p = s->clash->params[i];
 
-        add_part(s, p);
+        if (p != PARAM_INIT_IMAGE || !s->started)
+            add_part(s, p);
         sized = sized || p == PARAM_WIDTH || p == PARAM_HEIGHT;
     }
     if (sized)
@@ -290,10 +292,14 @@ out:
 }
 
 static int check_clash(const struct clash *clash, const struct axes *axes, const struct task *fixed,
-                       const struct exclude *exclude, struct err *e)
+                       const struct exclude *exclude, bool started, struct err *e)
 {
-    struct search s = {.clash = clash, .axes = axes, .exclude = exclude, .scratch = *fixed};
+    struct search s = {
+        .clash = clash, .axes = axes, .exclude = exclude, .scratch = *fixed, .started = started};
     int rc = 0;
+
+    if (started)
+        s.scratch.init_image = (char *)"x";
 
     find_parts(&s);
     if (s.n > 0 && texts_are_fine(&s))
@@ -310,12 +316,18 @@ out:
 }
 
 int clash_check_job(const struct axes *axes, const struct task *fixed,
-                    const struct exclude *exclude, struct err *e)
+                    const struct exclude *exclude, bool chained, struct err *e)
 {
     const struct clash *clash;
+    struct err why;
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && (clash = clash_at(i)); i++)
-        rc = check_clash(clash, axes, fixed, exclude, e);
+        rc = check_clash(clash, axes, fixed, exclude, false, e);
+    for (size_t i = 0; chained && rc == 0 && (clash = clash_at(i)); i++)
+        if ((rc = check_clash(clash, axes, fixed, exclude, true, &why)) != 0)
+            err_set(e, rc,
+                    rc == ERR_INPUT ? "%s; frames after the first start from a picture" : "%s",
+                    why.text);
     return rc;
 }

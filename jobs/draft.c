@@ -28,6 +28,9 @@ static const char *const other_names[][2] = {
     {"config", "model_config"},
     {"guidance_scale", "cfg_scale"},
     {"num_inference_steps", "steps"},
+    {"max_frames", "frames"},
+    {"num_frames", "frames"},
+    {"loops", "frames"},
     {"negative", "negative_prompt"},
     {"sampler_name", "sampler"},
     {"schedule_type", "scheduler"},
@@ -54,6 +57,9 @@ static const char *const other_ways[][2] = {
     {"num_images_per_prompt",
      "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
     {"lora", "a prompt names its LoRAs, as in <lora:NAME:0.8>"},
+    {"strength_schedule",
+     "denoising_strength is how much of each frame is new; for a value of each "
+     "frame zip an axis with it, as in combine: \"(frame, denoising_strength)\""},
     {"enable_hr", "hr_scale alone asks for the second pass"},
 };
 
@@ -387,5 +393,6 @@ void draft_done(struct draft *dr)
     json_decref(dr->names[1]);
     json_decref(dr->sheet);
     json_decref(dr->conduct);
+    json_decref(dr->chain);
     pool_done(&dr->pool);
 }

@@ -59,7 +59,11 @@ struct draft {
     struct node *path_node; /* NULL: the default path */
     json_t *sheet;          /* owned */
     json_t *conduct;        /* owned */
+    json_t *chain;          /* owned; NULL: no frames */
+    size_t frames;          /* number of their axis + 1; 0: there are none */
 };
+
+#define DRAFT_FRAME "frame" /* the axis that `frames` makes, and its variable */
 
 /* Tells every key of a mapping that is not one of `keys`, with a suggestion; `what` names it. */
 void draft_check_keys(struct draft *dr, const struct node *map, const char *what,
@@ -128,6 +132,12 @@ int draft_lora_paths(struct draft *dr, struct err *e);
 
 /* `axes`, and the files that they name. */
 int draft_axes(struct draft *dr, struct err *e);
+
+/* `frames` and `seed_behavior`: an axis of their own. After the axes. */
+int draft_frames(struct draft *dr, struct err *e);
+
+/* Where the frames' axis stands in `combine`, and what it is zipped with. */
+int draft_check_frames(struct draft *dr, struct err *e);
 
 /* `combine`: order and zips; sets span. */
 int draft_combine(struct draft *dr, struct err *e);

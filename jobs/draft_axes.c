@@ -462,6 +462,28 @@ static void zip_length(struct draft *dr, const struct zip *zip, struct place at,
     }
 }
 
+/* The expression says where the frames stand; else they come last. */
+static bool names_frames(const char *text)
+{
+    size_t size = strlen(DRAFT_FRAME);
+
+    for (const char *p = text; (p = strstr(p, DRAFT_FRAME)); p++)
+        if ((p == text || strchr("*(), \t\n", p[-1])) && strchr("*(), \t\n", p[size]))
+            return true;
+    return false;
+}
+
+static bool parse_combine(struct draft *dr, const struct node *combine, const char *const *names)
+{
+    bool last = dr->frames && !names_frames(combine->text);
+
+    if (!combine_parse(combine, names, dr->n_axes - last, dr->d, &dr->combine))
+        return false;
+    if (last)
+        dr->combine.factors[dr->combine.n++] = (struct zip){.axes = {(int)dr->frames - 1}, .n = 1};
+    return true;
+}
+
 int draft_combine(struct draft *dr, struct err *e)
 {
     const struct node *combine = node_get(dr->root, "combine");
@@ -474,7 +496,7 @@ int draft_combine(struct draft *dr, struct err *e)
     combine_default(dr->n_axes, &dr->combine);
     if (combine && combine->type != NODE_SCALAR)
         diagnose(dr->d, at, "'combine' is text such as \"a * (b, c)\"");
-    else if (combine && !combine_parse(combine, names, dr->n_axes, dr->d, &dr->combine))
+    else if (combine && !parse_combine(dr, combine, names))
         return 0;
     dr->span = 1;
     for (size_t i = 0; i < dr->combine.n; i++) {

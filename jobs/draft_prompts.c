@@ -112,7 +112,7 @@ static void use_path(struct draft *dr, struct uses *uses)
 static void warn_unused(struct draft *dr, const struct uses *uses)
 {
     for (size_t a = 0; a < dr->n_axes; a++) {
-        bool used = uses->axes[a] || dr->axes[a].length < 2;
+        bool used = uses->axes[a] || dr->axes[a].length < 2 || a + 1 == dr->frames;
 
         for (size_t c = 0; c < dr->axes[a].n_columns; c++)
             used = used || dr->axes[a].columns[c].param >= 0;

@@ -42,7 +42,7 @@ void job_groups(const struct job *job, struct groups *ret_groups)
             continue;
         if (f.length > 1 && factor_is(job, a, job_axis_textual))
             insert(g.textual, &g.n_textual, f);
-        if (factor_is(job, a, job_axis_costly))
+        if (!job_axis_chained(job, a) && factor_is(job, a, job_axis_costly))
             insert(g.costly, &g.n_costly, f);
         else
             insert(g.cheap, &g.n_cheap, f);

@@ -3,7 +3,8 @@
  * being rendered together: model, VAE, LoRA set, size; sampler, scheduler, steps. The product's
  * factors are sorted into costly and cheap ones, in the manifest's order; a group is one
  * combination of the costly ones, its members are in ascending order of index. O(axes) time and
- * memory for any number of tasks. Pure.
+ * memory for any number of tasks. Frames of one chain (job_frames) are in one group, next to each
+ * other. Pure.
  *
  *     struct groups g;
  *     job_groups(job, &g);

@@ -2,6 +2,7 @@
 
 #include "jobs/axis.h"
 #include "jobs/bind.h"
+#include "jobs/chain.h"
 #include "jobs/clash.h"
 #include "jobs/exclude.h"
 #include "jobs/param.h"
@@ -26,6 +27,7 @@ struct job {
     const struct style_set *fixed_styles; /* of every task, unless a column selects them; or NULL */
     struct axes axes;
     struct exclude exclude;
+    struct chain chain;
     struct conduct conduct;
     char *path_template; /* owned, like folder */
     struct path path;    /* with folder for {job} */
@@ -62,9 +64,9 @@ static int check_keys(const json_t *object, const char *what, const char *const 
 static int read_document(const void *bundle, size_t size, struct job *job, json_t **ret_root,
                          struct err *e)
 {
-    static const char *const keys[] = {"litho",   "job",     "fixed",     "axes",
-                                       "combine", "exclude", "output",    "styles",
-                                       "conduct", "loras",   "embeddings"};
+    static const char *const keys[] = {"litho",   "job",     "fixed",      "axes",
+                                       "combine", "exclude", "output",     "styles",
+                                       "conduct", "loras",   "embeddings", "chain"};
     struct buf canonical = {0};
     json_t *root = NULL;
     int rc;
@@ -239,10 +241,11 @@ static int read_exclude(const json_t *list, struct job *job, struct err *e)
     if (json_array_size(list) > JOB_EXCLUDE_MAX)
         return err_set(e, ERR_INPUT, "exclude: more than %d rules", JOB_EXCLUDE_MAX);
     TRY(exclude_read(list, &job->axes, &job->exclude, e));
+    TRY(chain_check_exclude(&job->chain, &job->exclude, e));
     job->count = job->axes.span - exclude_below(&job->exclude, job->axes.span);
     if (job->count == 0)
         TRY(err_set(e, ERR_INPUT, "exclude leaves no combination to render"));
-    TRY(clash_check_job(&job->axes, &job->fixed, &job->exclude, e));
+    TRY(clash_check_job(&job->axes, &job->fixed, &job->exclude, job->chain.frames > 1, e));
 out:
     return rc;
 }
@@ -369,6 +372,7 @@ static int load(const void *bundle, size_t size, struct job *job, struct err *e)
     TRY(names_read(json_object_get(root, "embeddings"), NAMES_EMBEDDINGS, "bundle",
                    &job->embeddings, e));
     TRY(read_fixed(json_object_get(root, "fixed"), job, e));
+    TRY(chain_read(json_object_get(root, "chain"), &job->axes, &job->chain, e));
     TRY(check_prompt(job, PARAM_PROMPT, e));
     TRY(check_prompt(job, PARAM_NEGATIVE_PROMPT, e));
     TRY(read_exclude(json_object_get(root, "exclude"), job, e));
@@ -519,10 +523,31 @@ int job_task(const struct job *job, uint64_t index, struct task *ret_task, struc
     TRY(expand(job, &t.prompt, false, index, e));
     TRY(expand(job, &t.negative_prompt, true, index, e));
     TRY(bind_task(&t, &job->loras, &job->embeddings, e));
+    TRY(chain_apply(&job->chain, job_frame(job, index), JOB_FRAME_BEFORE, &t, e));
     *ret_task = t;
     t = (struct task){0};
 out:
     task_done(&t);
+    return rc;
+}
+
+uint64_t job_frames(const struct job *job)
+{
+    return job->chain.frames;
+}
+
+uint64_t job_frame(const struct job *job, uint64_t index)
+{
+    return index % job->chain.frames; /* the last factor's stride is 1 */
+}
+
+int job_task_after(const struct job *job, uint64_t index, const char sha256[HASH_HEX_SIZE],
+                   struct task *ret_task, struct err *e)
+{
+    int rc = job_task(job, index, ret_task, e);
+
+    if (rc == 0 && (rc = task_start_from(ret_task, sha256, e)) != 0)
+        task_done(ret_task);
     return rc;
 }
 
@@ -593,6 +618,11 @@ uint64_t job_axis_length(const struct job *job, size_t axis)
 uint64_t job_axis_stride(const struct job *job, size_t axis)
 {
     return job->axes.factors[job->axes.items[axis].factor].stride;
+}
+
+bool job_axis_chained(const struct job *job, size_t axis)
+{
+    return job->chain.frames > 1 && job->axes.items[axis].factor == job->axes.n_factors - 1;
 }
 
 static bool param_costly(int p)

@@ -65,6 +65,21 @@ uint64_t job_next(const struct job *job, uint64_t from);
 /* The task of an index that is not excluded. ret_task: task_done(). */
 int job_task(const struct job *job, uint64_t index, struct task *ret_task, struct err *e);
 
+/*
+ * Chains: each run of job_frames indices, one combination of the axes but those in the last factor,
+ * are frames of which each starts from the picture of the one before it. 1: no task starts from
+ * another. Rules exclude whole chains only.
+ */
+#define JOB_FRAMES_MAX 100000
+uint64_t job_frames(const struct job *job);
+/* Which frame of its chain an index is, from 0. */
+uint64_t job_frame(const struct job *job, uint64_t index);
+/* What job_task gives a later frame as init_image, since no bundle knows that picture. */
+#define JOB_FRAME_BEFORE "the frame before"
+/* The task of a later frame, from a picture named by its SHA-256. ret_task: task_done(). */
+int job_task_after(const struct job *job, uint64_t index, const char sha256[HASH_HEX_SIZE],
+                   struct task *ret_task, struct err *e);
+
 /* Appends the output path, relative, checked to stay inside the output folder, ending in ".png". */
 int job_path(const struct job *job, uint64_t index, struct buf *ret_path, struct err *e);
 
@@ -87,6 +102,8 @@ uint64_t job_axis_length(const struct job *job, size_t axis);
 bool job_axes_zipped(const struct job *job, size_t a, size_t b);
 /* Indices from one value of the axis to the next. */
 uint64_t job_axis_stride(const struct job *job, size_t axis);
+/* Whether it runs along a chain's frames. */
+bool job_axis_chained(const struct job *job, size_t axis);
 /* Whether a change of the axis is dear to a worker: it sets a model, a VAE, a precision or a size,
  * or a text of it names a LoRA. */
 bool job_axis_costly(const struct job *job, size_t axis);

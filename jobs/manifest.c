@@ -94,10 +94,10 @@ out:
 
 static void check_top(struct draft *dr)
 {
-    static const char *const own[] = {"litho",       "job",      "defaults", "axes",
-                                      "combine",     "exclude",  "output",   "outpaint",
-                                      "styles_file", "priority", "first",    "max_failed",
-                                      "deadline",    "gang",     "loras",    "embeddings"};
+    static const char *const own[] = {
+        "litho",    "job",      "defaults",    "axes",       "combine", "exclude",
+        "output",   "outpaint", "styles_file", "priority",   "first",   "max_failed",
+        "deadline", "gang",     "loras",       "embeddings", "frames",  "seed_behavior"};
     const char *keys[sizeof own / sizeof *own + PARAM_COUNT];
     const struct node *version = node_get(dr->root, "litho");
     size_t n = 0;
@@ -171,7 +171,9 @@ static int read_parts(struct draft *dr, struct err *e)
     TRY(draft_styles_file(dr, e));
     TRY(draft_names(dr, e));
     TRY(draft_axes(dr, e));
+    TRY(draft_frames(dr, e));
     TRY(draft_combine(dr, e));
+    TRY(draft_check_frames(dr, e));
     TRY(draft_fixed(dr, e));
     TRY(draft_styles(dr, e));
     TRY(draft_exclude(dr, e));
@@ -217,6 +219,7 @@ static json_t *bundle_json(const struct draft *dr)
         json_t *value;
     } optional[] = {{"styles", dr->styles},
                     {"conduct", dr->conduct},
+                    {"chain", dr->chain},
                     {"loras", dr->names[NAMES_LORAS]},
                     {"embeddings", dr->names[NAMES_EMBEDDINGS]}};
     json_t *axes = json_array(), *bundle;

@@ -215,6 +215,20 @@ out:
     return rc;
 }
 
+int task_start_from(struct task *t, const char *sha256, struct err *e)
+{
+    struct buf name = {0};
+    char *init;
+
+    buf_printf(&name, "sha256:%s", sha256);
+    init = buf_detach(&name);
+    if (!init)
+        return err_set(e, ERR_OOM, "out of memory for a task");
+    free(t->init_image);
+    t->init_image = init;
+    return 0;
+}
+
 /* --- life --- */
 
 int task_copy(const struct task *t, struct task *ret_t, struct err *e)

@@ -104,6 +104,9 @@ void task_to_json(const struct task *t, struct buf *ret_text);
 int task_from_json(const char *text, size_t size, struct task *ret_t, struct err *e);
 int task_from_value(const json_t *value, struct task *ret_t, struct err *e);
 
+/* It starts from the picture of that SHA-256: its init_image is named by it. ERR_OOM. */
+int task_start_from(struct task *t, const char *sha256, struct err *e);
+
 /* A deep copy. ret_t: task_done(). ERR_OOM. */
 int task_copy(const struct task *t, struct task *ret_t, struct err *e);
 

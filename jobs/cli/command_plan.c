@@ -332,6 +332,12 @@ static int print_plan(struct plan *p, struct err *e)
         label(p, "excluded");
         fprintf(t->file, "%s combination%s\n", buf_text(&count), excluded == 1 ? "" : "s");
     }
+    if (job_frames(p->job) > 1) {
+        label(p, "frames");
+        fprintf(t->file, "%llu chain%s of %llu frames, each from the one before\n",
+                (unsigned long long)(p->tasks / job_frames(p->job)),
+                p->tasks == job_frames(p->job) ? "" : "s", (unsigned long long)job_frames(p->job));
+    }
     print_models(p);
     print_missing(p);
     if (p->tasks > 0)
@@ -444,6 +450,8 @@ static int json_plan(struct plan *p, struct err *e)
     json_t *task = NULL;
     int rc = 0;
 
+    if (job_frames(p->job) > 1)
+        json_object_set_new(plan, "frames", json_integer((json_int_t)job_frames(p->job)));
     if (p->tasks > 0) {
         TRY(task_json(p, p->first, &task, e));
         json_object_set_new(plan, "first", task);

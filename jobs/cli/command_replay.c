@@ -1,4 +1,6 @@
 /* litho replay image.png: render a picture again from the record inside it. */
+#include "jobs/asset.h"
+#include "jobs/cli/beside.h"
 #include "jobs/cli/cli.h"
 #include "jobs/cli/compare.h"
 #include "jobs/cli/errand.h"
@@ -70,6 +72,29 @@ static void folder_remove(const struct replay *r)
 {
     if (r->folder[0] != '\0')
         nftw(r->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What a picture starts from that is named by its hash, as a chain's frame before is: the file that
+ * lies beside it. */
+static int start_find(struct replay *r, struct err *e)
+{
+    struct task *t = &r->record.task;
+    const char *hex = t->init_image ? asset_hash_of(t->init_image) : NULL;
+    char *path = NULL;
+    int rc = 0;
+
+    if (hex == NULL)
+        return 0;
+    TRY(beside_find(r->image, hex, &path, e));
+    if (path == NULL)
+        TRY(err_set(e, ERR_MISSING,
+                    "%s starts from another picture, as a chain's frame does from the one before: "
+                    "no PNG file beside it has that one's SHA-256, %s",
+                    r->image, hex));
+    free(t->init_image);
+    t->init_image = path;
+out:
+    return rc;
 }
 
 static int job_make(struct replay *r, struct err *e)
@@ -243,6 +268,7 @@ static int replay(struct replay *r, struct err *e)
         TRY(target(r, &r->written, e));
     if (r->cli->options.value[OPTION_MODEL] != NULL)
         TRY(model_resolve(r->cli->options.value[OPTION_MODEL], &r->record.task.model, e));
+    TRY(start_find(r, e));
     TRY(folder_make(r, e));
     TRY(job_make(r, e));
     TRY(errand_prepare(r, e));

@@ -57,6 +57,17 @@ static void put_key(const struct task *t, struct buf *key)
                *text_of(t->init_image) != 0, *text_of(t->mask) != 0, t->inpaint_full_res);
 }
 
+/* A later frame's with a name for the picture before it, which a worker's plan does not open. */
+static int job_task_anyhow(const struct job *job, uint64_t index, struct task *ret_task,
+                           struct err *e)
+{
+    char none[HASH_HEX_SIZE] = {0};
+
+    memset(none, '0', sizeof none - 1);
+    return job_frame(job, index) > 0 ? job_task_after(job, index, none, ret_task, e)
+                                     : job_task(job, index, ret_task, e);
+}
+
 static int make_kind(const struct job *job, uint64_t index, struct kind *ret_kind, struct err *e)
 {
     struct buf key = {0}, text = {0};
@@ -65,7 +76,7 @@ static int make_kind(const struct job *job, uint64_t index, struct kind *ret_kin
     struct kind k = {0};
     int rc;
 
-    TRY(job_task(job, index, &t, e));
+    TRY(job_task_anyhow(job, index, &t, e));
     task_size(&t, &width, &height);
     put_key(&t, &key);
     task_to_json(&t, &text);

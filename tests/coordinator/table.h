@@ -14,6 +14,7 @@ struct table {
     enum probe_answer probe; /* what the disk says to every probe */
     int write_code;          /* what it says to every picture */
     size_t seen;             /* outbox items looked at by effects() */
+    struct record *before;   /* what the store says to every look for a frame before */
 };
 
 static inline int setup(void **state)
@@ -74,6 +75,10 @@ static inline void effects(struct table *t)
                 err_set(&event.failure, ERR_IO, "the disk's text");
             on(t, &event);
             record_done(&found);
+        } else if (out.type == OUT_BEFORE) {
+            event.type = EVENT_BEFORE;
+            event.found = t->before;
+            on(t, &event);
         } else if (out.type == OUT_WRITE) {
             t->o.items[t->seen].delivery = NULL;
             event.type = EVENT_WRITTEN;

@@ -179,6 +179,7 @@ static void an_older_state_gets_its_bits_at_the_first_start(void **state)
                                   "DROP TRIGGER index_marks_job_removed; DROP TABLE index_marks;"
                                   "DROP TRIGGER job_assets_job_removed; DROP TABLE job_assets;"
                                   "ALTER TABLE attempts DROP COLUMN lost;"
+                                  "ALTER TABLE records DROP COLUMN frame_before;"
                                   "ALTER TABLE jobs DROP COLUMN reopen;"
                                   "ALTER TABLE attempts DROP COLUMN task_hash;"
                                   "ALTER TABLE records DROP COLUMN task_hash",

@@ -25,6 +25,7 @@ struct spec {
     const char *sheet;              /* default: null */
     const char *conduct;            /* default: left out */
     const char *loras, *embeddings; /* default: left out */
+    const char *chain;              /* default: left out */
 };
 
 static json_t *bundle_json(const char *text)
@@ -99,6 +100,8 @@ static json_t *bundle_value(const struct spec *s)
         json_object_set_new(root, "loras", bundle_json(s->loras));
     if (s->embeddings)
         json_object_set_new(root, "embeddings", bundle_json(s->embeddings));
+    if (s->chain)
+        json_object_set_new(root, "chain", bundle_json(s->chain));
     return root;
 }
 

@@ -250,6 +250,9 @@ class Examples(Case):
         self.example("hires", 8, 2, "steps=2", "size=64x64", "axes.thing=[fox]",
                      "axes.hr_scale=[1.5]")
 
+    def test_frames(self):
+        self.example("frames", 24, 6, "frames=3", "steps=4", "size=64x64")
+
     def test_every_example_is_in_this_list(self):
         names = sorted(re.sub(r"\.yaml$", "", name) for name in os.listdir(EXAMPLES)
                        if name.endswith(".yaml"))
