@@ -24,17 +24,23 @@ static inline struct peer peer_named(const char *name)
     return p;
 }
 
-/* One axis of n seeds. more: further members of the spec. */
-static inline struct job *seeds_job(const char *name, int n)
+/* One axis of n seeds, and what else the spec says. */
+static inline struct job *seeds_job_with(int n, struct spec spec)
 {
     struct buf axes = {0};
     struct job *job;
 
     buf_printf(&axes,
                "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", n);
-    job = bundle_job((struct spec){.job = name, .axes = buf_text(&axes)});
+    spec.axes = buf_text(&axes);
+    job = bundle_job(spec);
     buf_done(&axes);
     return job;
+}
+
+static inline struct job *seeds_job(const char *name, int n)
+{
+    return seeds_job_with(n, (struct spec){.job = name});
 }
 
 static inline int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -112,6 +112,13 @@ static inline void say(struct table *t, const char *from, const struct msg *m)
     settle(t);
 }
 
+/* The connection to it is gone. */
+static inline void lose(struct table *t, const char *name)
+{
+    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named(name)});
+    settle(t);
+}
+
 static inline void tick(struct table *t, int64_t later_ms)
 {
     t->now_ms += later_ms;
@@ -119,18 +126,25 @@ static inline void tick(struct table *t, int64_t later_ms)
     settle(t);
 }
 
+/* Whoever says hello with more than a name: the test says what, the rest is like everybody's. */
+static inline void hello_with(struct table *t, struct msg_hello h)
+{
+    struct msg m = {.type = MSG_HELLO};
+
+    h.protocol = PROTOCOL_VERSION;
+    h.protocol_min = PROTOCOL_VERSION_MIN;
+    h.role = h.role ? h.role : "worker";
+    h.software = "test";
+    h.device = "a device";
+    if (!h.device_class)
+        h.device_class = strcmp(h.role, "worker") == 0 ? "cpu-avx2" : "";
+    m.hello = h;
+    say(t, h.name, &m);
+}
+
 static inline void hello(struct table *t, const char *name, const char *role)
 {
-    struct msg m = {.type = MSG_HELLO,
-                    .hello = {.protocol = PROTOCOL_VERSION,
-                              .protocol_min = PROTOCOL_VERSION_MIN,
-                              .role = role,
-                              .software = "test",
-                              .name = name,
-                              .device = "a device",
-                              .device_class = strcmp(role, "worker") == 0 ? "cpu-avx2" : ""}};
-
-    say(t, name, &m);
+    hello_with(t, (struct msg_hello){.name = name, .role = role});
 }
 
 static inline void ready(struct table *t, const char *name, uint32_t credits)
@@ -153,6 +167,14 @@ static inline void ready_holding(struct table *t, const char *name, uint32_t cre
 {
     struct attempt_ref held = ref(t, index, attempt);
     struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .held = &held, .n_held = 1}};
+
+    say(t, name, &m);
+}
+
+/* Free room, and a place where members of its next gang would meet: its name. */
+static inline void ready_to_meet(struct table *t, const char *name, uint32_t credits)
+{
+    struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .meeting = name}};
 
     say(t, name, &m);
 }
@@ -297,6 +319,20 @@ static inline const struct record *recorded(const struct table *t, uint64_t inde
     return NULL;
 }
 
+/* The record's row is in the outbox, and the first acknowledgement after it. */
+static inline void assert_recorded_before_ack(const struct table *t)
+{
+    size_t record = 0, ack = 0;
+
+    for (size_t i = 0; i < t->o.n; i++) {
+        if (t->o.items[i].type == OUT_STORE && t->o.items[i].row.op == STORE_RECORD)
+            record = i + 1;
+        if (t->o.items[i].type == OUT_SEND && t->o.items[i].message == MSG_ACK)
+            ack = i + 1;
+    }
+    assert_true(record > 0 && record < ack);
+}
+
 static inline size_t logged(const struct table *t, const char *event)
 {
     size_t n = 0;
@@ -309,6 +345,31 @@ static inline size_t logged(const struct table *t, const char *event)
 static inline struct job_entry *the_job(struct table *t)
 {
     return coord_job_by_hash(&t->c, t->job);
+}
+
+static inline struct task_entry *the_task(struct table *t, uint64_t index)
+{
+    return coord_task(&t->c, the_job(t), index);
+}
+
+/* A job of n seeds as the store has it after a restart, with these attempts; the first of them may
+ * be settled. */
+static inline void restore(struct table *t, int n, uint64_t settled,
+                           struct restored_attempt *attempts, size_t n_attempts)
+{
+    struct restored r = {.number = 1,
+                         .name = "a",
+                         .folder = "a",
+                         .state = "running",
+                         .job = seeds_job("a", n),
+                         .tasks = (uint64_t)n,
+                         .done = settled,
+                         .attempts = attempts,
+                         .n_attempts = n_attempts};
+
+    memcpy(t->job, job_hash(r.job), sizeof t->job);
+    bits_raise(&r.settled, settled);
+    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
 }
 
 #define SENTENCE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

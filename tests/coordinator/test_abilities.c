@@ -11,32 +11,21 @@ static const struct hello_precision old_cpu[] = {
 static void join_as(struct table *t, const char *name, const struct hello_precision *rows,
                     uint32_t credits)
 {
-    struct msg m = {.type = MSG_HELLO,
-                    .hello = {.protocol = PROTOCOL_VERSION,
-                              .protocol_min = PROTOCOL_VERSION_MIN,
-                              .role = "worker",
-                              .software = "test",
-                              .name = name,
-                              .device = "a device",
-                              .device_class = rows[2].device_class,
-                              .host = "here",
-                              .precisions = (struct hello_precision *)rows,
-                              .n_precisions = 3}};
-
-    say(t, name, &m);
-    m = (struct msg){.type = MSG_READY, .ready = {.credits = credits, .meeting = name}};
-    say(t, name, &m);
+    hello_with(t, (struct msg_hello){.name = name,
+                                     .device_class = rows[2].device_class,
+                                     .host = "here",
+                                     .precisions = (struct hello_precision *)rows,
+                                     .n_precisions = 3});
+    ready_to_meet(t, name, credits);
 }
 
 static struct job *precision_job(const char *name, const char *precision, int n,
                                  const char *conduct)
 {
-    char axes[120], fixed[40];
+    char fixed[40];
 
-    snprintf(axes, sizeof axes,
-             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", n);
     snprintf(fixed, sizeof fixed, "'precision':'%s'", precision);
-    return bundle_job((struct spec){.job = name, .fixed = fixed, .axes = axes, .conduct = conduct});
+    return seeds_job_with(n, (struct spec){.job = name, .fixed = fixed, .conduct = conduct});
 }
 
 /* Task 0 is of the first precision, task 1 of the second. */
@@ -127,8 +116,7 @@ static void a_task_that_came_back_goes_to_no_worker_that_refuses_it(void **state
     join_as(t, "old", old_cpu, 1);
     assert_leased(t, "old", 0, 1);
     join_as(t, "card", card, 1);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("old")});
-    settle(t);
+    lose(t, "old");
     tick(t, 5000);
     assert_int_equal(count_sent(t, "card", MSG_LEASE), 0);
     assert_reason(t, ALONE_F32);

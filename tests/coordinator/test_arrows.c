@@ -28,13 +28,7 @@ static const char *state_of(struct table *t)
 
 static void submit_with(struct table *t, int n, const char *conduct, const char *sheet)
 {
-    struct buf axes = {0};
-
-    buf_printf(&axes,
-               "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", n);
-    submit_job(t, bundle_job((struct spec){
-                      .job = "a", .axes = buf_text(&axes), .conduct = conduct, .sheet = sheet}));
-    buf_done(&axes);
+    submit_job(t, seeds_job_with(n, (struct spec){.job = "a", .conduct = conduct, .sheet = sheet}));
 }
 
 /* ---- how a job comes to a state */

@@ -1,20 +1,12 @@
 /* One batch on real files: what happens when the disk refuses a commit, and after a restart. */
-#include "coordinator/batch.h"
-#include "coordinator/index.h"
-#include "proto/version.h"
-#include "tests/coordinator/fixture.h"
+#include "tests/coordinator/place.h"
 
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 struct bench {
-    char *dir;
-    struct buf state, out;
-    struct coord coord;
-    struct store *store;
-    struct output *output;
-    struct batch batch;
+    struct place p;
     int sent[MSG_TYPE_COUNT];
     struct buf last; /* frame */
     bool deaf;       /* the peer is gone */
@@ -36,60 +28,12 @@ static int on_send(void *user, const struct peer *peer, const struct buf *frame,
     return 0;
 }
 
-static void on_log(void *user, enum log_level level, const char *event, const char *text)
-{
-    (void)user;
-    (void)level;
-    (void)event;
-    (void)text;
-}
-
-static int on_draw(void *user, uint64_t job, struct err *e)
-{
-    (void)user;
-    (void)job;
-    (void)e;
-    return 0;
-}
-
-static int restore_one(void *user, struct restored *r, struct err *e)
-{
-    struct bench *b = user;
-
-    return reactor_restore(&b->coord, r, 0, e);
-}
-
-static void start(struct bench *b)
-{
-    MUST(store_open(buf_text(&b->state), &b->store, e));
-    MUST(output_open(buf_text(&b->out), &b->output, e));
-    MUST(coord_init(&b->coord, &(struct coord_limits){0}, output_dir(b->output), e));
-    MUST(store_restore(b->store, restore_one, b, e));
-    b->batch = (struct batch){.coord = &b->coord,
-                              .store = b->store,
-                              .output = b->output,
-                              .user = b,
-                              .send = on_send,
-                              .log = on_log,
-                              .draw = on_draw};
-}
-
-static void stop(struct bench *b)
-{
-    batch_done(&b->batch);
-    coord_done(&b->coord);
-    output_close(b->output);
-    store_close(b->store);
-}
-
 static int setup(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
 
-    b->dir = temporary_folder();
-    buf_printf(&b->state, "%s/state", b->dir);
-    buf_printf(&b->out, "%s/out", b->dir);
-    start(b);
+    b->p = (struct place){.now_ms = 1000, .user = b, .send = on_send};
+    place_open(&b->p, temporary_folder());
     *state = b;
     return 0;
 }
@@ -98,40 +42,26 @@ static int teardown(void **state)
 {
     struct bench *b = *state;
 
-    stop(b);
-    buf_done(&b->state);
-    buf_done(&b->out);
+    place_close(&b->p);
     buf_done(&b->last);
-    remove_tree(b->dir);
-    free(b->dir);
     free(b);
     return 0;
 }
 
-static void say(struct bench *b, const struct msg *m)
+static void restart(struct bench *b)
 {
-    struct event event = {.type = EVENT_MESSAGE, .peer = peer_named("client"), .msg = m};
-
-    MUST(reactor_on(&b->coord, &event, 1000, &b->batch.outbox, e));
+    place_kill(&b->p);
+    place_start(&b->p);
 }
 
 static void hello(struct bench *b)
 {
-    struct msg m = {.type = MSG_HELLO,
-                    .hello = {.protocol = PROTOCOL_VERSION,
-                              .protocol_min = PROTOCOL_VERSION_MIN,
-                              .role = "client",
-                              .software = "test"}};
-
-    say(b, &m);
+    place_hears_client(&b->p, "client");
 }
 
 static void submit(struct bench *b, const struct job *job)
 {
-    struct msg m = {.type = MSG_SUBMIT, .submit = {.request = 1}};
-
-    m.submit.bundle = job_bundle(job, &m.submit.bundle_size);
-    say(b, &m);
+    place_hears_submit(&b->p, "client", job, false);
 }
 
 static void a_refused_commit_sends_nothing_and_may_be_tried_again(void **state)
@@ -150,15 +80,15 @@ static void a_refused_commit_sends_nothing_and_may_be_tried_again(void **state)
     /* The bundle fits the job's folder, the database's log does not grow. */
     tiny = (struct rlimit){.rlim_cur = 4096, .rlim_max = old.rlim_max};
     setrlimit(RLIMIT_FSIZE, &tiny);
-    rc = batch_run(&b->batch, 1000, &why);
+    rc = batch_run(&b->p.batch, 1000, &why);
     setrlimit(RLIMIT_FSIZE, &old);
     assert_int_equal(rc, 1);
     assert_non_null(strstr(why.text, "database"));
     assert_int_equal(b->sent[MSG_SUBMITTED], 0);
     assert_int_equal(b->sent[MSG_WELCOME], 0);
-    assert_int_equal(batch_finish(&b->batch, &why), 0);
+    assert_int_equal(batch_finish(&b->p.batch, &why), 0);
     assert_int_equal(b->sent[MSG_SUBMITTED], 1);
-    MUST(store_peek(buf_text(&b->state), job_hash(job), &done, &failed, e));
+    MUST(store_peek(buf_text(&b->p.state), job_hash(job), &done, &failed, e));
     job_free(job);
 }
 
@@ -169,16 +99,15 @@ static void a_submitted_job_outlives_a_restart(void **state)
 
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
-    stop(b);
-    start(b);
-    assert_int_equal(b->coord.n_jobs, 1);
-    assert_string_equal(b->coord.jobs[0]->hash, job_hash(job));
-    assert_int_equal(b->coord.jobs[0]->phase, JOB_RUNNING);
+    place_run(&b->p);
+    restart(b);
+    assert_int_equal(b->p.coord.n_jobs, 1);
+    assert_string_equal(b->p.coord.jobs[0]->hash, job_hash(job));
+    assert_int_equal(b->p.coord.jobs[0]->phase, JOB_RUNNING);
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
-    assert_int_equal(b->coord.n_jobs, 1);
+    place_run(&b->p);
+    assert_int_equal(b->p.coord.n_jobs, 1);
     job_free(job);
 }
 
@@ -188,10 +117,10 @@ static void an_unreachable_peer_becomes_an_event(void **state)
 
     hello(b);
     b->deaf = true;
-    MUST(batch_run(&b->batch, 1000, e));
-    assert_int_equal(b->coord.n_clients, 1);
-    MUST(batch_gone(&b->batch, 1000, e));
-    assert_int_equal(b->coord.n_clients, 0);
+    place_run(&b->p);
+    assert_int_equal(b->p.coord.n_clients, 1);
+    MUST(batch_gone(&b->p.batch, 1000, e));
+    assert_int_equal(b->p.coord.n_clients, 0);
 }
 
 static void an_index_that_was_torn_is_made_anew(void **state)
@@ -203,15 +132,13 @@ static void an_index_that_was_torn_is_made_anew(void **state)
 
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
+    place_run(&b->p);
     MUST(record_picture(&row.record, "a/0.png", "w", "cpu-x", "f32", e));
-    MUST(store_begin(b->store, e));
-    MUST(store_apply(b->store, &row, e));
-    MUST(store_commit(b->store, e));
+    place_apply(&b->p, &row, 1);
     buf_puts(&torn, "{\"index\":0,\"pa");
-    MUST(output_replace(b->output, "a/index.jsonl", &torn, e));
-    MUST(index_check(b->output, b->store, 1, "a", e));
-    MUST(output_read(b->output, "a/index.jsonl", 1 << 20, &text, e));
+    MUST(output_replace(b->p.output, "a/index.jsonl", &torn, e));
+    MUST(index_check(b->p.output, b->p.store, 1, "a", e));
+    MUST(output_read(b->p.output, "a/index.jsonl", 1 << 20, &text, e));
     assert_non_null(strstr(buf_text(&text), "\"path\":\"a/0.png\""));
     assert_int_equal(text.data[text.size - 1], '\n');
     record_done(&row.record);
@@ -230,25 +157,25 @@ static void an_answer_about_records_comes_from_the_store(void **state)
 
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
-    MUST(store_begin(b->store, e));
+    place_run(&b->p);
+    MUST(store_begin(b->p.store, e));
     for (int i = 0; i < 2; i++) {
         row.record.index = (uint64_t)i;
         MUST(record_picture(&row.record, "a/0.png", "w", "cpu-x", "f32", e));
         memset(row.record.sha256, 'b', 64);
-        MUST(store_apply(b->store, &row, e));
+        MUST(store_apply(b->p.store, &row, e));
     }
-    MUST(store_commit(b->store, e));
-    say(b, &ask);
-    MUST(batch_run(&b->batch, 1000, e));
+    MUST(store_commit(b->p.store, e));
+    place_hears(&b->p, "client", &ask);
+    place_run(&b->p);
     MUST(msg_decode(b->last.data, b->last.size, &m, e));
     assert_int_equal(m.type, MSG_PAGE);
     assert_int_equal(m.page.n_records, 1);
     assert_string_equal(m.page.records[0].path, "a/0.png");
     assert_int_equal(m.page.next, 1);
     msg_done(&m);
-    say(b, &fetch);
-    MUST(batch_run(&b->batch, 1000, e));
+    place_hears(&b->p, "client", &fetch);
+    place_run(&b->p);
     MUST(msg_decode(b->last.data, b->last.size, &m, e));
     assert_int_equal(m.type, MSG_ERROR);
     assert_int_equal(m.error.request, 6);
@@ -267,13 +194,13 @@ static void many_requests_for_pictures_are_answered_over_several_batches(void **
 
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
+    place_run(&b->p);
     for (int i = 0; i < 40; i++)
-        say(b, &ask);
-    for (; turns == 0 || !batch_waits(&b->batch); turns++) {
+        place_hears(&b->p, "client", &ask);
+    for (; turns == 0 || !batch_waits(&b->p.batch); turns++) {
         int before = b->sent[MSG_ERROR];
 
-        MUST(batch_run(&b->batch, 1000, e));
+        place_run(&b->p);
         assert_in_range(b->sent[MSG_ERROR] - before, 1, 16);
     }
     assert_int_equal(b->sent[MSG_ERROR], 40);
@@ -291,19 +218,17 @@ static void a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers(
 
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
-    MUST(store_begin(b->store, e));
-    MUST(store_apply(b->store, &row, e));
-    MUST(store_commit(b->store, e));
-    say(b, &cancel);
-    MUST(batch_run(&b->batch, 1000, e));
-    assert_int_equal(b->coord.jobs[0]->phase, JOB_CANCELLED);
+    place_run(&b->p);
+    place_apply(&b->p, &row, 1);
+    place_hears(&b->p, "client", &cancel);
+    place_run(&b->p);
+    assert_int_equal(b->p.coord.jobs[0]->phase, JOB_CANCELLED);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
+    place_run(&b->p);
     assert_int_equal(b->sent[MSG_SUBMITTED], 2);
-    assert_int_equal(b->coord.jobs[0]->phase, JOB_RUNNING);
-    assert_int_equal(coord_task(&b->coord, b->coord.jobs[0], 1)->attempts, 5);
-    assert_int_equal(coord_task(&b->coord, b->coord.jobs[0], 1)->phase, TASK_READY);
+    assert_int_equal(b->p.coord.jobs[0]->phase, JOB_RUNNING);
+    assert_int_equal(coord_task(&b->p.coord, b->p.coord.jobs[0], 1)->attempts, 5);
+    assert_int_equal(coord_task(&b->p.coord, b->p.coord.jobs[0], 1)->phase, TASK_READY);
     job_free(job);
 }
 
@@ -317,29 +242,28 @@ static void a_finished_job_submitted_again_renders_what_was_deleted(void **state
 
     hello(b);
     submit(b, job);
-    MUST(batch_run(&b->batch, 1000, e));
-    MUST(store_begin(b->store, e));
+    place_run(&b->p);
+    MUST(store_begin(b->p.store, e));
     for (int i = 0; i < 2; i++) {
         row.record.index = (uint64_t)i;
         MUST(record_picture(&row.record, i ? "a/1.png" : "a/0.png", "w", "cpu-x", "f32", e));
-        MUST(store_apply(b->store, &row, e));
+        MUST(store_apply(b->p.store, &row, e));
     }
-    MUST(store_apply(b->store, &over, e));
-    MUST(store_commit(b->store, e));
+    MUST(store_apply(b->p.store, &over, e));
+    MUST(store_commit(b->p.store, e));
     buf_puts(&picture, "picture 1; picture 0 was deleted");
-    MUST(output_replace(b->output, "a/1.png", &picture, e));
-    stop(b);
-    start(b);
-    assert_int_equal(b->coord.jobs[0]->phase, JOB_DONE);
+    MUST(output_replace(b->p.output, "a/1.png", &picture, e));
+    restart(b);
+    assert_int_equal(b->p.coord.jobs[0]->phase, JOB_DONE);
     hello(b);
     submit(b, job);
     do /* a slow disk may ask for several turns */
-        MUST(batch_run(&b->batch, 1000, e));
-    while (!batch_waits(&b->batch));
-    assert_int_equal(b->coord.jobs[0]->phase, JOB_RUNNING);
-    assert_int_equal(b->coord.jobs[0]->done, 1);
-    assert_false(bits_has(&b->coord.jobs[0]->settled, 0));
-    assert_true(bits_has(&b->coord.jobs[0]->settled, 1));
+        place_run(&b->p);
+    while (!batch_waits(&b->p.batch));
+    assert_int_equal(b->p.coord.jobs[0]->phase, JOB_RUNNING);
+    assert_int_equal(b->p.coord.jobs[0]->done, 1);
+    assert_false(bits_has(&b->p.coord.jobs[0]->settled, 0));
+    assert_true(bits_has(&b->p.coord.jobs[0]->settled, 1));
     record_done(&row.record);
     buf_done(&picture);
     job_free(job);

@@ -26,9 +26,9 @@ static void all_that_a_lost_worker_had_begun_is_blamed_and_then_rendered_alone(v
     assert_false(alone(t, "w1", 0));
     progress(t, "w1", 0, 1, 2);
     progress(t, "w1", 1, 1, 2);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    lose(t, "w1");
     for (uint64_t i = 0; i < 3; i++)
-        assert_int_equal(coord_task(&t->c, the_job(t), i)->lost.n, i < 2);
+        assert_int_equal(the_task(t, i)->lost.n, i < 2);
     fresh(t);
     join(t, "w2", 4);
     assert_true(alone(t, "w2", 0));
@@ -65,7 +65,7 @@ static void a_batch_whose_steps_stop_is_revoked_as_a_whole(void **state)
         tick(t, 10000);
     }
     assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 2);
-    assert_non_null(run_numbered(coord_task(&t->c, the_job(t), 2), 1)); /* it waits behind */
+    assert_non_null(run_numbered(the_task(t, 2), 1)); /* it waits behind */
 }
 
 static void a_step_of_a_batch_is_learned_once(void **state)
@@ -82,7 +82,7 @@ static void a_step_of_a_batch_is_learned_once(void **state)
         t->now_ms += 500;
     }
     w = coord_worker(&t->c, &(struct peer){.size = 2, .id = "w1"});
-    first = coord_task(&t->c, the_job(t), 0);
+    first = the_task(t, 0);
     assert_true(speed_ms(&w->speeds, first->speed_key) == 500);
 }
 

@@ -129,15 +129,17 @@ static void a_job_ends_failed_when_one_task_did(void **state)
     assert_null(the_job(t)->job);
 }
 
+static void submit_with_sheet(struct table *t)
+{
+    submit_job(t, seeds_job_with(1, (struct spec){.job = "a", .sheet = "{'x':'seed'}"}));
+}
+
 static void a_job_with_a_sheet_is_finishing_until_it_is_drawn(void **state)
 {
     struct table *t = *state;
     struct event drawn = {.type = EVENT_DRAWN, .job = 1, .text = "/srv/out/a/sheet.png"};
 
-    submit_job(t, bundle_job((struct spec){.job = "a",
-                                           .axes = "[{'name':'seed','columns':['seed'],"
-                                                   "'range':{'first':0,'step':1,'count':1}}]",
-                                           .sheet = "{'x':'seed'}"}));
+    submit_with_sheet(t);
     join(t, "w", 1);
     fresh(t);
     result(t, "w", 0, 1);
@@ -154,10 +156,7 @@ static void a_sheet_that_cannot_be_drawn_only_warns(void **state)
     struct table *t = *state;
     struct event drawn = {.type = EVENT_DRAWN, .job = 1, .text = ""};
 
-    submit_job(t, bundle_job((struct spec){.job = "a",
-                                           .axes = "[{'name':'seed','columns':['seed'],"
-                                                   "'range':{'first':0,'step':1,'count':1}}]",
-                                           .sheet = "{'x':'seed'}"}));
+    submit_with_sheet(t);
     join(t, "w", 1);
     result(t, "w", 0, 1);
     err_set(&drawn.failure, ERR_INTERNAL, "no font");
@@ -172,10 +171,7 @@ static void a_sheet_on_a_full_disk_waits_for_room(void **state)
     struct table *t = *state;
     struct event drawn = {.type = EVENT_DRAWN, .job = 1, .text = ""};
 
-    submit_job(t, bundle_job((struct spec){.job = "a",
-                                           .axes = "[{'name':'seed','columns':['seed'],"
-                                                   "'range':{'first':0,'step':1,'count':1}}]",
-                                           .sheet = "{'x':'seed'}"}));
+    submit_with_sheet(t);
     join(t, "w", 1);
     result(t, "w", 0, 1);
     err_set(&drawn.failure, ERR_IO, "a/sheet.png: No space left on device");

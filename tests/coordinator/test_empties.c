@@ -26,20 +26,13 @@ static void a_coordinator_that_is_not_measured_refuses_it_and_nothing_changes(vo
 static void a_measured_one_records_it_before_the_acknowledgement(void **state)
 {
     struct table *t = *state;
-    size_t record = 0, ack = 0;
 
     t->c.limits.empties = true;
     submit(t, "a", 2);
     join(t, "w", 1);
     fresh(t);
     empty(t, "w", 0, 1);
-    for (size_t i = 0; i < t->o.n; i++) {
-        if (t->o.items[i].type == OUT_STORE && t->o.items[i].row.op == STORE_RECORD)
-            record = i + 1;
-        if (t->o.items[i].type == OUT_SEND && t->o.items[i].message == MSG_ACK)
-            ack = i + 1;
-    }
-    assert_true(record > 0 && record < ack);
+    assert_recorded_before_ack(t);
     assert_verdict(t, "w", "accepted");
     assert_string_equal(recorded(t, 0)->path, "");
     assert_int_equal(the_job(t)->done, 1);

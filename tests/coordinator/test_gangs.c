@@ -3,53 +3,23 @@
 
 static struct job *gang_job(const char *gang, int n)
 {
-    char axes[200], conduct[100];
+    char conduct[100];
 
-    snprintf(axes, sizeof axes,
-             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", n);
     snprintf(conduct, sizeof conduct, "{'gang':%s}", gang);
-    return bundle_job((struct spec){.job = "gang", .axes = axes, .conduct = conduct});
+    return seeds_job_with(n, (struct spec){.job = "gang", .conduct = conduct});
 }
 
 #define PAIR "{'guidance':2,'tensor':1}"
 
 static void meets(struct table *t, const char *name, const char *host, const char *class)
 {
-    struct msg m = {.type = MSG_HELLO,
-                    .hello = {.protocol = PROTOCOL_VERSION,
-                              .protocol_min = PROTOCOL_VERSION_MIN,
-                              .role = "worker",
-                              .software = "test",
-                              .name = name,
-                              .device = "a device",
-                              .device_class = class,
-                              .host = host}};
-
-    say(t, name, &m);
+    hello_with(t, (struct msg_hello){.name = name, .device_class = class, .host = host});
 }
 
 /* A worker that states an address for members on other hosts. */
 static void meets_others(struct table *t, const char *name, const char *host)
 {
-    struct msg m = {.type = MSG_HELLO,
-                    .hello = {.protocol = PROTOCOL_VERSION,
-                              .protocol_min = PROTOCOL_VERSION_MIN,
-                              .role = "worker",
-                              .software = "test",
-                              .name = name,
-                              .device = "a device",
-                              .device_class = "cpu-avx2",
-                              .host = host,
-                              .gang_address = "127.0.0.1"}};
-
-    say(t, name, &m);
-}
-
-static void ready_to_meet(struct table *t, const char *name, uint32_t credits)
-{
-    struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .meeting = name}};
-
-    say(t, name, &m);
+    hello_with(t, (struct msg_hello){.name = name, .host = host, .gang_address = "127.0.0.1"});
 }
 
 static void join_gangs(struct table *t, const char *name)
@@ -156,7 +126,7 @@ static void a_members_failure_stops_the_others(void **state)
     fresh(t);
     failed(t, "w2", 0, 2, "io");
     assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 0);
+    assert_int_equal(the_task(t, 0)->n_runs, 0);
 }
 
 static void a_failure_of_one_of_four_stops_the_three_others(void **state)
@@ -168,13 +138,13 @@ static void a_failure_of_one_of_four_stops_the_three_others(void **state)
     join_gangs(t, "w2");
     join_gangs(t, "w3");
     join_gangs(t, "w4");
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 4);
+    assert_int_equal(the_task(t, 0)->n_runs, 4);
     fresh(t);
     failed(t, "w2", 0, 2, "io");
     assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
     assert_int_equal(count_sent(t, "w3", MSG_REVOKE), 1);
     assert_int_equal(count_sent(t, "w4", MSG_REVOKE), 1);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 0);
+    assert_int_equal(the_task(t, 0)->n_runs, 0);
 }
 
 /* The survivor speaks first: the one that died is waited for, and blamed. */
@@ -188,13 +158,13 @@ static void who_only_tells_of_another_ones_end_is_not_blamed(void **state)
     fresh(t);
     failed(t, "w1", 0, 1, "worker_lost");
     assert_int_equal(count_sent(t, "w2", MSG_REVOKE), 0);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->n_runs, 1);
+    assert_int_equal(the_task(t, 0)->n_runs, 1);
     tick(t, 10000);
     say(t, "w1", &ping);
     tick(t, 6000);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 1);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->phase, TASK_READY);
+    assert_int_equal(the_task(t, 0)->lost.n, 1);
+    assert_int_equal(the_task(t, 0)->tries, 0);
+    assert_int_equal(the_task(t, 0)->phase, TASK_READY);
 }
 
 /* Its lease came late, or the revocation was lost: it would wait for members that never come. */
@@ -254,7 +224,7 @@ static void a_busy_worker_drains_for_the_gang(void **state)
     fresh(t);
     ready_to_meet(t, "w1", 2);
     ready_to_meet(t, "w2", 2);
-    assert_true(coord_task(&t->c, the_job(t), 0)->n_runs == 2);
+    assert_true(the_task(t, 0)->n_runs == 2);
 }
 
 /* The worker failed three tasks of the job's model. */
@@ -363,7 +333,7 @@ static void learn_and_ask_again(struct table *t, int64_t ms)
     submit_job(t, gang_job("'auto'", 1)); /* nothing is known: two, to learn */
     assert_part(t, "w1", 2, 1, 0, "w1");
     speeds = &coord_worker(&t->c, &(struct peer){.size = 2, .id = "w1"})->speeds;
-    speed_learn(speeds, coord_task(&t->c, the_job(t), 0)->speed_key, 100);
+    speed_learn(speeds, the_task(t, 0)->speed_key, 100);
     for (uint32_t step = 0; step < 5; step++) {
         t->now_ms += ms;
         progress(t, "w1", 0, 1, step);
@@ -428,7 +398,7 @@ static void the_speed_up_is_measured(void **state)
     pair_at_work(t, 2);
     for (uint32_t step = 0; step < 5; step++) {
         speed_learn(&coord_worker(&t->c, &(struct peer){.size = 2, .id = "w1"})->speeds,
-                    coord_task(&t->c, the_job(t), 0)->speed_key, 100);
+                    the_task(t, 0)->speed_key, 100);
         t->now_ms += 50;
         progress(t, "w1", 0, 1, step);
         progress(t, "w2", 0, 2, step);

@@ -13,7 +13,7 @@ static void a_lost_workers_lease_is_free_and_costs_no_try(void **state)
     fresh(t);
     tick(t, 6000);
     assert_int_equal(logged(t, "worker_lost"), 1);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
+    assert_int_equal(the_task(t, 0)->tries, 0);
     ready(t, "w2", 1);
     assert_leased(t, "w2", 0, 2);
 }
@@ -26,7 +26,7 @@ static void an_unreachable_worker_is_lost_at_once(void **state)
     join(t, "w1", 1);
     join(t, "w2", 1);
     fresh(t);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    lose(t, "w1");
     ready_holding(t, "w2", 1, 1, 1);
     assert_leased(t, "w2", 0, 2);
 }
@@ -37,7 +37,7 @@ static void the_result_of_a_lost_workers_attempt_still_counts(void **state)
 
     submit(t, "a", 1);
     join(t, "w1", 1);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    lose(t, "w1");
     join(t, "w2", 1);
     assert_leased(t, "w2", 0, 2);
     hello(t, "w1", "worker");
@@ -56,7 +56,7 @@ static void a_worker_that_comes_back_keeps_what_it_holds(void **state)
 
     submit(t, "a", 1);
     join(t, "w1", 1);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
+    lose(t, "w1");
     hello(t, "w1", "worker");
     fresh(t);
     ready_holding(t, "w1", 1, 0, 1);
@@ -104,8 +104,7 @@ static void a_task_that_loses_three_workers_is_quarantined(void **state)
         join(t, names[i], 1);
         assert_leased(t, names[i], 0, (uint32_t)i + 1);
         fresh(t);
-        on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named(names[i])});
-        settle(t);
+        lose(t, names[i]);
     }
     assert_non_null(recorded(t, 0));
     assert_string_equal(recorded(t, 0)->code, "worker_lost");
@@ -119,9 +118,9 @@ static void only_the_task_at_work_is_blamed_for_a_lost_worker(void **state)
     submit(t, "a", 2);
     join(t, "w1", 2);
     progress(t, "w1", 1, 1, 0);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w1")});
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 0);
-    assert_int_equal(coord_task(&t->c, the_job(t), 1)->lost.n, 1);
+    lose(t, "w1");
+    assert_int_equal(the_task(t, 0)->lost.n, 0);
+    assert_int_equal(the_task(t, 1)->lost.n, 1);
 }
 
 static void a_worker_that_says_bye_is_not_blamed(void **state)
@@ -132,7 +131,7 @@ static void a_worker_that_says_bye_is_not_blamed(void **state)
     submit(t, "a", 1);
     join(t, "w1", 1);
     say(t, "w1", &bye);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 0);
+    assert_int_equal(the_task(t, 0)->lost.n, 0);
     assert_int_equal(t->c.n_workers, 0);
 }
 

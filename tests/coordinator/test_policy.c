@@ -1,25 +1,9 @@
 /* What each class of failure means to a task and to the worker: coordinator/policy.h. */
 #include "tests/coordinator/table.h"
 
-static void lose(struct table *t, const char *name)
-{
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named(name)});
-    settle(t);
-}
-
 static void join_with_memory(struct table *t, const char *name, uint64_t bytes, uint32_t credits)
 {
-    struct msg m = {.type = MSG_HELLO,
-                    .hello = {.protocol = PROTOCOL_VERSION,
-                              .protocol_min = PROTOCOL_VERSION_MIN,
-                              .role = "worker",
-                              .software = "test",
-                              .name = name,
-                              .device = "a device",
-                              .device_class = "cpu-avx2",
-                              .memory_bytes = bytes}};
-
-    say(t, name, &m);
+    hello_with(t, (struct msg_hello){.name = name, .memory_bytes = bytes});
     ready(t, name, credits);
 }
 
@@ -49,8 +33,8 @@ static void one_worker_lost_again_and_again_is_one_worker(void **state)
         lose(t, "w1");
     }
     assert_null(recorded(t, 0));
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->lost.n, 1);
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 0);
+    assert_int_equal(the_task(t, 0)->lost.n, 1);
+    assert_int_equal(the_task(t, 0)->tries, 0);
 }
 
 static void three_tasks_of_a_model_failed_in_one_way_block_the_worker_for_it(void **state)
@@ -190,14 +174,7 @@ static void oom_of_the_largest_worker_fails_the_task(void **state)
 
 static struct job *job_with(const char *conduct, int n)
 {
-    struct buf axes = {0};
-    struct job *job;
-
-    buf_printf(&axes,
-               "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", n);
-    job = bundle_job((struct spec){.job = "a", .axes = buf_text(&axes), .conduct = conduct});
-    buf_done(&axes);
-    return job;
+    return seeds_job_with(n, (struct spec){.job = "a", .conduct = conduct});
 }
 
 static void max_failed_stops_the_job_early_and_says_why(void **state)

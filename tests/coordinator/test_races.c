@@ -1,11 +1,6 @@
 /* What crosses, gets lost or comes twice on the wire: the reactor at its table. */
 #include "tests/coordinator/table.h"
 
-static struct task_entry *the_task(struct table *t, uint64_t index)
-{
-    return coord_task(&t->c, the_job(t), index);
-}
-
 /* Every few seconds, so that nobody is silent. */
 static void time_passes(struct table *t, const char *const *names, size_t n, int64_t for_ms)
 {
@@ -22,19 +17,8 @@ static void time_passes(struct table *t, const char *const *names, size_t n, int
 static void restart(struct table *t, uint32_t attempts, uint64_t settled)
 {
     struct restored_attempt given = {.index = 0, .attempts = attempts, .given = true};
-    struct restored r = {.number = 1,
-                         .name = "a",
-                         .folder = "a",
-                         .state = "running",
-                         .job = seeds_job("a", 2),
-                         .tasks = 2,
-                         .done = settled,
-                         .attempts = &given,
-                         .n_attempts = attempts > 0};
 
-    memcpy(t->job, job_hash(r.job), sizeof t->job);
-    bits_raise(&r.settled, settled);
-    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    restore(t, 2, settled, &given, attempts > 0);
 }
 
 static void a_worker_that_comes_back_with_its_attempt_did_not_die_of_it(void **state)
@@ -61,20 +45,11 @@ static void a_worker_that_comes_back_with_its_attempt_did_not_die_of_it(void **s
 static void a_worker_lost_before_and_after_a_restart_is_one_worker(void **state)
 {
     struct restored_attempt a = {.index = 0, .attempts = 1, .lost = {1, {1}, {0}}};
-    struct restored r = {.number = 1,
-                         .name = "a",
-                         .folder = "a",
-                         .state = "running",
-                         .job = seeds_job("a", 1),
-                         .tasks = 1,
-                         .attempts = &a,
-                         .n_attempts = 1};
     struct peer w = peer_named("w");
     struct table *t = *state;
 
     a.lost.worker[0] = peer_hash(&w);
-    memcpy(t->job, job_hash(r.job), sizeof t->job);
-    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    restore(t, 1, 0, &a, 1);
     join(t, "w", 1);
     progress(t, "w", 0, 2, 0);
     tick(t, 16000);
@@ -216,22 +191,13 @@ static void a_failure_counted_before_a_restart_is_not_counted_again(void **state
     struct table *t = *state;
     struct restored_attempt a = {
         .index = 0, .attempts = 1, .tries = 1, .failed = {1}, .n_failed = 1};
-    struct restored r = {.number = 1,
-                         .name = "a",
-                         .folder = "a",
-                         .state = "running",
-                         .job = seeds_job("a", 1),
-                         .tasks = 1,
-                         .attempts = &a,
-                         .n_attempts = 1};
 
-    memcpy(t->job, job_hash(r.job), sizeof t->job);
-    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    restore(t, 1, 0, &a, 1);
     hello(t, "w", "worker");
     ready_holding(t, "w", 0, 0, 1); /* the ack was lost with the coordinator */
     failed(t, "w", 0, 1, "internal");
     assert_verdict(t, "w", "accepted");
-    assert_int_equal(coord_task(&t->c, the_job(t), 0)->tries, 1);
+    assert_int_equal(the_task(t, 0)->tries, 1);
 }
 
 static void claims_may_come_after_a_pause(void **state)

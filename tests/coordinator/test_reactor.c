@@ -104,17 +104,8 @@ static void after_a_restart_running_attempts_are_adopted(void **state)
     struct table *t = *state;
     struct restored_attempt attempts[] = {{.index = 0, .attempts = 4, .given = true},
                                           {.index = 1, .attempts = 2, .given = true}};
-    struct restored r = {.number = 1,
-                         .name = "a",
-                         .folder = "a",
-                         .state = "running",
-                         .job = seeds_job("a", 3),
-                         .tasks = 3,
-                         .attempts = attempts,
-                         .n_attempts = 2};
 
-    memcpy(t->job, job_hash(r.job), sizeof t->job);
-    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    restore(t, 3, 0, attempts, 2);
     hello(t, "w1", "worker");
     ready_holding(t, "w1", 2, 0, 4);
     /* Task 0 is claimed, 1 may still be: the worker gets 2. */
@@ -131,17 +122,8 @@ static void after_a_restart_running_attempts_are_adopted(void **state)
 static void a_restored_job_with_nothing_left_ends_at_the_first_tick(void **state)
 {
     struct table *t = *state;
-    struct restored r = {.number = 1,
-                         .name = "a",
-                         .folder = "a",
-                         .state = "running",
-                         .job = seeds_job("a", 2),
-                         .tasks = 2,
-                         .done = 2};
 
-    memcpy(t->job, job_hash(r.job), sizeof t->job);
-    bits_raise(&r.settled, 2);
-    MUST(reactor_restore(&t->c, &r, t->now_ms, e));
+    restore(t, 2, 2, NULL, 0);
     tick(t, 1000);
     assert_int_equal(the_job(t)->phase, JOB_DONE);
 }

@@ -142,7 +142,7 @@ static void workers_are_shown_busy_idle_and_lost(void **state)
     join(t, "w1", 1);
     join(t, "w2", 1);
     join(t, "w3", 1);
-    on(t, &(struct event){.type = EVENT_UNREACHABLE, .peer = peer_named("w3")});
+    lose(t, "w3");
     fresh(t);
     say(t, "client", &ask);
     assert_true(sent(t, "client", MSG_FLEET, 0, &m));

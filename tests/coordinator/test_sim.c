@@ -3,11 +3,8 @@
  * a simulated network that loses, repeats and reorders. Workers die, the coordinator is killed and
  * starts again. Every seed must end with exactly one accepted picture for every task.
  */
-#include "coordinator/batch.h"
-#include "coordinator/index.h"
 #include "proto/png.h"
-#include "proto/version.h"
-#include "tests/coordinator/fixture.h"
+#include "tests/coordinator/place.h"
 
 #include <unistd.h>
 
@@ -46,14 +43,8 @@ struct sim_worker {
 
 struct sim {
     uint64_t random;
-    int64_t now_ms;
-    char *dir;
-    struct buf state, out;
-    struct coord coord;
-    struct store *store;
-    struct output *output;
-    struct batch batch;
-    bool silent; /* the coordinator died after its commit: nothing leaves */
+    struct place p; /* the coordinator, and what time it is */
+    bool silent;    /* the coordinator died after its commit: nothing leaves */
     struct sim_worker workers[WORKERS];
     struct frame frames[FRAMES_MAX];
     int n_frames;
@@ -66,14 +57,6 @@ static uint32_t draw(struct sim *s, uint32_t n)
 {
     s->random = s->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(s->random >> 33) % n;
-}
-
-static struct peer worker_peer(int worker)
-{
-    char name[16];
-
-    snprintf(name, sizeof name, "w%d", worker);
-    return peer_named(name);
 }
 
 /* Lost one time in 12, twice one time in 12; late by chance, so that frames pass each other. */
@@ -91,7 +74,7 @@ static void transmit(struct sim *s, bool to_coordinator, int worker, const struc
         *f = (struct frame){.to_coordinator = to_coordinator,
                             .worker = worker,
                             .generation = s->workers[worker].generation,
-                            .due_ms = s->now_ms + draw(s, 10 * STEP_MS)};
+                            .due_ms = s->p.now_ms + draw(s, 10 * STEP_MS)};
         buf_append(&f->bytes, bytes->data, bytes->size);
     }
 }
@@ -118,76 +101,13 @@ static void coordinator_logs(void *user, enum log_level level, const char *event
         print_message("%s %s\n", event, text);
 }
 
-static int coordinator_draws(void *user, uint64_t job, struct err *e)
-{
-    (void)user;
-    (void)job;
-    (void)e;
-    return 0;
-}
-
-static int restore_one(void *user, struct restored *r, struct err *e)
-{
-    struct sim *s = user;
-
-    return reactor_restore(&s->coord, r, s->now_ms, e);
-}
-
 static void coordinator_start(struct sim *s)
 {
-    MUST(store_open(buf_text(&s->state), &s->store, e));
-    MUST(output_open(buf_text(&s->out), &s->output, e));
-    MUST(coord_init(&s->coord, &(struct coord_limits){0}, output_dir(s->output), e));
-    MUST(store_restore(s->store, restore_one, s, e));
-    for (size_t i = 0; i < s->coord.n_jobs; i++)
-        MUST(index_check(s->output, s->store, s->coord.jobs[i]->number, s->coord.jobs[i]->folder,
-                         e));
-    s->batch = (struct batch){.coord = &s->coord,
-                              .store = s->store,
-                              .output = s->output,
-                              .user = s,
-                              .send = coordinator_sends,
-                              .log = coordinator_logs,
-                              .draw = coordinator_draws};
+    place_start(&s->p);
+    for (size_t i = 0; i < s->p.coord.n_jobs; i++)
+        MUST(index_check(s->p.output, s->p.store, s->p.coord.jobs[i]->number,
+                         s->p.coord.jobs[i]->folder, e));
     s->silent = false;
-}
-
-/* As kill -9 leaves it: what is not committed is gone. */
-static void coordinator_kill(struct sim *s)
-{
-    batch_done(&s->batch);
-    coord_done(&s->coord);
-    output_close(s->output);
-    store_close(s->store);
-}
-
-static void run_batch(struct sim *s)
-{
-    MUST(batch_run(&s->batch, s->now_ms, e));
-}
-
-static void on_message(struct sim *s, const struct peer *peer, const struct msg *m)
-{
-    struct event event = {.type = EVENT_MESSAGE, .peer = *peer, .msg = m};
-
-    MUST(reactor_on(&s->coord, &event, s->now_ms, &s->batch.outbox, e));
-}
-
-static void submit(struct sim *s)
-{
-    struct peer client = peer_named("client");
-    struct msg hello = {.type = MSG_HELLO,
-                        .hello = {.protocol = PROTOCOL_VERSION,
-                                  .protocol_min = PROTOCOL_VERSION_MIN,
-                                  .role = "client",
-                                  .software = "sim",
-                                  .name = ""}};
-    struct msg m = {.type = MSG_SUBMIT, .submit = {.request = 1}};
-
-    m.submit.bundle = job_bundle(s->job, &m.submit.bundle_size);
-    on_message(s, &client, &hello);
-    on_message(s, &client, &m);
-    run_batch(s);
 }
 
 static void worker_sends(struct sim *s, int worker, const struct msg *m)
@@ -211,7 +131,7 @@ static void worker_says_hello(struct sim *s, int worker)
                               .device_class = "cpu-sim"}};
 
     s->workers[worker].welcome = false;
-    s->workers[worker].said_ms = s->now_ms;
+    s->workers[worker].said_ms = s->p.now_ms;
     worker_sends(s, worker, &m);
 }
 
@@ -224,7 +144,7 @@ static void worker_says_ready(struct sim *s, int worker)
     for (int i = 0; i < w->n_leases; i++)
         held[m.ready.n_held++] = w->leases[i].ref;
     m.ready.credits = (uint32_t)(CAPACITY - w->n_leases);
-    w->said_ms = s->now_ms;
+    w->said_ms = s->p.now_ms;
     worker_sends(s, worker, &m);
 }
 
@@ -258,7 +178,7 @@ static void lease_take(struct sim *s, struct sim_worker *w, const struct msg_lea
         return;
     l = &w->leases[w->n_leases++];
     *l = (struct lease){.ref = m->ref, .task = strdup(m->task)};
-    l->done_ms = s->now_ms + 200 + draw(s, 3000);
+    l->done_ms = s->p.now_ms + 200 + draw(s, 3000);
     if (draw(s, 40) == 0)
         l->done_ms += 1000000; /* it hangs */
 }
@@ -307,7 +227,7 @@ static void render(struct sim *s, int worker, struct lease *l)
     m.result.png_size = png.size;
     worker_sends(s, worker, &m);
     l->rendered = true;
-    l->sent_ms = s->now_ms;
+    l->sent_ms = s->p.now_ms;
     buf_done(&png);
     buf_done(&chunk);
 }
@@ -320,7 +240,7 @@ static void fail_by_chance(struct sim *s, int worker, struct lease *l)
 
     worker_sends(s, worker, &m);
     l->failed = true;
-    l->done_ms = s->now_ms + RESEND_MS;
+    l->done_ms = s->p.now_ms + RESEND_MS;
 }
 
 static void worker_works(struct sim *s, int worker)
@@ -332,16 +252,16 @@ static void worker_works(struct sim *s, int worker)
         struct msg progress = {.type = MSG_PROGRESS,
                                .progress = {.ref = l->ref, .step = 1, .steps = 20}};
 
-        if (l->done_ms > s->now_ms) {
+        if (l->done_ms > s->p.now_ms) {
             if (draw(s, 20) == 0)
                 worker_sends(s, worker, &progress);
         } else if (l->failed || (!l->rendered && draw(s, 10) == 0)) {
             fail_by_chance(s, worker, l);
-        } else if (!l->rendered || s->now_ms - l->sent_ms >= RESEND_MS) {
+        } else if (!l->rendered || s->p.now_ms - l->sent_ms >= RESEND_MS) {
             render(s, worker, l);
         }
     }
-    if (s->now_ms - w->said_ms >= SAY_MS) {
+    if (s->p.now_ms - w->said_ms >= SAY_MS) {
         if (w->welcome)
             worker_says_ready(s, worker);
         else
@@ -357,18 +277,19 @@ static void worker_dies(struct sim *s, int worker)
         lease_drop(w, &w->leases[0].ref);
     w->alive = w->welcome = false;
     w->generation++;
-    w->born_ms = s->now_ms + draw(s, 8000);
+    w->born_ms = s->p.now_ms + draw(s, 8000);
     s->deaths++;
 }
 
 static void deliver(struct sim *s, struct frame *f)
 {
-    struct peer peer = worker_peer(f->worker);
+    char name[16];
     struct msg m;
 
+    snprintf(name, sizeof name, "w%d", f->worker);
     MUST(msg_decode(f->bytes.data, f->bytes.size, &m, e));
     if (f->to_coordinator)
-        on_message(s, &peer, &m);
+        place_hears(&s->p, name, &m);
     else if (s->workers[f->worker].alive && f->generation == s->workers[f->worker].generation)
         worker_hears(s, f->worker, &m);
     msg_done(&m);
@@ -379,7 +300,7 @@ static void network(struct sim *s)
     for (int i = 0; i < s->n_frames;) {
         struct frame f = s->frames[i];
 
-        if (f.due_ms > s->now_ms) {
+        if (f.due_ms > s->p.now_ms) {
             i++;
             continue;
         }
@@ -391,8 +312,8 @@ static void network(struct sim *s)
 
 static bool over(const struct sim *s)
 {
-    return s->coord.n_jobs == 1 && s->coord.jobs[0]->phase != JOB_OPENING &&
-           s->coord.jobs[0]->phase != JOB_RUNNING;
+    return s->p.coord.n_jobs == 1 && s->p.coord.jobs[0]->phase != JOB_OPENING &&
+           s->p.coord.jobs[0]->phase != JOB_RUNNING;
 }
 
 /* Killed before its effects, after them with its commit but before any message, or in between. */
@@ -400,20 +321,20 @@ static void coordinator_dies(struct sim *s)
 {
     if (draw(s, 2) == 0) {
         s->silent = true;
-        run_batch(s);
+        place_run(&s->p);
     }
-    coordinator_kill(s);
+    place_kill(&s->p);
     coordinator_start(s);
     s->restarts++;
 }
 
 static void turn(struct sim *s)
 {
-    s->now_ms += STEP_MS;
+    s->p.now_ms += STEP_MS;
     for (int i = 0; i < WORKERS; i++) {
         struct sim_worker *w = &s->workers[i];
 
-        if (!w->alive && s->now_ms >= w->born_ms) {
+        if (!w->alive && s->p.now_ms >= w->born_ms) {
             w->alive = true;
             worker_says_hello(s, i);
         }
@@ -423,14 +344,13 @@ static void turn(struct sim *s)
             worker_dies(s, i);
     }
     network(s);
-    MUST(batch_gone(&s->batch, s->now_ms, e));
-    if (s->now_ms % 250 == 0)
-        MUST(reactor_on(&s->coord, &(struct event){.type = EVENT_TICK}, s->now_ms, &s->batch.outbox,
-                        e));
+    MUST(batch_gone(&s->p.batch, s->p.now_ms, e));
+    if (s->p.now_ms % 250 == 0)
+        place_on(&s->p, &(struct event){.type = EVENT_TICK});
     if (s->restarts < 4 && draw(s, 60) == 0)
         coordinator_dies(s);
     else
-        run_batch(s);
+        place_run(&s->p);
 }
 
 struct audit {
@@ -448,7 +368,7 @@ static int audit_record(void *user, const struct record *r, struct err *e)
     if (r->failed)
         fail_msg("task %d failed: %s", (int)r->index, r->text);
     a->n[r->index]++;
-    TRY(output_read(a->sim->output, r->path, 1 << 20, &bytes, e));
+    TRY(output_read(a->sim->p.output, r->path, 1 << 20, &bytes, e));
     TRY(hash_bytes(bytes.data, bytes.size, hex, e));
     assert_string_equal(hex, r->sha256);
 out:
@@ -462,14 +382,14 @@ static void audit(struct sim *s)
     struct buf index = {0};
     int lines = 0;
 
-    assert_int_equal(s->coord.jobs[0]->phase, JOB_DONE);
-    MUST(store_records(s->store, 1, 0, audit_record, &a, e));
+    assert_int_equal(s->p.coord.jobs[0]->phase, JOB_DONE);
+    MUST(store_records(s->p.store, 1, 0, audit_record, &a, e));
     for (int i = 0; i < TASKS; i++) {
         assert_int_equal(a.n[i], 1);
         /* No two attempts were told that theirs is the picture. */
         assert_int_equal(s->accepted[i] & (s->accepted[i] - 1), 0);
     }
-    MUST(output_read(s->output, "sim/index.jsonl", 1 << 20, &index, e));
+    MUST(output_read(s->p.output, "sim/index.jsonl", 1 << 20, &index, e));
     for (size_t i = 0; i < index.size; i++)
         lines += index.data[i] == '\n';
     assert_int_equal(lines, TASKS);
@@ -478,16 +398,12 @@ static void audit(struct sim *s)
 
 static void clean_up(struct sim *s)
 {
-    coordinator_kill(s);
     for (int i = 0; i < WORKERS; i++)
         worker_dies(s, i);
     for (int i = 0; i < s->n_frames; i++)
         buf_done(&s->frames[i].bytes);
+    place_close(&s->p);
     job_free(s->job);
-    buf_done(&s->state);
-    buf_done(&s->out);
-    remove_tree(s->dir);
-    free(s->dir);
     free(s);
 }
 
@@ -496,17 +412,17 @@ static void one_seed(uint64_t seed, int *deaths, int *restarts, int *lost)
     struct sim *s = calloc(1, sizeof *s);
 
     s->random = seed;
-    s->dir = temporary_folder();
-    buf_printf(&s->state, "%s/state", s->dir);
-    buf_printf(&s->out, "%s/out", s->dir);
+    s->p = (struct place){.user = s, .send = coordinator_sends, .log = coordinator_logs};
     s->job = seeds_job("sim", TASKS);
-    coordinator_start(s);
-    submit(s);
-    while (!over(s) && s->now_ms < END_MS)
+    place_open(&s->p, temporary_folder());
+    place_hears_client(&s->p, "client");
+    place_hears_submit(&s->p, "client", s->job, false);
+    place_run(&s->p);
+    while (!over(s) && s->p.now_ms < END_MS)
         turn(s);
     if (!over(s))
-        fail_msg("seed %d: done %d of %d after %d s", (int)seed, (int)s->coord.jobs[0]->done, TASKS,
-                 (int)(s->now_ms / 1000));
+        fail_msg("seed %d: done %d of %d after %d s", (int)seed, (int)s->p.coord.jobs[0]->done,
+                 TASKS, (int)(s->p.now_ms / 1000));
     audit(s);
     *deaths += s->deaths;
     *restarts += s->restarts;

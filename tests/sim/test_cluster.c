@@ -155,12 +155,8 @@ struct tally {
 
 static struct job *pairs_job(void)
 {
-    char axes[100];
-
-    snprintf(axes, sizeof axes,
-             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':1,'count':%d}}]", TASKS);
-    return bundle_job(
-        (struct spec){.job = "sim", .axes = axes, .conduct = "{'gang':{'guidance':2,'tensor':1}}"});
+    return seeds_job_with(
+        TASKS, (struct spec){.job = "sim", .conduct = "{'gang':{'guidance':2,'tensor':1}}"});
 }
 
 static struct job *precisions_job(void)
