@@ -13,18 +13,22 @@
 #define JOB "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define T0  INT64_C(1000000) /* ms; any start */
 
-static inline struct session *start(uint32_t capacity)
+/* What is not said of it is that of any worker. */
+static inline struct session *start_with(struct session_options o)
 {
-    const struct session_options o = {.name = "w",
-                                      .device = "cpu: test",
-                                      .device_class = "cpu-avx2",
-                                      .threads = 2,
-                                      .capacity = capacity};
     struct session *s = NULL;
 
+    o.name = "w";
+    o.device = "cpu: test";
+    o.device_class = "cpu-avx2";
     assert_int_equal(session_new(&o, &s, NULL), 0);
     assert_int_equal(session_tick(s, T0, NULL), 0);
     return s;
+}
+
+static inline struct session *start(uint32_t capacity)
+{
+    return start_with((struct session_options){.capacity = capacity});
 }
 
 /* The next action, which must be a message of that type. */
@@ -110,9 +114,9 @@ static inline void render_ends(struct session *s, const char *png)
 }
 
 /* Past hello, welcome and the first ready. */
-static inline struct session *opened(uint32_t capacity)
+static inline struct session *opened_with(struct session_options o)
 {
-    struct session *s = start(capacity);
+    struct session *s = start_with(o);
 
     sends(s, MSG_HELLO);
     nothing_more(s);
@@ -122,24 +126,34 @@ static inline struct session *opened(uint32_t capacity)
     return s;
 }
 
-static inline struct session *opened_with(uint32_t capacity, uint64_t keep, uint64_t spill)
+static inline struct session *opened(uint32_t capacity)
 {
-    const struct session_options o = {.name = "w",
-                                      .device = "cpu: test",
-                                      .device_class = "cpu-avx2",
-                                      .capacity = capacity,
-                                      .keep_bytes = keep,
-                                      .spill_bytes = spill};
-    struct session *s = NULL;
+    return opened_with((struct session_options){.capacity = capacity});
+}
 
-    assert_int_equal(session_new(&o, &s, NULL), 0);
-    assert_int_equal(session_tick(s, T0, NULL), 0);
+/* Keeps so many bytes of results in memory, so many more on disk. */
+static inline struct session *opened_to_keep(uint64_t bytes, uint64_t spill_bytes)
+{
+    return opened_with(
+        (struct session_options){.capacity = 1, .keep_bytes = bytes, .spill_bytes = spill_bytes});
+}
+
+/* Attempt 1 of the task is leased and rendered. */
+static inline void renders(struct session *s, uint64_t index)
+{
+    hear_lease(s, index, 1);
+    assert_int_equal(does(s, SESSION_START)->ref.index, index);
+    nothing_more(s);
+}
+
+/* The coordinator is a new one: hello once more, and a ready that says what is held. */
+static inline const struct msg *meets_a_new_coordinator(struct session *s)
+{
+    hear_error(s, "conflict", MSG_HELLO_FIRST, T0);
     sends(s, MSG_HELLO);
     nothing_more(s);
     hear_welcome(s, T0);
-    sends(s, MSG_READY);
-    nothing_more(s);
-    return s;
+    return sends(s, MSG_READY);
 }
 
 #endif

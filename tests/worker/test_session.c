@@ -55,8 +55,7 @@ static void second_lease_waits_and_starts_when_the_first_ends(void **state)
     struct session *s = opened(2);
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 2, 1);
     nothing_more(s);
     render_ends(s, "one");
@@ -94,8 +93,7 @@ static void duplicate_lease_is_ignored(void **state)
     struct session *s = opened(2);
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 1, 1);
     nothing_more(s);
     render_ends(s, "one");
@@ -131,8 +129,7 @@ static void ping_leaves_at_every_heartbeat_even_in_a_long_step(void **state)
     int pings = 0;
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     for (int64_t t = T0 + 100; t <= T0 + 60000; t += 100) {
         const struct session_action *a;
 
@@ -183,8 +180,7 @@ static void revoke_of_a_waiting_lease_frees_its_place(void **state)
     const struct msg *m;
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 2, 1);
     hear_ref(s, MSG_REVOKE, 2, 1);
     m = sends(s, MSG_READY);
@@ -201,8 +197,7 @@ static void revoke_of_the_running_lease_cancels_and_reports_nothing(void **state
     const struct msg *m;
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 2, 1);
     hear_ref(s, MSG_REVOKE, 1, 1);
     does(s, SESSION_CANCEL);
@@ -227,8 +222,7 @@ static void revoked_render_that_still_finishes_is_thrown_away(void **state)
     struct session *s = opened(1);
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_ref(s, MSG_REVOKE, 1, 1);
     does(s, SESSION_CANCEL);
     sends(s, MSG_READY);
@@ -245,9 +239,7 @@ static void room_is_stated_again_in_case_a_frame_was_lost(void **state)
     const struct msg *m;
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     for (int64_t at = 2000; at < SESSION_RESEND_MS; at += 2000) {
         assert_int_equal(session_tick(s, T0 + at, NULL), 0);
         sends(s, MSG_PING);
@@ -354,9 +346,7 @@ static void what_is_held_is_stated_again_in_case_a_revoke_was_lost(void **state)
     bool stated = false;
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     for (int64_t at = T0; at <= T0 + SESSION_RESEND_MS; at += 1000) {
         hear(s, &ping, at);
         while (session_next(s)) {

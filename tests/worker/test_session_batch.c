@@ -13,16 +13,9 @@
 
 static struct session *opened_for(uint32_t batch, uint64_t batch_pixels)
 {
-    const struct session_options o = {.name = "w",
-                                      .device = "cpu: test",
-                                      .device_class = "cpu-avx2",
-                                      .capacity = 2,
-                                      .batch = batch,
-                                      .batch_pixels = batch_pixels};
-    struct session *s = NULL;
+    struct session *s = start_with(
+        (struct session_options){.capacity = 2, .batch = batch, .batch_pixels = batch_pixels});
 
-    assert_int_equal(session_new(&o, &s, NULL), 0);
-    assert_int_equal(session_tick(s, T0, NULL), 0);
     assert_int_equal(sends(s, MSG_HELLO)->hello.batch, batch);
     hear_welcome(s, T0);
     assert_int_equal(sends(s, MSG_READY)->ready.credits, 2);

@@ -45,8 +45,7 @@ static void stop_cancels_says_bye_and_ends(void **state)
     struct session *s = opened(2);
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 2, 1);
     assert_int_equal(session_stop(s, NULL), 0);
     does(s, SESSION_CANCEL);
@@ -77,9 +76,7 @@ static void leaving_hands_back_what_waits_and_finishes_what_runs(void **state)
     const struct msg *m;
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     hear_lease(s, 1, 1);
     nothing_more(s);
     hear(s, &leave, T0);
@@ -108,9 +105,7 @@ static void leaving_at_a_signal_hands_back_what_runs_too(void **state)
     struct session *s = opened(1);
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     assert_int_equal(session_leave(s, false, T0, NULL), 0);
     does(s, SESSION_CANCEL);
     nothing_more(s);
@@ -130,9 +125,7 @@ static void leaving_does_not_wait_for_ever_for_an_ack(void **state)
     struct session *s = opened(1);
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     render_ends(s, "png");
     sends(s, MSG_RESULT);
     sends(s, MSG_READY);
@@ -152,9 +145,7 @@ static void a_lease_that_crosses_with_leaving_is_not_taken(void **state)
     struct session *s = opened(2);
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     hear(s, &leave, T0);
     nothing_more(s);
     hear_lease(s, 1, 1);
@@ -162,8 +153,6 @@ static void a_lease_that_crosses_with_leaving_is_not_taken(void **state)
     nothing_more(s);
     session_free(s);
 }
-
-/* Results of 4 bytes, room for one in memory. */
 
 int main(void)
 {

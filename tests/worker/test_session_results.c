@@ -21,8 +21,7 @@ static void failure_is_reported_with_its_class_and_kept(void **state)
     assert_int_equal(session_held(s), 1);
     hear_ref(s, MSG_ACK, 1, 2);
     assert_int_equal(session_held(s), 0);
-    hear_lease(s, 2, 1);
-    does(s, SESSION_START);
+    renders(s, 2);
     err_set(&why, ERR_INPUT, "ddim with karras");
     assert_int_equal(session_failed(s, &why, T0, NULL), 0);
     assert_false(sends(s, MSG_FAILED)->failed.retryable);
@@ -35,8 +34,7 @@ static void unacknowledged_result_is_offered_again_after_a_restart(void **state)
     const struct msg *m;
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 2, 1);
     render_ends(s, "one");
     sends(s, MSG_RESULT);
@@ -67,8 +65,7 @@ static void render_goes_on_while_the_coordinator_is_away(void **state)
     const struct msg *m;
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     hear_lease(s, 2, 1);
     assert_int_equal(session_tick(s, T0 + 10000, NULL), 0); /* silence_ms */
     assert_int_equal(does(s, SESSION_RECONNECT)->why.code, ERR_TIMEOUT);
@@ -120,8 +117,7 @@ static void forgotten_result_is_sent_again(void **state)
     int results = 0;
 
     (void)state;
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
+    renders(s, 1);
     render_ends(s, "one");
     sends(s, MSG_RESULT);
     sends(s, MSG_READY);
@@ -145,8 +141,7 @@ static void too_many_results_hold_back_the_credits(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < SESSION_RESULTS_MAX; i++) {
-        hear_lease(s, i, 1);
-        does(s, SESSION_START);
+        renders(s, i);
         render_ends(s, "x");
         sends(s, MSG_RESULT);
         credits = sends(s, MSG_READY)->ready.credits;
@@ -160,20 +155,16 @@ static void too_many_results_hold_back_the_credits(void **state)
 
 static void results_beyond_the_memory_are_spilled_and_offered_from_disk(void **state)
 {
-    struct session *s = opened_with(1, 4, 100);
+    struct session *s = opened_to_keep(4, 100);
     const struct session_action *a;
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     render_ends(s, "png0");
     sends(s, MSG_RESULT);
     sends(s, MSG_READY);
     nothing_more(s);
-    hear_lease(s, 1, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 1);
     render_ends(s, "png1");
     sends(s, MSG_RESULT);
     a = does(s, SESSION_SPILL);
@@ -182,11 +173,7 @@ static void results_beyond_the_memory_are_spilled_and_offered_from_disk(void **s
     session_spilled(s, &a->ref, true);
     assert_int_equal(sends(s, MSG_READY)->ready.credits, 1);
     nothing_more(s);
-    hear_error(s, "conflict", MSG_HELLO_FIRST, T0);
-    sends(s, MSG_HELLO);
-    nothing_more(s);
-    hear_welcome(s, T0);
-    sends(s, MSG_READY);
+    meets_a_new_coordinator(s);
     assert_false(does(s, SESSION_SEND)->spilled);
     a = does(s, SESSION_SEND);
     assert_true(a->spilled);
@@ -202,15 +189,13 @@ static void results_beyond_the_memory_are_spilled_and_offered_from_disk(void **s
 /* 10 bytes of disk: two results of four bytes go there, further ones stay in memory. */
 static void what_is_spilled_stays_within_its_budget(void **state)
 {
-    struct session *s = opened_with(1, 1, 10);
+    struct session *s = opened_to_keep(1, 10);
     const struct session_action *a;
     int spilled = 0;
 
     (void)state;
     for (uint64_t i = 0; i < 5; i++) {
-        hear_lease(s, i, 1);
-        does(s, SESSION_START);
-        nothing_more(s);
+        renders(s, i);
         render_ends(s, "png0");
         while ((a = session_next(s)))
             if (a->what == SESSION_SPILL) {
@@ -231,24 +216,18 @@ static void what_is_spilled_stays_within_its_budget(void **state)
 
 static void a_disk_that_refuses_leaves_the_result_in_memory(void **state)
 {
-    struct session *s = opened_with(1, 1, 100);
+    struct session *s = opened_to_keep(1, 100);
     const struct session_action *a;
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     render_ends(s, "png0");
     sends(s, MSG_RESULT);
     a = does(s, SESSION_SPILL);
     session_spilled(s, &a->ref, false);
     sends(s, MSG_READY);
     nothing_more(s);
-    hear_error(s, "conflict", MSG_HELLO_FIRST, T0);
-    sends(s, MSG_HELLO);
-    nothing_more(s);
-    hear_welcome(s, T0);
-    sends(s, MSG_READY);
+    meets_a_new_coordinator(s);
     a = does(s, SESSION_SEND);
     assert_false(a->spilled);
     assert_memory_equal(a->msg.result.png, "png0", 4);
@@ -259,13 +238,11 @@ static void a_disk_that_refuses_leaves_the_result_in_memory(void **state)
 static void a_spilled_result_that_is_lost_becomes_a_failure(void **state)
 {
     const struct err why = {.code = ERR_IO, .text = "gone"};
-    struct session *s = opened_with(1, 1, 100);
+    struct session *s = opened_to_keep(1, 100);
     const struct session_action *a;
 
     (void)state;
-    hear_lease(s, 0, 1);
-    does(s, SESSION_START);
-    nothing_more(s);
+    renders(s, 0);
     render_ends(s, "png0");
     sends(s, MSG_RESULT);
     a = does(s, SESSION_SPILL);
@@ -281,15 +258,13 @@ static void a_spilled_result_that_is_lost_becomes_a_failure(void **state)
 
 static void only_so_many_results_are_on_their_way_at_a_time(void **state)
 {
-    struct session *s = opened_with(1, 1, 1000);
+    struct session *s = opened_to_keep(1, 1000);
     const struct session_action *a;
     int sent = 0;
 
     (void)state;
     for (uint64_t i = 0; i < 20; i++) {
-        hear_lease(s, i, 1);
-        does(s, SESSION_START);
-        nothing_more(s);
+        renders(s, i);
         render_ends(s, "png0");
         while ((a = session_next(s))) {
             sent += a->what == SESSION_SEND && a->msg.type == MSG_RESULT;
