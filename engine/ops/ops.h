@@ -7,7 +7,7 @@
  * statistics of norms and softmax are float32 or wider in every backend, whatever is stored.
  * Every op returns 0 or an ERR_* with one sentence.
  * Results of one sample do not depend on the other samples in the batch, nor on the number of
- * threads: byte for byte (DESIGN "device classes"); tests/engine/ops holds each backend to it.
+ * threads: byte for byte (ARCHITECTURE.md, decision 9); tests/engine/ops holds each backend to it.
  *
  * Planning: while `o->planning` is set, ops compute nothing and touch no activation, but create
  * what they need for these shapes (primitives) and reserve scratch in the arena given to them, so

@@ -9,6 +9,8 @@
 #include "proto/png.h"
 #include "tests/engine/folders.h"
 
+#include <math.h>
+
 /* A picture file's pixels; grey (its first channel) of a mask. Caller frees pixels. */
 static inline struct picture_in read_png(const char *path, bool grey)
 {
@@ -23,6 +25,25 @@ static inline struct picture_in read_png(const char *path, bool grey)
     p.pixels = pixels;
     buf_done(&file);
     return p;
+}
+
+/* Peak signal to noise of the picture against the recorded one, dB; infinite where they are equal.
+ */
+static inline double psnr(const struct image *image, const char *path)
+{
+    struct picture_in want = read_png(path, false);
+    int n = want.width * want.height * 3;
+    double squares = 0;
+
+    assert_int_equal(want.width, image->width);
+    assert_int_equal(want.height, image->height);
+    for (int i = 0; i < n; i++) {
+        double difference = image->pixels[i] - want.pixels[i];
+
+        squares += difference * difference;
+    }
+    free((void *)(uintptr_t)want.pixels);
+    return squares == 0 ? INFINITY : 10 * log10(255.0 * 255.0 * n / squares);
 }
 
 static inline const char *case_text(const json_t *c, const char *key)

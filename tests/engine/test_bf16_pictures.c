@@ -5,26 +5,7 @@
 #include "engine/ops/cpu/cpu.h"
 #include "tests/engine/cases.h"
 
-#include <math.h>
-
 #define PSNR_LEAST 35.0
-
-static double psnr(const struct image *image, const char *path)
-{
-    struct picture_in want = read_png(path, false);
-    int n = want.width * want.height * 3;
-    double squares = 0;
-
-    assert_int_equal(want.width, image->width);
-    assert_int_equal(want.height, image->height);
-    for (int i = 0; i < n; i++) {
-        double difference = image->pixels[i] - want.pixels[i];
-
-        squares += difference * difference;
-    }
-    free((void *)(uintptr_t)want.pixels);
-    return squares == 0 ? INFINITY : 10 * log10(255.0 * 255.0 * n / squares);
-}
 
 /* The lowest of a folder's cases, every `stride`-th of them. */
 static double lowest_psnr(struct ops *o, const char *images, size_t stride)

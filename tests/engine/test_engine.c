@@ -2,20 +2,7 @@
 #include "engine/engine.h"
 #include "proto/png.h"
 #include "tests/engine/folders.h"
-
-/* A small render of the recorded models; tests change what they are about. */
-static struct render small_render(void)
-{
-    return (struct render){.prompt = "a red apple",
-                           .negative_prompt = "blurry",
-                           .sampler = SAMPLER_EULER,
-                           .scheduler = SCHEDULER_AUTOMATIC,
-                           .steps = 2,
-                           .width = 64,
-                           .height = 48,
-                           .cfg_scale = 5,
-                           .seed = 7};
-}
+#include "tests/engine/small_render.h"
 
 static struct engine *engine_of(const char *folder, enum backend backend, int threads)
 {
@@ -52,7 +39,7 @@ static bool same_pixels(const struct image *a, const struct image *b)
 static void threads_do_not_change_a_bit(void **state)
 {
     static const int threads[] = {1, 2, 4};
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct image first = {0};
 
     (void)state;
@@ -74,7 +61,7 @@ static void threads_do_not_change_a_bit(void **state)
 static void what_was_rendered_before_does_not_change_a_bit(void **state)
 {
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd2", BACKEND_CPU, 2);
-    struct render r = small_render(), other = small_render();
+    struct render r = small_render(2, 64, 48), other = small_render(2, 64, 48);
     struct image first = render_of(g, &r), between, again;
 
     (void)state;
@@ -94,7 +81,7 @@ static void what_was_rendered_before_does_not_change_a_bit(void **state)
 static void seed_prompt_and_negative_prompt_change_the_picture(void **state)
 {
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 2);
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct image image[4];
 
     (void)state;
@@ -104,7 +91,7 @@ static void seed_prompt_and_negative_prompt_change_the_picture(void **state)
     r.seed--;
     r.prompt = "a castle at night";
     image[2] = render_of(g, &r);
-    r.prompt = small_render().prompt;
+    r.prompt = small_render(2, 64, 48).prompt;
     r.negative_prompt = "text";
     image[3] = render_of(g, &r);
     for (int i = 1; i < 4; i++)
@@ -117,7 +104,7 @@ static void seed_prompt_and_negative_prompt_change_the_picture(void **state)
 static void without_guidance_the_negative_prompt_is_not_used(void **state)
 {
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 2);
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct image a, b;
 
     (void)state;
@@ -134,7 +121,7 @@ static void without_guidance_the_negative_prompt_is_not_used(void **state)
 static void prompt_past_75_tokens_goes_on_in_another_chunk(void **state)
 {
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 2);
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct image a, b;
     char text[2 * 75 + 64];
 
@@ -185,7 +172,7 @@ static void older_names_and_float32_files_give_the_same_picture(void **state)
         {"unet/diffusion_pytorch_model.safetensors", {.float32 = true}},
     };
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 2);
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct image want = render_of(g, &r), image;
     char folder[FOLDER_SIZE];
 
@@ -224,7 +211,7 @@ static void progress_counts_steps_and_cancel_stops(void **state)
 {
     struct engine *g = engine_of(GOLDEN_DIR "/models/sd1", BACKEND_CPU, 2);
     struct watch w = {.stop_at = 99};
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct image image, none = {0};
     struct err why = {0};
 
@@ -258,7 +245,7 @@ static void renders_that_cannot_be_are_refused_with_the_reason(void **state)
 
     (void)state;
     for (int i = 0; i < 7; i++)
-        r[i] = small_render();
+        r[i] = small_render(2, 64, 48);
     r[0].width = 60;
     r[1].height = 0;
     r[2].width = 1 << 20;
@@ -282,7 +269,7 @@ static void plan_grows_with_the_picture_and_the_budget_is_kept(void **state)
 {
     struct engine_options o = {
         .model = GOLDEN_DIR "/models/sd1", .backend = BACKEND_CPU, .threads = 1};
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     struct engine *g = engine_of(o.model, BACKEND_CPU, 1);
     uint64_t small, large;
     struct image image;
@@ -299,7 +286,7 @@ static void plan_grows_with_the_picture_and_the_budget_is_kept(void **state)
     assert_ok(engine_open(&o, &g, e));
     assert_int_equal(engine_render(g, (const struct render *[]){&r}, 1, &image, &why), ERR_OOM);
     assert_non_null(strstr(why.text, "budget"));
-    r.width = small_render().width;
+    r.width = small_render(2, 64, 48).width;
     image = render_of(g, &r);
     image_done(&image);
     engine_close(g);
@@ -315,7 +302,7 @@ static void numbers_that_are_not_finite_are_bad_output(void **state)
         {"unet/diffusion_pytorch_model.safetensors", "conv_out.bias"},
         {"vae/diffusion_pytorch_model.safetensors", "decoder.conv_out.bias"}};
     static const unsigned char nan16[2] = {0x00, 0x7e};
-    struct render r = small_render();
+    struct render r = small_render(2, 64, 48);
     char folder[FOLDER_SIZE], path[2 * FOLDER_SIZE];
 
     (void)state;

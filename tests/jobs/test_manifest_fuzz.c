@@ -1,20 +1,11 @@
 /* The corpus in tests/fuzz/corpus/manifest, and some thousand damaged copies of it: whatever the
  * bytes, a manifest is accepted with a bundle that loads, or refused with a reason. */
+#include "tests/fuzz/damage.h"
 #include "tests/jobs/manifest_case.h"
 
 #include <dirent.h>
 
 #define ROUNDS 250 /* damaged copies of each file */
-
-static uint64_t random_state;
-
-static uint32_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
 
 /* Bytes that mean something in YAML, CSV or the language itself. */
 static const char *const tokens[] = {
@@ -22,23 +13,6 @@ static const char *const tokens[] = {
     "*a", "# ",   "|",        ">",      ",",    "*",   "(",        ")",   "${",     "1-",  "[9",
     "%",  "---",  "...",      "\t",     "\xff", "\\0", "!!",       "<<",  "-1",     "1e9", "..",
     "/",  ".png", "\xc3\xa9", "<lora:", ":1>",  "AND", "{prompt}", "yes", "Karras", "null"};
-
-static void damage(struct buf *text)
-{
-    struct buf copy = {0};
-    size_t at = text->size ? next_random() % text->size : 0;
-    size_t cut = next_random() % 3 ? next_random() % 4 : next_random() % 40;
-    size_t rest = at + cut < text->size ? at + cut : text->size;
-
-    buf_append(&copy, text->data, at);
-    if (next_random() % 4)
-        buf_puts(&copy, tokens[next_random() % (sizeof tokens / sizeof *tokens)]);
-    else if (text->size)
-        buf_append(&copy, text->data + next_random() % text->size / 2, text->size / 8);
-    buf_append(&copy, text->data + rest, text->size - rest);
-    buf_done(text);
-    *text = copy;
-}
 
 /* No task of a job that loads is wrong. */
 static void first_and_last_are_tasks(const struct job *job)
@@ -87,6 +61,7 @@ static void try_one(const struct buf *text)
 
 static size_t try_file(const char *path)
 {
+    struct damage how = {tokens, sizeof tokens / sizeof *tokens, DAMAGE_SEED};
     struct buf text = {0};
 
     assert_int_equal(buf_read_file(&text, path, MANIFEST_FILE_MAX, NULL), 0);
@@ -97,7 +72,7 @@ static size_t try_file(const char *path)
             text.size = 0;
             assert_int_equal(buf_read_file(&text, path, MANIFEST_FILE_MAX, NULL), 0);
         }
-        damage(&text);
+        damage(&how, &text);
         try_one(&text);
     }
     buf_done(&text);
@@ -117,7 +92,6 @@ static void damaged_manifests_are_refused_with_a_reason(void **state)
 
         if (entry->d_name[0] == '.')
             continue;
-        random_state = 88172645463325252u;
         buf_printf(&path, SOURCE_DIR "/tests/fuzz/corpus/manifest/%s", entry->d_name);
         n += try_file(buf_text(&path));
         buf_done(&path);

@@ -2,7 +2,7 @@
  * Sixteen floats as one value, whatever the machine's registers: one AVX-512 register, two of AVX2,
  * or an array. Every function gives the same bits on all three: products and sums are fused where
  * the name says so and nowhere else, and v_sum adds in one fixed order. So a kernel written with
- * them computes the same bytes on every machine (DESIGN "device classes").
+ * them computes the same bytes on every machine (ARCHITECTURE.md, decision 9).
  *
  * For the kernels_*.c files alone, which choose by SIMD_AVX512 or SIMD_AVX2.
  */

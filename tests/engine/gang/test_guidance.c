@@ -1,18 +1,11 @@
 /* Guidance split over two processes: the picture of one device, to the bit. */
 #include "tests/engine/gang/crew.h"
+#include "tests/engine/small_render.h"
 
 static struct crew crew_of(const char *model, int guidance)
 {
     return (struct crew){.engine = {.model = model, .threads = 1},
-                         .render = {.prompt = "a red apple",
-                                    .negative_prompt = "blurry",
-                                    .sampler = SAMPLER_EULER,
-                                    .scheduler = SCHEDULER_AUTOMATIC,
-                                    .steps = 3,
-                                    .width = 64,
-                                    .height = 48,
-                                    .cfg_scale = 5,
-                                    .seed = 7},
+                         .render = small_render(3, 64, 48),
                          .guidance = guidance,
                          .tensor = 1};
 }

@@ -1,20 +1,13 @@
 /* Tensor parallel over 2, 4 and 8 processes, alone and with guidance split: the picture of one. */
 #include "tests/engine/gang/crew.h"
+#include "tests/engine/small_render.h"
 
 #define LATENT (8 * 6 * 4) /* numbers of a picture of 64 x 48 */
 
 static struct crew crew_of(const char *model, int guidance, int tensor)
 {
     return (struct crew){.engine = {.model = model, .threads = 1},
-                         .render = {.prompt = "a red apple",
-                                    .negative_prompt = "blurry",
-                                    .sampler = SAMPLER_EULER,
-                                    .scheduler = SCHEDULER_AUTOMATIC,
-                                    .steps = 2,
-                                    .width = 64,
-                                    .height = 48,
-                                    .cfg_scale = 5,
-                                    .seed = 7},
+                         .render = small_render(2, 64, 48),
                          .guidance = guidance,
                          .tensor = tensor};
 }

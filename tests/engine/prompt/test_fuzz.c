@@ -1,18 +1,9 @@
 /* The recorded prompts and some thousand damaged copies of them: whatever the bytes, a prompt is
  * read whole or refused with a place in it. */
 #include "tests/engine/prompt/prompt_case.h"
+#include "tests/fuzz/damage.h"
 
 #define ROUNDS 400 /* damaged copies of each prompt */
-
-static uint64_t random_state;
-
-static uint32_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
 
 /* Bytes that mean something in a prompt. */
 static const char *const tokens[] = {"(",        ")",          "[",        "]",
@@ -25,23 +16,6 @@ static const char *const tokens[] = {"(",        ")",          "[",        "]",
                                      "\xc2\xa0", "\x1c",       "\xd9\xa3", ":.)",
                                      "[:",       "(((((",      "]]]]",     "\xe6\x9d\xb1",
                                      ":0.25]",   "<q:",        "unet=",    "\xf0\x9f\x8d\x95"};
-
-static void damage(struct buf *text)
-{
-    struct buf copy = {0};
-    size_t at = text->size ? next_random() % text->size : 0;
-    size_t cut = next_random() % 3 ? next_random() % 3 : next_random() % 30;
-    size_t rest = at + cut < text->size ? at + cut : text->size;
-
-    buf_append(&copy, text->data, at);
-    if (next_random() % 4)
-        buf_puts(&copy, tokens[next_random() % (sizeof tokens / sizeof *tokens)]);
-    else if (text->size)
-        buf_append(&copy, text->data + next_random() % text->size / 2, text->size / 8);
-    buf_append(&copy, text->data + rest, text->size - rest);
-    buf_done(text);
-    *text = copy;
-}
 
 /* Every byte of a text that was put together stands where it says in the prompt. */
 static void check_origin(const struct prompt_text *t, const char *prompt)
@@ -134,11 +108,11 @@ static void try_one(const char *prompt)
 
 static void damaged_prompts_are_read_whole_or_refused_in_place(void **state)
 {
+    struct damage how = {tokens, sizeof tokens / sizeof *tokens, DAMAGE_SEED};
     json_t *root = recorded_prompts(), *one;
     size_t i;
 
     (void)state;
-    random_state = 88172645463325252u;
     json_array_foreach(root, i, one)
     {
         const char *prompt = json_text(one, "prompt");
@@ -151,7 +125,7 @@ static void damaged_prompts_are_read_whole_or_refused_in_place(void **state)
                 text.size = 0;
                 buf_puts(&text, prompt);
             }
-            damage(&text);
+            damage(&how, &text);
             try_one(buf_text(&text));
         }
         buf_done(&text);

@@ -5,6 +5,7 @@
 #include "tests/engine/gang/crew.h"
 #include "tests/engine/gang/rows.h"
 #include "tests/engine/ops/cuda/fixture.h"
+#include "tests/engine/small_render.h"
 
 #define LATENT (8 * 4 * 4) /* numbers of a picture of 64 x 32 */
 
@@ -16,15 +17,7 @@ static struct crew crew_of(enum backend backend, int guidance, int tensor)
                    .precision = backend == BACKEND_CUDA ? PRECISION_F16 : PRECISION_F32,
                    .device = cuda_is_emulated() ? 0 : 1,
                    .threads = 1},
-        .render = {.prompt = "a red apple",
-                   .negative_prompt = "blurry",
-                   .sampler = SAMPLER_EULER,
-                   .scheduler = SCHEDULER_AUTOMATIC,
-                   .steps = 2,
-                   .width = 64,
-                   .height = 32,
-                   .cfg_scale = 5,
-                   .seed = 7},
+        .render = small_render(2, 64, 32),
         .guidance = guidance,
         .tensor = tensor};
 }

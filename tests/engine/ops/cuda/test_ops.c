@@ -85,7 +85,8 @@ static void every_op_equals_the_reference_within_its_tolerance(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* On a card this is what shows whether cuBLASLt's algorithms keep to one order (DESIGN: classes).
+/* On a card this is what shows whether cuBLASLt's algorithms keep to one order (ARCHITECTURE.md,
+ * decision 9).
  */
 static void bytes_do_not_depend_on_batch_mates(void **state)
 {

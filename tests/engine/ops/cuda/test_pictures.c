@@ -5,27 +5,10 @@
 
 /*
  * Peak signal to noise ratio asked for, in dB. PyTorch's own bf16 pictures of the small models are
- * 38 to 40 dB from its float32 (FACTS, oracle); 35 dB is an error of 1.8 % of the range in the mean
+ * 38 to 40 dB from its float32 (by diffusers); 35 dB is an error of 1.8 % of the range in the mean
  * square, which nobody sees.
  */
 #define PSNR_MIN 35
-
-static double psnr(const struct image *image, const char *path)
-{
-    struct picture_in want = read_png(path, false);
-    int n = want.width * want.height * 3;
-    double sum = 0;
-
-    assert_int_equal(want.width, image->width);
-    assert_int_equal(want.height, image->height);
-    for (int i = 0; i < n; i++) {
-        double difference = (double)image->pixels[i] - want.pixels[i];
-
-        sum += difference * difference;
-    }
-    free((void *)(uintptr_t)want.pixels);
-    return sum > 0 ? 10 * log10(255.0 * 255.0 * n / sum) : 99;
-}
 
 /* The case `name` of images/MODEL. */
 static struct render find_case(const char *model, const char *name, json_t **ret_cases)
