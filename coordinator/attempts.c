@@ -427,11 +427,23 @@ out:
 }
 
 /* One step of the task took so long. */
+static size_t n_at_work(const struct worker *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->n_tasks; i++)
+        n += run_of(w->tasks[i], w)->started;
+    return n;
+}
+
+/* A batch's step says nothing of one picture's, which gangs are measured against. */
 static void pace_learn(struct worker *w, const struct task_entry *t, double ms)
 {
     double pace = t->needs.pixels ? ms * 1e6 / (double)t->needs.pixels : 0;
 
     speed_learn(&w->speeds, t->speed_key, ms);
+    if (n_at_work(w) == 1)
+        gang_learn_alone(t, w, ms);
     if (pace > 0)
         w->pace_ms += (w->pace_ms > 0 ? 0.2 : 1) * (pace - w->pace_ms);
 }

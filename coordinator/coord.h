@@ -31,7 +31,7 @@
 #define COORD_REFUSED_MAX    16 /* workers remembered as having failed a task */
 #define COORD_CLIENTS_MAX    1024
 #define COORD_LOST_SHOWN     32 /* lost workers kept for `workers` */
-#define COORD_SPEEDS_MAX     16 /* (model, size) pairs whose step time a worker remembers */
+#define COORD_SPEEDS_MAX     24 /* (model, size, members) whose step time a worker remembers */
 #define COORD_FOUND_SLOTS    4096
 #define COORD_RECENT         32 /* finish times that a job's rate is taken from */
 

@@ -196,7 +196,7 @@ bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n,
     return possible(c, &g, session);
 }
 
-/* What a gang of `size` learned about a task's steps is kept under a key of its own. */
+/* What a gang of `size`, 1: a worker alone, learned about a task's steps has a key of its own. */
 static uint64_t key_of(const struct task_entry *t, size_t size)
 {
     return (t->speed_key ^ UINT64_C(0x9e3779b97f4a7c15) * size) | 1;
@@ -205,7 +205,7 @@ static uint64_t key_of(const struct task_entry *t, size_t size)
 /* By what was learned a gang of two is worth its second worker; or nothing was learned yet. */
 static bool pays(const struct worker *w, const struct task_entry *t)
 {
-    double alone = speed_ms(&w->speeds, t->speed_key);
+    double alone = speed_ms(&w->speeds, key_of(t, 1));
     double together = speed_ms(&w->speeds, key_of(t, 2));
 
     return alone <= 0 || together <= 0 || alone >= GANGS_GAIN * together;
@@ -381,9 +381,14 @@ static void mean(double *value, double sample)
     *value += (*value > 0 ? 0.2 : 1) * (sample - *value);
 }
 
+void gang_learn_alone(const struct task_entry *t, struct worker *w, double ms)
+{
+    speed_learn(&w->speeds, key_of(t, 1), ms);
+}
+
 void gang_learn(struct task_entry *t, const struct run *r, struct worker *w, double ms)
 {
-    double alone = speed_ms(&w->speeds, t->speed_key);
+    double alone = speed_ms(&w->speeds, key_of(t, 1));
     size_t n = 0;
 
     if (r->gang != r->attempt) /* one voice for each gang */

@@ -81,6 +81,9 @@ int gang_dissolve(struct coord *c, struct task_entry *t, uint32_t gang, struct o
  */
 bool gang_grow(const struct coord *c, struct task_entry *t);
 
+/* A step of the task, of no other task beside it, took the worker so long without a gang. */
+void gang_learn_alone(const struct task_entry *t, struct worker *w, double ms);
+
 /* A step of a gang's leader took so long. */
 void gang_learn(struct task_entry *t, const struct run *r, struct worker *w, double ms);
 

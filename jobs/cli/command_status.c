@@ -31,21 +31,6 @@ static void print_counts(const struct terminal *t, const struct msg_job *m)
     buf_done(&line);
 }
 
-/* What a gang's steps took against one worker's, as measured in this job. */
-static void print_gang(const struct terminal *t, const struct msg_job *m)
-{
-    if (m->gang[0] == '\0' || strcmp(m->gang, "none") == 0)
-        return;
-    fprintf(t->file, "  gang    %s", m->gang);
-    if (m->gang_step_ms > 0)
-        fprintf(t->file, ": %.3g s a step", m->gang_step_ms / 1000);
-    if (m->gang_speedup > 0)
-        fprintf(t->file, ", %.2f times as fast as one worker", m->gang_speedup);
-    else if (m->gang_step_ms > 0)
-        fputs("; its worth is known once a worker has rendered such a task alone", t->file);
-    fputc('\n', t->file);
-}
-
 static void print_job(const struct terminal *t, const struct msg_job *m)
 {
     const struct job_summary *s = &m->summary;
@@ -56,7 +41,7 @@ static void print_job(const struct terminal *t, const struct msg_job *m)
     view_reason(t, m);
     if (s->priority != 50 && s->priority != 0)
         fprintf(t->file, "  priority %u\n", s->priority);
-    print_gang(t, m);
+    view_gang(t, m);
     fprintf(t->file, "  folder  %s\n", s->folder);
     if (s->sheet[0] != '\0')
         fprintf(t->file, "  sheet   %s\n", s->sheet);

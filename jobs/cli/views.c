@@ -140,6 +140,20 @@ struct progress view_progress(const struct msg_job *m)
     return p;
 }
 
+void view_gang(const struct terminal *t, const struct msg_job *m)
+{
+    if (m->gang[0] == '\0' || strcmp(m->gang, "none") == 0)
+        return;
+    fprintf(t->file, "  gang    %s", m->gang);
+    if (m->gang_step_ms > 0)
+        fprintf(t->file, ": %.3g s a step", m->gang_step_ms / 1000);
+    if (m->gang_speedup > 0)
+        fprintf(t->file, ", %.2f times as fast as one worker", m->gang_speedup);
+    else if (m->gang_step_ms > 0)
+        fputs("; its worth is known once a worker has rendered such a task alone", t->file);
+    fputc('\n', t->file);
+}
+
 void view_reason(const struct terminal *t, const struct msg_job *m)
 {
     const char *reason = reason_of(m);

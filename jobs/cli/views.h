@@ -22,6 +22,12 @@ int view_exit_code(const struct job_summary *s);
 /* What the progress bar shows; strings are borrowed from m. */
 struct progress view_progress(const struct msg_job *m);
 
+/*
+ * How its gangs are formed, as a line of `status`, and as far as it was measured in this job what a
+ * step of theirs takes, against one worker's; nothing of a job without gangs.
+ */
+void view_gang(const struct terminal *t, const struct msg_job *m);
+
 /* Why the job waits, as a line of `status`; nothing if it does not. */
 void view_reason(const struct terminal *t, const struct msg_job *m);
 
