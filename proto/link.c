@@ -1,5 +1,6 @@
 #include "proto/link.h"
 
+#include "proto/handover.h"
 #include "proto/msg.h"
 
 #include <arpa/inet.h>
@@ -322,9 +323,11 @@ const char *link_endpoint(const struct link *link)
 static void chunk_return(void *data, void *hint)
 {
     struct chunk *c = hint;
-    struct link *link = c->link;
+    struct link *link;
 
     (void)data;
+    handover_take(c);
+    link = c->link;
     c->next = atomic_load_explicit(&link->returned, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&link->returned, &c->next, c,
                                                   memory_order_release, memory_order_relaxed))
@@ -393,6 +396,7 @@ static int send_small(struct link *link, const void *data, size_t size, struct e
         return err_set(e, ERR_OOM, "no memory for a frame");
     c->link = link;
     memcpy(c->data, data, size);
+    handover_give(c);
     if (zmq_msg_init_data(&part, c->data, size, chunk_return, c) != 0) {
         free(c);
         return zmq_err(e, "frame");
@@ -421,6 +425,7 @@ static void large_sent(void *data, void *hint)
     struct large *l = hint;
 
     (void)data;
+    handover_take(l);
     atomic_fetch_sub(&l->debt->bytes, l->size);
     free(l);
 }
@@ -463,6 +468,7 @@ static int large_new(struct debt *debt, const void *data, size_t size, zmq_msg_t
         return err_set(e, ERR_OOM, "no memory for a frame");
     *l = (struct large){.debt = debt, .size = size};
     memcpy(l->data, data, size);
+    handover_give(l);
     if (zmq_msg_init_data(ret_part, l->data, size, large_sent, l) != 0) {
         free(l);
         return zmq_err(e, "frame");

@@ -20,23 +20,41 @@ static struct http *open_any(void)
     return h;
 }
 
-/* The whole answer to one request. */
-static void ask(const struct http *h, const char *request, char *ret, size_t size)
+static int connected(const struct http *h)
 {
     const char *colon = strrchr(http_address(h), ':');
     struct sockaddr_in a = {.sin_family = AF_INET};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    size_t n = 0;
-    ssize_t got;
 
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     a.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void say(int fd, const char *request)
+{
     assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+}
+
+static void hear_and_close(int fd, char *ret, size_t size)
+{
+    size_t n = 0;
+    ssize_t got;
+
     while (n + 1 < size && (got = read(fd, ret + n, size - n - 1)) > 0)
         n += (size_t)got;
     ret[n] = 0;
     close(fd);
+}
+
+/* The whole answer to one request. */
+static void ask(const struct http *h, const char *request, char *ret, size_t size)
+{
+    int fd = connected(h);
+
+    say(fd, request);
+    hear_and_close(fd, ret, size);
 }
 
 static void metrics_shows_the_last_text_published(void **state)
@@ -89,10 +107,32 @@ static void only_loopback_addresses_are_served(void **state)
     }
 }
 
+/* Nothing but the server's lock is between the two threads, for ThreadSanitizer to see: writing to
+ * any socket would order them. */
+static void a_text_published_during_a_request_is_the_answer_or_the_one_before(void **state)
+{
+    struct http *h = open_any();
+    struct buf text = {0};
+    char answer[2048];
+    int fd;
+
+    (void)state;
+    buf_puts(&text, "a 1\n");
+    http_publish(h, &text);
+    buf_puts(&text, "a 2\n");
+    fd = connected(h);
+    say(fd, "GET /metrics HTTP/1.0\r\n\r\n");
+    http_publish(h, &text);
+    hear_and_close(fd, answer, sizeof answer);
+    assert_true(strstr(answer, "\r\n\r\na 1\n") || strstr(answer, "\r\n\r\na 2\n"));
+    http_close(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_shows_the_last_text_published),
+        cmocka_unit_test(a_text_published_during_a_request_is_the_answer_or_the_one_before),
         cmocka_unit_test(other_pages_and_methods_are_refused),
         cmocka_unit_test(only_loopback_addresses_are_served),
     };
