@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""What the documents say of the tree is so, and includes go down only.
+
+- Links in Markdown files lead somewhere; so do paths in backquotes that begin with a room's name.
+- The reading order of ARCHITECTURE.md names what is there; its decisions are numbered from 1 without a gap.
+- A room includes headers of the rooms below it alone, and no header includes itself by way of others.
+"""
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+ROOMS = {  # what each may include, besides itself; as in the link lines of CMakeLists.txt
+    "proto": set(),
+    "engine/prompt": {"proto"},
+    "engine": {"engine/prompt", "proto"},
+    "jobs": {"engine/prompt", "proto"},
+    "monitoring": {"proto"},
+    "coordinator": {"jobs", "monitoring", "proto"},
+    "worker": {"engine", "engine/prompt", "jobs", "proto"},
+    "jobs/cli": {"coordinator", "jobs", "engine/prompt", "proto"},
+}
+faults = []
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def tracked():
+    done = subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True)
+    if done.returncode == 0:
+        return [f for f in done.stdout.split() if os.path.exists(os.path.join(ROOT, f))]
+    return [os.path.relpath(os.path.join(folder, name), ROOT)  # a tree without git: a source package
+            for folder, folders, names in os.walk(ROOT) for name in names
+            if not os.path.relpath(folder, ROOT).startswith(("build", ".git"))]
+
+
+def check_links(path, text, files, folders):
+    here = os.path.dirname(path)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target and not os.path.exists(os.path.join(ROOT, here, target)):
+            faults.append(f"{path}: the link to {target} leads nowhere")
+    for name in re.findall(r"`([\w./-]+)`", text):
+        first = name.split("/")[0]
+        if not first or first not in folders or not re.search(r"/.*(\.[a-z]+|/)$", name):
+            continue
+        if re.search(r"\b[A-Z]+/", name):  # a name to be filled in
+            continue
+        if name.rstrip("/") not in folders and name not in files and not name.startswith("build/"):
+            faults.append(f"{path}: there is no {name}")
+
+
+def reading_order(text, folders):
+    """The paths of the table's first column: a name that begins with no room is in the folder before it."""
+    table = text.split("## Reading order")[1].split("## Decisions")[0]
+    for row in re.findall(r"^\| (`.*?) \|", table, re.M):
+        folder = ""
+        for name in re.findall(r"`([^`]+)`", row):
+            if name.split("/")[0] in folders and "/" in name:
+                folder = name.rsplit("/", 1)[0]
+                yield name
+            else:
+                yield f"{folder}/{name}"
+
+
+def check_architecture(files, folders):
+    text = read("ARCHITECTURE.md")
+    for name in reading_order(text, folders):
+        if name.rstrip("/") not in folders and name not in files:
+            faults.append(f"ARCHITECTURE.md: the reading order names {name}, which is not there")
+    numbers = [int(n) for n in re.findall(r"^(\d+)\. \*\*", text.split("## Decisions")[1], re.M)]
+    if numbers != list(range(1, len(numbers) + 1)):
+        faults.append(f"ARCHITECTURE.md: decisions are numbered {numbers}")
+
+
+def room(path):
+    return max((r for r in ROOMS if path.startswith(r + "/")), key=len, default=None)
+
+
+def check_includes(files):
+    sources = [f for f in files if f.endswith((".c", ".h", ".cu")) and room(f)]
+    includes = {}
+    for path in sources:
+        named = re.findall(r'^\s*#\s*include\s+"([^"]+)"', read(path), re.M)
+        # Kernels are C++ on the emulated device where no nvcc compiles them.
+        includes[path] = [name for name in named
+                          if name in files and name != "tests/gpusim/gpusim.h"]
+        for name in includes[path]:
+            if room(name) not in ROOMS[room(path)] | {room(path)}:
+                faults.append(f"{path}: {name} is of a room that {room(path)} does not use")
+    state = {}
+
+    def visit(path):
+        state[path] = "open"
+        for name in includes.get(path, ()):
+            if state.get(name) == "open":
+                faults.append(f"{path}: includes {name}, which includes it")
+            elif name not in state:
+                visit(name)
+        state[path] = "done"
+
+    for path in sources:
+        if path not in state:
+            visit(path)
+
+
+def main():
+    files = set(tracked())
+    folders = {os.path.dirname(f) for f in files}
+    for folder in list(folders):
+        while folder:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
+    for path in sorted(files):
+        if path.endswith(".md"):
+            check_links(path, read(path), files, folders)
+    check_architecture(files, folders)
+    check_includes(files)
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+sys.exit(main())
