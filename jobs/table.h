@@ -12,7 +12,7 @@
 #define JOBS_TABLE_H
 
 #include "jobs/diagnostic.h"
-#include "jobs/pool.h"
+#include "proto/pool.h"
 
 #define TABLE_CELLS_MAX 2000000
 

@@ -12,7 +12,7 @@
 #define JOBS_YAML_H
 
 #include "jobs/diagnostic.h"
-#include "jobs/pool.h"
+#include "proto/pool.h"
 
 #define YAML_DEPTH_MAX   32  /* nesting of lists and mappings */
 #define YAML_KEYS_MAX    256 /* keys of one mapping */

@@ -4,8 +4,6 @@
 #include "proto/msg_table.h"
 
 #include <math.h>
-#include <msgpack.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const names[] = {
@@ -22,12 +20,6 @@ bool attempt_ref_equal(const struct attempt_ref *a, const struct attempt_ref *b)
 const char *msg_type_name(enum msg_type type)
 {
     return (unsigned)type < MSG_TYPE_COUNT ? names[type] : "?";
-}
-
-/* Every member of the union starts where it does. */
-static size_t union_offset(void)
-{
-    return offsetof(struct msg, hello);
 }
 
 /*
@@ -63,21 +55,80 @@ static size_t member_count(const void *row, const struct field *f)
     return n;
 }
 
-static bool is_hash(const char *text, size_t size)
+bool msg_is_hash(const char *text, size_t size)
 {
-    return size == HASH_HEX_SIZE - 1 && strspn(text, "0123456789abcdef") >= size;
+    bool all = size == HASH_HEX_SIZE - 1;
+
+    for (size_t i = 0; all && i < size; i++)
+        all = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+    return all;
 }
 
-static int pack_row(msgpack_packer *pk, const struct fields *fields, const void *row,
-                    struct err *e);
+/* --- tokens, the shortest form of each; a failed allocation shows in buf_check --- */
 
-static int pack_append(void *user, const char *data, size_t size)
+/* A tag and what follows it, big-endian. */
+static void put_tag(struct buf *b, unsigned tag, uint64_t value, int bytes)
 {
-    buf_append(user, data, size);
-    return 0; /* a failed allocation shows in buf_check */
+    char head[9] = {(char)tag};
+
+    for (int i = 0; i < bytes; i++)
+        head[1 + i] = (char)(value >> 8 * (bytes - 1 - i));
+    buf_append(b, head, (size_t)bytes + 1);
 }
 
-static int pack_uint(msgpack_packer *pk, const struct field *f, const void *member, struct err *e)
+static void put_uint(struct buf *b, uint64_t value)
+{
+    if (value < 0x80)
+        put_tag(b, (unsigned)value, 0, 0);
+    else if (value <= UINT8_MAX)
+        put_tag(b, 0xcc, value, 1);
+    else if (value <= UINT16_MAX)
+        put_tag(b, 0xcd, value, 2);
+    else if (value <= UINT32_MAX)
+        put_tag(b, 0xce, value, 4);
+    else
+        put_tag(b, 0xcf, value, 8);
+}
+
+static void put_real(struct buf *b, double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    put_tag(b, 0xcb, bits, 8);
+}
+
+/* Of lengths of at most 32 bits: a tag of its own up to fixed_max, tag8 with one byte (0: there is
+ * none), tag16 and tag16 + 1 with two and four. */
+static void put_length(struct buf *b, unsigned fixed, size_t fixed_max, unsigned tag8,
+                       unsigned tag16, size_t n)
+{
+    if (n <= fixed_max)
+        put_tag(b, fixed | (unsigned)n, 0, 0);
+    else if (tag8 && n <= UINT8_MAX)
+        put_tag(b, tag8, n, 1);
+    else if (n <= UINT16_MAX)
+        put_tag(b, tag16, n, 2);
+    else
+        put_tag(b, tag16 + 1, n, 4);
+}
+
+static void put_map(struct buf *b, size_t n)
+{
+    put_length(b, 0x80, 15, 0, 0xde, n);
+}
+
+static void put_string(struct buf *b, const char *text, size_t size)
+{
+    put_length(b, 0xa0, 31, 0xd9, 0xda, size);
+    buf_append(b, text, size);
+}
+
+/* --- fields --- */
+
+static int pack_row(struct buf *b, const struct fields *fields, const void *row, struct err *e);
+
+static int pack_uint(struct buf *b, const struct field *f, const void *member, struct err *e)
 {
     uint64_t value = member_uint(member, f->kind);
 
@@ -85,68 +136,66 @@ static int pack_uint(msgpack_packer *pk, const struct field *f, const void *memb
         return err_set(e, ERR_ARG, "'%s' is %llu, not within %llu..%llu", f->key,
                        (unsigned long long)value, (unsigned long long)f->min,
                        (unsigned long long)f->max);
-    msgpack_pack_uint64(pk, value);
+    put_uint(b, value);
     return 0;
 }
 
-static int pack_real(msgpack_packer *pk, const struct field *f, const void *member, struct err *e)
+static int pack_real(struct buf *b, const struct field *f, const void *member, struct err *e)
 {
     double value;
 
     memcpy(&value, member, sizeof value);
     if (!isfinite(value))
         return err_set(e, ERR_ARG, "'%s' is not finite", f->key);
-    msgpack_pack_double(pk, value);
+    put_real(b, value);
     return 0;
 }
 
-static int pack_text(msgpack_packer *pk, const struct field *f, const char *text, struct err *e)
+static int pack_text(struct buf *b, const struct field *f, const char *text, struct err *e)
 {
-    size_t size = strlen(text), at = 0, span;
+    size_t size = strlen(text), at = 0, span = utf8_span(text, size);
 
     if (size < f->min || size > f->max)
         return err_set(e, ERR_ARG, "'%s' has %zu bytes, not %llu..%llu", f->key, size,
                        (unsigned long long)f->min, (unsigned long long)f->max);
-    if (!f->prose && utf8_span(text, size) < size)
+    if (!f->prose && span < size)
         return err_set(e, ERR_ARG, "'%s' is not UTF-8", f->key);
-    msgpack_pack_str(pk, size);
-    while (at < size) {
-        span = utf8_span(text + at, size - at);
-        msgpack_pack_str_body(pk, text + at, span);
+    put_length(b, 0xa0, 31, 0xd9, 0xda, size);
+    for (;;) {
+        buf_append(b, text + at, span);
         at += span;
-        if (at < size) {
-            msgpack_pack_str_body(pk, "?", 1);
-            at++;
-        }
+        if (at == size)
+            return 0;
+        buf_putc(b, '?');
+        at++;
+        span = utf8_span(text + at, size - at);
     }
-    return 0;
 }
 
-static int pack_hash(msgpack_packer *pk, const struct field *f, const char *text, struct err *e)
+static int pack_hash(struct buf *b, const struct field *f, const char *text, struct err *e)
 {
     size_t size = strnlen(text, HASH_HEX_SIZE);
 
-    if (!is_hash(text, size) && !(f->optional && size == 0))
+    if (!msg_is_hash(text, size) && !(f->optional && size == 0))
         return err_set(e, ERR_ARG, "'%s' is not a SHA-256 of 64 hex digits", f->key);
-    msgpack_pack_str(pk, size);
-    msgpack_pack_str_body(pk, text, size);
+    put_string(b, text, size);
     return 0;
 }
 
-static int pack_bytes(msgpack_packer *pk, const struct field *f, const void *row,
-                      const void *member, struct err *e)
+static int pack_bytes(struct buf *b, const struct field *f, const void *row, const void *member,
+                      struct err *e)
 {
     size_t size = member_count(row, f);
 
     if (size < f->min || size > f->max)
         return err_set(e, ERR_ARG, "'%s' has %zu bytes, not %llu..%llu", f->key, size,
                        (unsigned long long)f->min, (unsigned long long)f->max);
-    msgpack_pack_bin(pk, size);
-    msgpack_pack_bin_body(pk, member_pointer(member), size);
+    put_length(b, 0, 0, 0xc4, 0xc5, size); /* one byte at least: f->min */
+    buf_append(b, member_pointer(member), size);
     return 0;
 }
 
-static int pack_list(msgpack_packer *pk, const struct field *f, const void *row, const void *member,
+static int pack_list(struct buf *b, const struct field *f, const void *row, const void *member,
                      struct err *e)
 {
     size_t n = member_count(row, f);
@@ -156,55 +205,54 @@ static int pack_list(msgpack_packer *pk, const struct field *f, const void *row,
     if (n > f->max)
         return err_set(e, ERR_ARG, "'%s' has %zu rows, over the limit of %llu", f->key, n,
                        (unsigned long long)f->max);
-    msgpack_pack_array(pk, n);
+    put_length(b, 0x90, 15, 0, 0xdc, n);
     for (size_t i = 0; i < n; i++) {
-        msgpack_pack_map(pk, f->rows->n);
-        if ((rc = pack_row(pk, f->rows, rows + i * f->rows->size, e)) != 0)
+        put_map(b, f->rows->n);
+        if ((rc = pack_row(b, f->rows, rows + i * f->rows->size, e)) != 0)
             return err_set(e, rc, "%s[%zu]: %s", f->key, i, e->text);
     }
     return 0;
 }
 
-static int pack_field(msgpack_packer *pk, const struct field *f, const void *row, struct err *e)
+static int pack_field(struct buf *b, const struct field *f, const void *row, struct err *e)
 {
     const void *member = (const char *)row + f->offset;
     const char *text;
     bool yes;
 
-    msgpack_pack_str(pk, strlen(f->key));
-    msgpack_pack_str_body(pk, f->key, strlen(f->key));
+    put_string(b, f->key, f->key_size);
     switch (f->kind) {
     case FIELD_UINT32:
     case FIELD_UINT64:
-        return pack_uint(pk, f, member, e);
+        return pack_uint(b, f, member, e);
     case FIELD_REAL:
-        return pack_real(pk, f, member, e);
+        return pack_real(b, f, member, e);
     case FIELD_BOOL:
         memcpy(&yes, member, sizeof yes);
-        (yes ? msgpack_pack_true : msgpack_pack_false)(pk);
+        put_tag(b, yes ? 0xc3 : 0xc2, 0, 0);
         return 0;
     case FIELD_STRING:
         text = member_pointer(member);
-        return pack_text(pk, f, text ? text : "", e);
+        return pack_text(b, f, text ? text : "", e);
     case FIELD_HASH:
-        return pack_hash(pk, f, member, e);
+        return pack_hash(b, f, member, e);
     case FIELD_BYTES:
-        return pack_bytes(pk, f, row, member, e);
+        return pack_bytes(b, f, row, member, e);
     case FIELD_MAP:
-        msgpack_pack_map(pk, f->rows->n);
-        return pack_row(pk, f->rows, member, e);
+        put_map(b, f->rows->n);
+        return pack_row(b, f->rows, member, e);
     case FIELD_LIST:
-        return pack_list(pk, f, row, member, e);
+        return pack_list(b, f, row, member, e);
     }
     return err_set(e, ERR_INTERNAL, "'%s' has no kind", f->key);
 }
 
-static int pack_row(msgpack_packer *pk, const struct fields *fields, const void *row, struct err *e)
+static int pack_row(struct buf *b, const struct fields *fields, const void *row, struct err *e)
 {
     int rc = 0;
 
     for (size_t i = 0; i < fields->n && rc == 0; i++)
-        rc = pack_field(pk, &fields->at[i], row, e);
+        rc = pack_field(b, &fields->at[i], row, e);
     return rc;
 }
 
@@ -212,17 +260,13 @@ int msg_encode(const struct msg *m, struct buf *ret_frame, struct err *e)
 {
     const struct fields *fields = msg_fields(m->type);
     size_t start = ret_frame->size;
-    msgpack_packer pk;
     struct err inner;
     int rc;
 
-    msgpack_packer_init(&pk, ret_frame, pack_append);
-    msgpack_pack_map(&pk, fields->n + 1);
-    msgpack_pack_str(&pk, 4);
-    msgpack_pack_str_body(&pk, "type", 4);
-    msgpack_pack_str(&pk, strlen(names[m->type]));
-    msgpack_pack_str_body(&pk, names[m->type], strlen(names[m->type]));
-    rc = pack_row(&pk, fields, (const char *)m + union_offset(), &inner);
+    put_map(ret_frame, fields->n + 1);
+    put_string(ret_frame, "type", 4);
+    put_string(ret_frame, names[m->type], strlen(names[m->type]));
+    rc = pack_row(ret_frame, fields, (const char *)m + MSG_UNION, &inner);
     if (rc == 0)
         rc = buf_check(ret_frame, &inner);
     if (rc == 0 && ret_frame->size - start > MSG_FRAME_MAX)
@@ -233,321 +277,4 @@ int msg_encode(const struct msg *m, struct buf *ret_frame, struct err *e)
         return err_set(e, rc, "%s: %s", names[m->type], inner.text);
     }
     return 0;
-}
-
-/*
- * The pool: strings and arrays of one decoded message, in a chain of blocks that dies with it.
- */
-
-struct block {
-    struct block *next;
-    size_t used, size; /* bytes of data */
-    _Alignas(max_align_t) char data[];
-};
-
-static void *pool_bytes(struct block **pool, size_t size)
-{
-    const size_t align = _Alignof(max_align_t);
-    struct block *b = *pool;
-    size_t block_size;
-    void *p;
-
-    size = (size + align - 1) / align * align;
-    if (!b || b->size - b->used < size) {
-        block_size = size > 2048 ? size : 2048;
-        b = malloc(sizeof *b + block_size);
-        if (!b)
-            return NULL;
-        *b = (struct block){.next = *pool, .size = block_size};
-        *pool = b;
-    }
-    p = b->data + b->used;
-    b->used += size;
-    return p;
-}
-
-static void pool_free(struct block *pool)
-{
-    struct block *next;
-
-    for (; pool; pool = next) {
-        next = pool->next;
-        free(pool);
-    }
-}
-
-/*
- * Decoding.
- */
-
-static int unpack_row(struct block **pool, const struct fields *fields, const msgpack_object *map,
-                      void *row, struct err *e);
-
-static int wrong_type(const struct field *f, const char *wanted, struct err *e)
-{
-    return err_set(e, ERR_INPUT, "'%s' must be %s", f->key, wanted);
-}
-
-static int unpack_uint(const struct field *f, const msgpack_object *o, void *member, struct err *e)
-{
-    uint64_t value = o->via.u64;
-    uint32_t narrow = (uint32_t)value;
-
-    if (o->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
-        return wrong_type(f, "an integer of 0 or more", e);
-    if (value < f->min || value > f->max)
-        return err_set(e, ERR_INPUT, "'%s' is %llu, not within %llu..%llu", f->key,
-                       (unsigned long long)value, (unsigned long long)f->min,
-                       (unsigned long long)f->max);
-    if (f->kind == FIELD_UINT32)
-        memcpy(member, &narrow, sizeof narrow);
-    else
-        memcpy(member, &value, sizeof value);
-    return 0;
-}
-
-static int unpack_real(const struct field *f, const msgpack_object *o, void *member, struct err *e)
-{
-    double value;
-
-    switch (o->type) {
-    case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64:
-        value = o->via.f64;
-        break;
-    case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        value = (double)o->via.u64;
-        break;
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        value = (double)o->via.i64;
-        break;
-    default:
-        return wrong_type(f, "a number", e);
-    }
-    if (!isfinite(value))
-        return wrong_type(f, "a finite number", e);
-    memcpy(member, &value, sizeof value);
-    return 0;
-}
-
-static int unpack_text(struct block **pool, const struct field *f, const msgpack_object *o,
-                       void *member, struct err *e)
-{
-    size_t size = o->via.str.size;
-    char *copy;
-
-    if (o->type != MSGPACK_OBJECT_STR)
-        return wrong_type(f, "a string", e);
-    if (size < f->min || size > f->max)
-        return err_set(e, ERR_INPUT, "'%s' has %zu bytes, not %llu..%llu", f->key, size,
-                       (unsigned long long)f->min, (unsigned long long)f->max);
-    if (utf8_span(o->via.str.ptr, size) < size)
-        return wrong_type(f, "UTF-8 without NUL", e);
-    copy = pool_bytes(pool, size + 1);
-    if (!copy)
-        return err_set(e, ERR_OOM, "out of memory for '%s'", f->key);
-    memcpy(copy, o->via.str.ptr, size);
-    copy[size] = 0;
-    memcpy(member, &copy, sizeof copy);
-    return 0;
-}
-
-static int unpack_hash(const struct field *f, const msgpack_object *o, char *member, struct err *e)
-{
-    char text[HASH_HEX_SIZE] = "";
-
-    if (o->type != MSGPACK_OBJECT_STR || o->via.str.size >= HASH_HEX_SIZE)
-        return wrong_type(f, "a string of 64 hex digits", e);
-    if (o->via.str.size)
-        memcpy(text, o->via.str.ptr, o->via.str.size);
-    if (!is_hash(text, o->via.str.size) && !(f->optional && o->via.str.size == 0))
-        return wrong_type(f, "a string of 64 hex digits", e);
-    memcpy(member, text, sizeof text);
-    return 0;
-}
-
-static int unpack_bytes(const struct field *f, const msgpack_object *o, void *row, void *member,
-                        struct err *e)
-{
-    const char *bytes = o->via.bin.ptr;
-    size_t size = o->via.bin.size;
-
-    if (o->type != MSGPACK_OBJECT_BIN)
-        return wrong_type(f, "bytes (bin)", e);
-    if (size < f->min || size > f->max)
-        return err_set(e, ERR_INPUT, "'%s' has %zu bytes, not %llu..%llu", f->key, size,
-                       (unsigned long long)f->min, (unsigned long long)f->max);
-    memcpy(member, &bytes, sizeof bytes);
-    memcpy((char *)row + f->count_offset, &size, sizeof size);
-    return 0;
-}
-
-static int unpack_list(struct block **pool, const struct field *f, const msgpack_object *o,
-                       void *row, void *member, struct err *e)
-{
-    size_t n = o->via.array.size;
-    char *rows = NULL;
-    int rc;
-
-    if (o->type != MSGPACK_OBJECT_ARRAY)
-        return wrong_type(f, "an array", e);
-    if (n > f->max)
-        return err_set(e, ERR_INPUT, "'%s' has %zu rows, over the limit of %llu", f->key, n,
-                       (unsigned long long)f->max);
-    if (n) {
-        rows = pool_bytes(pool, n * f->rows->size);
-        if (!rows)
-            return err_set(e, ERR_OOM, "out of memory for '%s'", f->key);
-        memset(rows, 0, n * f->rows->size);
-    }
-    for (size_t i = 0; i < n; i++)
-        if ((rc = unpack_row(pool, f->rows, &o->via.array.ptr[i], rows + i * f->rows->size, e)))
-            return err_set(e, rc, "%s[%zu]: %s", f->key, i, e->text);
-    memcpy(member, &rows, sizeof rows);
-    memcpy((char *)row + f->count_offset, &n, sizeof n);
-    return 0;
-}
-
-static int unpack_field(struct block **pool, const struct field *f, const msgpack_object *o,
-                        void *row, struct err *e)
-{
-    void *member = (char *)row + f->offset;
-    bool yes;
-    int rc;
-
-    switch (f->kind) {
-    case FIELD_UINT32:
-    case FIELD_UINT64:
-        return unpack_uint(f, o, member, e);
-    case FIELD_REAL:
-        return unpack_real(f, o, member, e);
-    case FIELD_BOOL:
-        if (o->type != MSGPACK_OBJECT_BOOLEAN)
-            return wrong_type(f, "true or false", e);
-        yes = o->via.boolean; /* the union holds a boolean only now */
-        memcpy(member, &yes, sizeof yes);
-        return 0;
-    case FIELD_STRING:
-        return unpack_text(pool, f, o, member, e);
-    case FIELD_HASH:
-        return unpack_hash(f, o, member, e);
-    case FIELD_BYTES:
-        return unpack_bytes(f, o, row, member, e);
-    case FIELD_MAP:
-        rc = unpack_row(pool, f->rows, o, member, e);
-        return rc ? err_set(e, rc, "%s: %s", f->key, e->text) : 0;
-    case FIELD_LIST:
-        return unpack_list(pool, f, o, row, member, e);
-    }
-    return err_set(e, ERR_INTERNAL, "'%s' has no kind", f->key);
-}
-
-static bool key_is(const msgpack_object *o, const char *key)
-{
-    size_t n = strlen(key);
-
-    return o->type == MSGPACK_OBJECT_STR && o->via.str.size == n &&
-           memcmp(o->via.str.ptr, key, n) == 0;
-}
-
-/* What a field holds that the sender left out. */
-static int unpack_missing(const struct field *f, void *row, struct err *e)
-{
-    static const char *const empty = "";
-
-    if (!f->optional)
-        return err_set(e, ERR_INPUT, "'%s' is missing", f->key);
-    if (f->kind == FIELD_STRING)
-        memcpy((char *)row + f->offset, &empty, sizeof empty);
-    return 0; /* the row is zeroed */
-}
-
-/* row: zeroed. */
-static int unpack_row(struct block **pool, const struct fields *fields, const msgpack_object *map,
-                      void *row, struct err *e)
-{
-    const msgpack_object_kv *pairs = map->via.map.ptr;
-    uint32_t seen = 0;
-    size_t k;
-    int rc = 0;
-
-    if (map->type != MSGPACK_OBJECT_MAP)
-        return err_set(e, ERR_INPUT, "must be a map");
-    for (size_t i = 0; i < map->via.map.size; i++) {
-        for (k = 0; k < fields->n && !key_is(&pairs[i].key, fields->at[k].key); k++)
-            ;
-        if (k == fields->n)
-            continue; /* of a later version */
-        if (seen & UINT32_C(1) << k)
-            return err_set(e, ERR_INPUT, "'%s' is there twice", fields->at[k].key);
-        seen |= UINT32_C(1) << k;
-        TRY(unpack_field(pool, &fields->at[k], &pairs[i].val, row, e));
-    }
-    for (k = 0; k < fields->n; k++)
-        if (!(seen & UINT32_C(1) << k))
-            TRY(unpack_missing(&fields->at[k], row, e));
-out:
-    return rc;
-}
-
-static int unpack_type(const msgpack_object *map, enum msg_type *ret_type, struct err *e)
-{
-    const msgpack_object *type = NULL;
-
-    if (map->type != MSGPACK_OBJECT_MAP)
-        return err_set(e, ERR_INPUT, "frame is not a map");
-    for (size_t i = 0; i < map->via.map.size; i++) {
-        if (!key_is(&map->via.map.ptr[i].key, "type"))
-            continue;
-        if (type)
-            return err_set(e, ERR_INPUT, "frame has 'type' twice");
-        type = &map->via.map.ptr[i].val;
-    }
-    if (!type || type->type != MSGPACK_OBJECT_STR)
-        return err_set(e, ERR_INPUT, "frame has no 'type' that is a string");
-    for (int t = 0; t < MSG_TYPE_COUNT; t++) {
-        if (key_is(type, names[t])) {
-            *ret_type = (enum msg_type)t;
-            return 0;
-        }
-    }
-    return err_set(e, ERR_INPUT, "message of a type unknown to protocol %d", PROTOCOL_VERSION);
-}
-
-int msg_decode(const void *frame, size_t size, struct msg *ret_m, struct err *e)
-{
-    struct msg m = {0};
-    struct block *pool = NULL;
-    msgpack_unpacked unpacked;
-    msgpack_unpack_return outcome;
-    size_t at = 0;
-    struct err inner = {0};
-    int rc;
-
-    *ret_m = (struct msg){0};
-    if ((rc = msg_scan(frame, size, e)) != 0)
-        return rc;
-    msgpack_unpacked_init(&unpacked);
-    outcome = msgpack_unpack_next(&unpacked, frame, size, &at);
-    if (outcome == MSGPACK_UNPACK_NOMEM_ERROR)
-        TRY(err_set(e, ERR_OOM, "out of memory for a frame of %zu bytes", size));
-    if (outcome != MSGPACK_UNPACK_SUCCESS || at != size)
-        TRY(err_set(e, ERR_INPUT, "frame is not MessagePack"));
-    TRY(unpack_type(&unpacked.data, &m.type, e));
-    rc = unpack_row(&pool, msg_fields(m.type), &unpacked.data, (char *)&m + union_offset(), &inner);
-    if (rc != 0)
-        TRY(err_set(e, rc, "%s: %s", names[m.type], inner.text));
-    *ret_m = m;
-    ret_m->pool = pool;
-    pool = NULL;
-out:
-    pool_free(pool);
-    msgpack_unpacked_destroy(&unpacked);
-    return rc;
-}
-
-void msg_done(struct msg *m)
-{
-    pool_free(m->pool);
-    *m = (struct msg){0};
 }

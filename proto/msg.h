@@ -4,7 +4,7 @@
  *
  * A message is one frame: a MessagePack map with string keys; `type` says which. Unknown keys are
  * skipped, missing required keys, wrong types and values over a limit are ERR_INPUT. Pure
- * functions; no thread rules beyond the usual. Behind it: msgpack-c.
+ * functions; no thread rules beyond the usual.
  *
  *     struct msg m = {.type = MSG_ACK, .ack = {.ref = ref, .verdict = "accepted"}};
  *     TRY(msg_encode(&m, &frame, e));
@@ -19,6 +19,7 @@
 #include "proto/buf.h"
 #include "proto/err.h"
 #include "proto/hash.h"
+#include "proto/pool.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -497,7 +498,7 @@ struct msg {
         struct msg_gone gone;
         struct msg_fetching fetching;
     };
-    void *pool; /* owned by a decoded message: its strings and arrays; NULL in one to encode */
+    struct pool pool; /* of a decoded message: its strings and arrays; empty in one to encode */
 };
 
 /*

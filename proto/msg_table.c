@@ -2,7 +2,8 @@
 
 #define INDEX_MAX ((UINT64_C(1) << 53) - 1) /* exact in JSON and in every language's doubles */
 
-#define AT(member) .key = #member, .offset = offsetof(struct ROW, member)
+#define KEY(text)  .key = text, .key_size = sizeof(text) - 1
+#define AT(member) KEY(#member), .offset = offsetof(struct ROW, member)
 #define UINT32(member, low, high)                                                                  \
     {                                                                                              \
         AT(member), .kind = FIELD_UINT32, .min = (low), .max = (high)                              \
@@ -73,14 +74,12 @@
 #define REQUEST UINT64(request, 1, UINT64_MAX)
 /* The three keys of an attempt, flat in the map of what speaks about it. */
 #define REF                                                                                        \
-    {.key = "job", .kind = FIELD_HASH, .offset = offsetof(struct ROW, ref.job)},                   \
-        {.key = "index",                                                                           \
-         .kind = FIELD_UINT64,                                                                     \
-         .max = INDEX_MAX,                                                                         \
+    {KEY("job"), .kind = FIELD_HASH, .offset = offsetof(struct ROW, ref.job)},                     \
+        {KEY("index"), .kind = FIELD_UINT64, .max = INDEX_MAX,                                     \
          .offset = offsetof(struct ROW, ref.index)},                                               \
     {                                                                                              \
-        .key = "attempt", .kind = FIELD_UINT32, .min = 1, .max = UINT32_MAX,                       \
-        .offset = offsetof(struct ROW, ref.attempt)                                                \
+        KEY("attempt"), .kind = FIELD_UINT32, .min = 1, .max = UINT32_MAX,                         \
+                        .offset = offsetof(struct ROW, ref.attempt)                                \
     }
 #define TABLE(name)                                                                                \
     static const struct fields name = {                                                            \
@@ -337,17 +336,11 @@ TABLE(status);
 
 #define ROW running_task
 static const struct field running_at[] = {
-    {.key = "job",
-     .kind = FIELD_HASH,
-     .offset = offsetof(struct running_task, ref.job),
+    {KEY("job"), .kind = FIELD_HASH, .offset = offsetof(struct running_task, ref.job),
      .optional = true},
-    {.key = "index",
-     .kind = FIELD_UINT64,
-     .max = INDEX_MAX,
+    {KEY("index"), .kind = FIELD_UINT64, .max = INDEX_MAX,
      .offset = offsetof(struct running_task, ref.index)},
-    {.key = "attempt",
-     .kind = FIELD_UINT32,
-     .max = UINT32_MAX,
+    {KEY("attempt"), .kind = FIELD_UINT32, .max = UINT32_MAX,
      .offset = offsetof(struct running_task, ref.attempt)},
     OPTIONAL_STRING(worker, MSG_NAME_MAX),
     UINT32(step, 0, UINT32_MAX),
@@ -428,11 +421,8 @@ TABLE(fleet);
 static const struct field records_at[] = {
     REQUEST,
     STRING(job, 1, MSG_NAME_MAX),
-    {.key = "from",
-     .kind = FIELD_UINT64,
-     .max = INDEX_MAX,
-     .offset = offsetof(struct msg_records, from),
-     .optional = true},
+    {KEY("from"), .kind = FIELD_UINT64, .max = INDEX_MAX,
+     .offset = offsetof(struct msg_records, from), .optional = true},
     UINT32(limit, 1, MSG_PAGE_MAX),
 };
 TABLE(records);
@@ -535,11 +525,8 @@ TABLE(attempts);
 static const struct field check_at[] = {
     REQUEST,
     STRING(job, 1, MSG_NAME_MAX),
-    {.key = "from",
-     .kind = FIELD_UINT64,
-     .max = INDEX_MAX,
-     .offset = offsetof(struct msg_check, from),
-     .optional = true},
+    {KEY("from"), .kind = FIELD_UINT64, .max = INDEX_MAX,
+     .offset = offsetof(struct msg_check, from), .optional = true},
     UINT32(limit, 1, MSG_PAGE_MAX),
 };
 TABLE(check);

@@ -22,6 +22,7 @@ enum field_kind {
 
 struct field {
     const char *key;
+    size_t key_size;
     enum field_kind kind;
     size_t offset;       /* of the member in its struct */
     size_t count_offset; /* FIELD_BYTES, FIELD_LIST: of the size_t that counts */
@@ -36,6 +37,12 @@ struct fields {
     size_t n;    /* at most 32 */
     const struct field *at;
 };
+
+/* Every member of the union starts where the first does. */
+#define MSG_UNION offsetof(struct msg, hello)
+
+/* 64 lowercase hex digits. */
+bool msg_is_hash(const char *text, size_t size);
 
 /* The fields of a message beside `type`. */
 const struct fields *msg_fields(enum msg_type type);

@@ -182,7 +182,7 @@ static void refused(const msgpack_sbuffer *frame, const char *why)
     assert_int_equal(msg_decode(frame->data, frame->size, &m, &e), ERR_INPUT);
     if (!strstr(e.text, why))
         fail_msg("'%s' does not say '%s'", e.text, why);
-    assert_null(m.pool);
+    assert_null(m.pool.used);
 }
 
 static void unknown_keys_are_skipped_and_optional_ones_default(void **state)
@@ -531,6 +531,129 @@ static void ack_has_the_documented_bytes(void **state)
     buf_done(&frame);
 }
 
+/* A value again, by msgpack-c: as it writes it itself, or in forms of our choice. */
+enum forms { SHORTEST, WIDE, SIGNED, NARROW_REALS, WHOLE_REALS };
+
+static void repack(msgpack_packer *pk, const msgpack_object *o, enum forms forms)
+{
+    if (o->type == MSGPACK_OBJECT_MAP) {
+        msgpack_pack_map(pk, o->via.map.size);
+        for (uint32_t i = 0; i < o->via.map.size; i++) {
+            repack(pk, &o->via.map.ptr[i].key, forms);
+            repack(pk, &o->via.map.ptr[i].val, forms);
+        }
+    } else if (o->type == MSGPACK_OBJECT_ARRAY) {
+        msgpack_pack_array(pk, o->via.array.size);
+        for (uint32_t i = 0; i < o->via.array.size; i++)
+            repack(pk, &o->via.array.ptr[i], forms);
+    } else if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && forms == WIDE) {
+        msgpack_pack_fix_uint64(pk, o->via.u64);
+    } else if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && forms == SIGNED) {
+        if (o->via.u64 <= INT8_MAX)
+            msgpack_pack_fix_int8(pk, (int8_t)o->via.u64);
+        else if (o->via.u64 <= INT64_MAX)
+            msgpack_pack_fix_int64(pk, (int64_t)o->via.u64);
+        else
+            msgpack_pack_uint64(pk, o->via.u64);
+    } else if (o->type == MSGPACK_OBJECT_FLOAT64 && forms == NARROW_REALS) {
+        msgpack_pack_float(pk, -1.5f);
+    } else if (o->type == MSGPACK_OBJECT_FLOAT64 && forms == WHOLE_REALS) {
+        msgpack_pack_int(pk, -200);
+    } else {
+        msgpack_pack_object(pk, *o);
+    }
+}
+
+static void repack_frame(const struct buf *frame, enum forms forms, struct buf *ret_frame)
+{
+    msgpack_unpacked unpacked;
+    msgpack_sbuffer bytes;
+    msgpack_packer pk;
+    size_t at = 0;
+
+    msgpack_unpacked_init(&unpacked);
+    assert_int_equal(msgpack_unpack_next(&unpacked, frame->data, frame->size, &at),
+                     MSGPACK_UNPACK_SUCCESS);
+    assert_int_equal(at, frame->size);
+    msgpack_sbuffer_init(&bytes);
+    msgpack_packer_init(&pk, &bytes, msgpack_sbuffer_write);
+    repack(&pk, &unpacked.data, forms);
+    ret_frame->size = 0;
+    buf_append(ret_frame, bytes.data, bytes.size);
+    msgpack_sbuffer_destroy(&bytes);
+    msgpack_unpacked_destroy(&unpacked);
+}
+
+static void msgpack_c_writes_every_message_in_the_same_bytes(void **state)
+{
+    struct buf frame = {0}, again = {0};
+
+    (void)state;
+    for (int t = 0; t < MSG_TYPE_COUNT; t++) {
+        struct msg m = filled((enum msg_type)t);
+
+        encode(&m, &frame);
+        repack_frame(&frame, SHORTEST, &again);
+        assert_int_equal(again.size, frame.size);
+        assert_memory_equal(again.data, frame.data, frame.size);
+    }
+    buf_done(&frame);
+    buf_done(&again);
+}
+
+static void numbers_are_read_in_every_form(void **state)
+{
+    struct buf frame = {0}, other = {0}, back = {0}, wanted = {0};
+
+    (void)state;
+    for (int t = 0; t < MSG_TYPE_COUNT; t++) {
+        struct msg m = filled((enum msg_type)t), read;
+
+        for (enum forms forms = WIDE; forms <= WHOLE_REALS; forms++) {
+            encode(&m, &frame);
+            repack_frame(&frame, forms, &other);
+            assert_int_equal(msg_decode(other.data, other.size, &read, NULL), 0);
+            encode(&read, &back);
+            if (forms <= SIGNED) {
+                assert_int_equal(back.size, frame.size);
+                assert_memory_equal(back.data, frame.data, frame.size);
+            } else { /* the same numbers, as doubles */
+                repack_frame(&back, forms, &wanted);
+                assert_int_equal(wanted.size, other.size);
+                assert_memory_equal(wanted.data, other.data, other.size);
+            }
+            msg_done(&read);
+        }
+    }
+    buf_done(&frame);
+    buf_done(&other);
+    buf_done(&back);
+    buf_done(&wanted);
+}
+
+/* The strings whose lengths are around each form's limit. */
+static void lengths_take_the_shortest_form(void **state)
+{
+    static const size_t sizes[] = {0, 31, 32, 255, 256, MSG_STRING_MAX};
+    struct buf frame = {0}, again = {0};
+    char *text = calloc(1, MSG_STRING_MAX + 1);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct msg m = {.type = MSG_ERROR, .error = {.code = "input", .text = text}};
+
+        memset(text, 'x', sizes[i]);
+        text[sizes[i]] = 0;
+        encode(&m, &frame);
+        repack_frame(&frame, SHORTEST, &again);
+        assert_int_equal(again.size, frame.size);
+        assert_memory_equal(again.data, frame.data, frame.size);
+    }
+    buf_done(&frame);
+    buf_done(&again);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -549,6 +672,9 @@ int main(void)
         cmocka_unit_test(deep_nests_and_many_values_are_refused),
         cmocka_unit_test(cut_and_damaged_frames_never_break_the_reader),
         cmocka_unit_test(ack_has_the_documented_bytes),
+        cmocka_unit_test(msgpack_c_writes_every_message_in_the_same_bytes),
+        cmocka_unit_test(numbers_are_read_in_every_form),
+        cmocka_unit_test(lengths_take_the_shortest_form),
     };
 
     return cmocka_run_group_tests_name("msg", tests, NULL, free_rows);
