@@ -100,9 +100,7 @@ static int ask(struct coord *c, struct asset_entry *x, int64_t now_ms, struct ou
 
     TRY(outbox_add(o, OUT_ASSET, &out, e));
     out->role = x->role;
-    out->path = strdup(x->name);
-    if (!out->path)
-        TRY(err_set(e, ERR_OOM, "no memory for a task's files"));
+    TRY(outbox_text(o, x->name, &out->path, e));
     x->asked = true;
     x->asked_ms = now_ms;
     (void)c;
@@ -294,9 +292,7 @@ int assets_note(const struct task_entry *t, const struct asset_set *set, struct 
         out->row.job = j->number;
         out->row.code = set->rows[i].role;
         memcpy(out->row.task_hash, set->rows[i].sha256, sizeof out->row.task_hash);
-        out->row.text = strdup(set->names[i]);
-        if (!out->row.text)
-            TRY(err_set(e, ERR_OOM, "no memory for a job's files"));
+        TRY(outbox_text(o, set->names[i], &out->row.text, e));
     }
 out:
     return rc;

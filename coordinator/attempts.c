@@ -48,9 +48,7 @@ int task_persist(struct outbox *o, const struct task_entry *t, const struct work
     for (size_t i = 0; i < t->n_runs; i++)
         if (t->runs[i].attempt == t->attempts)
             memcpy(out->row.task_hash, t->runs[i].task_hash, sizeof out->row.task_hash);
-    out->row.worker = strdup(w ? w->name : "");
-    if (!out->row.worker)
-        rc = err_set(e, ERR_OOM, "no memory for an attempt's row");
+    TRY(outbox_text(o, w ? w->name : "", &out->row.worker, e));
 out:
     return rc;
 }
@@ -67,14 +65,12 @@ int job_persist(struct outbox *o, const struct job_entry *j, struct err *e)
     out->row.done = j->done;
     out->row.failed = j->failed;
     out->row.finished_ms = j->finished_ms;
-    out->row.sheet = j->sheet ? strdup(j->sheet) : NULL;
-    out->row.reason = j->stop_reason ? strdup(j->stop_reason) : NULL;
+    TRY(outbox_text(o, j->sheet, &out->row.sheet, e));
+    TRY(outbox_text(o, j->stop_reason, &out->row.reason, e));
     out->row.paused = j->paused;
     out->row.force = j->force;
     out->row.reopening = j->reopening;
     out->row.priority = j->priority;
-    if ((j->sheet && !out->row.sheet) || (j->stop_reason && !out->row.reason))
-        rc = err_set(e, ERR_OOM, "no memory for a job's row");
 out:
     return rc;
 }

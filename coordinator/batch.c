@@ -177,9 +177,13 @@ static int effects(struct batch *b, int64_t now_ms, struct err *e)
     int rc = 0;
 
     for (; b->n_effects < b->outbox.n; b->n_effects++) {
-        /* A copy: events may move the list. What it points to stays. */
-        struct out out = b->outbox.items[b->n_effects];
+        enum out_type type = b->outbox.items[b->n_effects].type;
+        struct out out;
 
+        if (type == OUT_SEND || type == OUT_STORE || type == OUT_LOG)
+            continue;
+        /* A copy: events may move the list. What it points to stays. */
+        out = b->outbox.items[b->n_effects];
         if (out.type == OUT_WRITE) {
             b->outbox.items[b->n_effects].delivery = NULL;
             TRY(do_write(b, &out, now_ms, e));
@@ -283,20 +287,21 @@ out:
 static int commit(struct batch *b, struct err *e)
 {
     int64_t begun_ms = clock_monotonic_ms();
-    bool any = false;
+    bool pictures = false;
     int rc;
 
     b->commit_ms = -1;
     TRY(output_sync(b->output, e));
-    for (size_t i = 0; i < b->outbox.n && !any; i++)
-        any = b->outbox.items[i].type == OUT_STORE;
-    if (!any)
+    if (b->outbox.n_rows == 0)
         goto out;
     TRY(store_begin(b->store, e));
-    for (size_t i = 0; i < b->outbox.n && rc == 0; i++)
-        if (b->outbox.items[i].type == OUT_STORE)
-            rc = store_apply(b->store, &b->outbox.items[i].row, e);
-    if (rc == 0)
+    for (size_t i = 0; i < b->outbox.n && rc == 0; i++) {
+        if (b->outbox.items[i].type != OUT_STORE)
+            continue;
+        rc = store_apply(b->store, &b->outbox.items[i].row, e);
+        pictures |= is_picture(&b->outbox.items[i]);
+    }
+    if (rc == 0 && pictures)
         rc = marks(b, e);
     if (rc == 0)
         rc = store_commit(b->store, e);

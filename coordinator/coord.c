@@ -296,8 +296,11 @@ int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, con
 
 int text_replace(char **text, const char *by, struct err *e)
 {
-    char *copy = by ? strdup(by) : NULL;
+    char *copy;
 
+    if (*text && by && strcmp(*text, by) == 0)
+        return 0;
+    copy = by ? strdup(by) : NULL;
     if (by && !copy)
         return err_set(e, ERR_OOM, "no memory for a text");
     free(*text);

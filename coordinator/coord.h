@@ -147,41 +147,44 @@ struct frame_before {
     char *failure;      /* why there is no picture; owned; NULL: there is */
 };
 
-/* A task that was given out and is not settled. */
+/*
+ * A task that was given out and is not settled. Sixteen thousand of them are in flight with a
+ * thousand workers, so what is seldom needed stands behind, and room for more than one run is
+ * taken when there is more than one.
+ */
 struct task_entry {
-    struct task_entry *chain;           /* of the hash table */
-    struct task_entry *previous, *next; /* of the ready list */
+    struct task_entry *chain; /* of the hash table */
     struct job_entry *job;
     uint64_t index;
+    struct task_entry *previous, *next; /* of the ready list */
     enum task_phase phase;
-    uint32_t attempts;                   /* numbers given out so far */
-    uint32_t tries;                      /* attempts that ended in a failure of their own */
-    struct lost lost;                    /* workers, while they worked on it */
-    uint64_t refused[COORD_REFUSED_MAX]; /* sessions of workers that failed it, a ring */
-    uint32_t n_refused;
-    uint32_t failed[COORD_REFUSED_MAX]; /* attempts whose failure was counted, a ring */
-    uint32_t n_failed;
-    bool only_elsewhere;              /* the last failure would come again on that worker */
-    uint64_t memory_over;             /* oom: only workers with a larger budget than this; 0: any */
-    struct needs needs;               /* model_key 0: not looked at yet */
-    uint64_t lot;                     /* of its job's queue */
-    int steps;                        /* 0 unknown */
-    char *fail_code, *fail_text;      /* of the last failed attempt, NULL if none; owned */
-    int64_t not_before_ms;            /* back-off */
-    uint64_t probe_session;           /* worker that gets it if the path is free */
-    struct planned_gang gang;         /* which that worker leads */
-    uint32_t over[COORD_REFUSED_MAX]; /* attempts that must not be taken up again, a ring */
-    uint32_t n_over;
-    uint32_t too_large; /* `auto`: for one device; parts of the U-Net it needs, 0: one */
-    bool guided;        /* known with needs: the U-Net has two branches or more */
-    bool awaits_assets; /* TASK_PROBING: its files are looked at first */
-    bool later;         /* a chain's frame but the first */
-    struct frame_before before;
-    uint64_t holder;    /* TASK_WRITING: session of the worker whose picture it is */
-    uint64_t speed_key; /* names (model, size, sampler); 0 unknown */
-    double step_growth; /* of a step's time within the task, at most; 0 unknown */
-    struct run runs[COORD_RUNS_MAX];
+    uint32_t attempts; /* numbers given out so far */
+    struct run *runs;  /* [n_runs]: `one`, or owned */
     size_t n_runs;
+    struct run one;
+    uint64_t probe_session; /* worker that gets it if the path is free */
+    uint64_t lot;           /* of its job's queue */
+    struct needs needs;     /* model_key 0: not looked at yet */
+    uint64_t speed_key;     /* names (model, size, sampler); 0 unknown */
+    double step_growth;     /* of a step's time within the task, at most; 0 unknown */
+    int steps;              /* 0 unknown */
+    uint32_t tries;         /* attempts that ended in a failure of their own */
+    int64_t not_before_ms;  /* back-off */
+    uint64_t memory_over;   /* oom: only workers with a larger budget than this; 0: any */
+    uint32_t too_large;     /* `auto`: for one device; parts of the U-Net it needs, 0: one */
+    bool guided;            /* known with needs: the U-Net has two branches or more */
+    bool awaits_assets;     /* TASK_PROBING: its files are looked at first */
+    bool only_elsewhere;    /* the last failure would come again on that worker */
+    bool later;             /* a chain's frame but the first */
+    uint64_t holder;        /* TASK_WRITING: session of the worker whose picture it is */
+    struct frame_before before;
+    struct lost lost; /* workers, while they worked on it */
+    uint32_t n_refused, n_failed, n_over;
+    uint64_t refused[COORD_REFUSED_MAX]; /* sessions of workers that failed it, a ring */
+    uint32_t failed[COORD_REFUSED_MAX];  /* attempts whose failure was counted, a ring */
+    uint32_t over[COORD_REFUSED_MAX];    /* attempts that must not be taken up again, a ring */
+    char *fail_code, *fail_text;         /* of the last failed attempt, NULL if none; owned */
+    struct planned_gang gang;            /* which that worker leads */
 };
 
 struct speed {
@@ -327,7 +330,8 @@ int coord_worker_add(struct coord *c, const struct peer *peer, const struct msg_
                      struct worker **ret_worker, struct err *e);
 void coord_worker_remove(struct coord *c, struct worker *w);
 
-/* Remembers that w holds this attempt. false: the task has no room for another run. */
+/* Remembers that w holds this attempt. ret_run: valid until the task's next one; NULL: the task has
+ * no room for another. */
 int run_add(struct task_entry *t, uint32_t attempt, struct worker *w, int64_t now_ms,
             struct run **ret_run, struct err *e);
 struct run *run_of(struct task_entry *t, const struct worker *w);

@@ -19,10 +19,8 @@ int history_note(const struct coord *c, const struct task_entry *t, uint32_t att
     out->row.started_ms = since_ms ? since_ms + c->wall_offset_ms : 0;
     out->row.finished_ms = now_ms + c->wall_offset_ms;
     out->row.code = code;
-    out->row.worker = strdup(worker);
-    out->row.text = strdup(cut);
-    if (!out->row.worker || !out->row.text)
-        rc = err_set(e, ERR_OOM, "no memory for an attempt's row");
+    TRY(outbox_text(o, worker, &out->row.worker, e));
+    TRY(outbox_text(o, cut, &out->row.text, e));
 out:
     return rc;
 }

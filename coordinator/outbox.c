@@ -2,6 +2,9 @@
 
 #include <stdarg.h>
 
+#define KEPT_ITEMS 16384     /* entries whose room stays from batch to batch */
+#define KEPT_BYTES (4 << 20) /* and of texts and frames */
+
 void delivery_free(struct delivery *d)
 {
     if (!d)
@@ -25,7 +28,18 @@ int outbox_add(struct outbox *o, enum out_type type, struct out **ret_out, struc
         o->room = room;
     }
     o->items[o->n] = (struct out){.type = type};
+    o->n_rows += type == OUT_STORE;
     *ret_out = &o->items[o->n++];
+    return 0;
+}
+
+int outbox_text(struct outbox *o, const char *text, const char **ret_copy, struct err *e)
+{
+    const char *copy = text ? pool_text(&o->pool, text, strlen(text)) : NULL;
+
+    if (text && !copy)
+        return err_set(e, ERR_OOM, "no memory for the outbox");
+    *ret_copy = copy;
     return 0;
 }
 
@@ -33,19 +47,22 @@ int outbox_send(struct outbox *o, const struct peer *peer, const struct msg *m, 
 {
     struct err why;
     struct out *out = NULL;
+    char *frame;
     int rc;
 
-    TRY(outbox_add(o, OUT_SEND, &out, e));
-    out->peer = *peer;
-    out->message = m->type;
-    rc = msg_encode(m, &out->frame, &why);
-    if (rc == ERR_ARG) { /* over a limit of the wire: the peer asks again, and gets no answer */
-        buf_done(&out->frame);
-        o->n--;
+    o->scratch.size = 0;
+    rc = msg_encode(m, &o->scratch, &why);
+    if (rc == ERR_ARG) /* over a limit of the wire: the peer asks again, and gets no answer */
         return outbox_log(o, LOG_ERROR, e, "message_not_sent", "type=%s why=\"%s\"",
                           msg_type_name(m->type), why.text);
-    }
     TRY(rc ? err_set(e, rc, "%s", why.text) : 0);
+    TRY(outbox_add(o, OUT_SEND, &out, e));
+    frame = pool_text(&o->pool, o->scratch.data, o->scratch.size);
+    if (!frame)
+        TRY(err_set(e, ERR_OOM, "no memory for a message"));
+    out->peer = *peer;
+    out->message = m->type;
+    out->frame = (struct buf){.data = frame, .size = o->scratch.size};
 out:
     return rc;
 }
@@ -53,7 +70,6 @@ out:
 int outbox_log(struct outbox *o, enum log_level level, struct err *e, const char *event,
                const char *format, ...)
 {
-    struct buf text = {0};
     struct out *out = NULL;
     char line[1500];
     va_list ap;
@@ -65,41 +81,40 @@ int outbox_log(struct outbox *o, enum log_level level, struct err *e, const char
     TRY(outbox_add(o, OUT_LOG, &out, e));
     out->level = level;
     out->event = event;
-    buf_puts(&text, line);
-    TRY(buf_check(&text, e));
-    out->text = buf_detach(&text);
+    TRY(outbox_text(o, line, &out->text, e));
 out:
-    buf_done(&text);
     return rc;
 }
 
+/* What an entry holds that is not in the pool. */
 static void out_done(struct out *out)
 {
-    buf_done(&out->frame);
-    free(out->path);
-    free(out->task);
-    free(out->text);
-    listing_done(&out->files);
-    delivery_free(out->delivery);
-    free(out->row.folder);
-    free(out->row.sheet);
-    free(out->row.worker);
-    free(out->row.token);
-    free(out->row.reason);
-    free(out->row.text);
-    record_done(&out->row.record);
+    if (out->type == OUT_PROBE)
+        listing_done(&out->files);
+    else if (out->type == OUT_WRITE)
+        delivery_free(out->delivery);
+    else if (out->type == OUT_STORE && out->row.op == STORE_RECORD)
+        record_done(&out->row.record);
 }
 
 void outbox_clear(struct outbox *o)
 {
     for (size_t i = 0; i < o->n; i++)
         out_done(&o->items[i]);
-    o->n = 0;
+    if (o->room > KEPT_ITEMS && o->n < o->room / 4) { /* one large batch made it so */
+        free(o->items);
+        o->items = NULL;
+        o->room = 0;
+    }
+    o->n = o->n_rows = 0;
+    pool_clear(&o->pool, KEPT_BYTES);
 }
 
 void outbox_done(struct outbox *o)
 {
     outbox_clear(o);
+    pool_done(&o->pool);
+    buf_done(&o->scratch);
     free(o->items);
     *o = (struct outbox){0};
 }

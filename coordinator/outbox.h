@@ -2,7 +2,11 @@
  * What the reactor wants done, in order: messages, files, rows, a sheet, log lines. The reactor
  * fills an outbox and never carries it out; coordinator/batch.h does, and a test reads it instead.
  *
- * Everything in an outbox owns its data, but `job` pointers, which stay valid until the next tick.
+ * What an outbox points to is its own: texts and frames lie in its pool and last until it is
+ * cleared. Borrowed are only `job` pointers, which stay valid until the next tick.
+ *
+ * A batch of a thousand workers has ten thousand entries, and each is looked at some five times: so
+ * what no entry needs at once shares its place.
  */
 #ifndef COORDINATOR_OUTBOX_H
 #define COORDINATOR_OUTBOX_H
@@ -14,6 +18,7 @@
 #include "proto/link.h"
 #include "proto/log.h"
 #include "proto/msg.h"
+#include "proto/pool.h"
 
 /* A received picture on its way to the disk. Owned by whoever holds it: outbox, event, coord. */
 struct delivery {
@@ -65,66 +70,90 @@ enum store_op {
 struct store_row {
     enum store_op op;
     uint64_t job; /* number */
-    /* STORE_JOB */
-    const struct job *bundle; /* borrowed: see above */
-    char *folder;             /* owned */
-    int64_t submitted_ms;
-    char *token; /* owned, may be NULL */
-    /* STORE_STATE, and the last three STORE_JOB */
-    const char *state; /* static */
-    char *sheet;       /* owned, may be NULL */
-    uint64_t done, failed;
-    int64_t finished_ms;
-    char *reason; /* owned, may be NULL */
-    bool paused, force;
-    bool reopening; /* STORE_STATE: what a slice of reopening noted stays */
-    uint32_t priority;
-    /* STORE_ATTEMPT; STORE_HISTORY: index, attempts (the number), worker, finished_ms */
-    uint64_t index;
-    uint32_t attempts, tries;
-    struct lost lost;              /* STORE_ATTEMPT */
-    char task_hash[HASH_HEX_SIZE]; /* STORE_ATTEMPT: of the last one; "": unknown */
-    char *worker;                  /* that holds the last attempt; "" when none does; owned */
-    /* STORE_HISTORY */
-    const char *code; /* static */
-    char *text;       /* owned */
-    int64_t started_ms;
-    /* STORE_RECORD */
-    struct record record;
+    union {
+        struct record record; /* STORE_RECORD */
+        struct {
+            /* STORE_JOB */
+            const struct job *bundle; /* borrowed: see above */
+            const char *folder;
+            int64_t submitted_ms;
+            const char *token; /* may be NULL */
+            /* STORE_STATE, and the last three STORE_JOB */
+            const char *state; /* static */
+            const char *sheet; /* may be NULL */
+            uint64_t done, failed;
+            int64_t finished_ms;
+            const char *reason; /* may be NULL */
+            bool reopening;     /* STORE_STATE: what a slice of reopening noted stays */
+            bool paused, force;
+            uint32_t priority;
+            /* STORE_ATTEMPT; STORE_HISTORY: index, attempts (the number), worker, finished_ms */
+            uint64_t index;
+            uint32_t attempts, tries;
+            struct lost lost;              /* STORE_ATTEMPT */
+            char task_hash[HASH_HEX_SIZE]; /* STORE_ATTEMPT: of the last one; "": unknown */
+            const char *worker;            /* that holds the last attempt; "" when none does */
+            /* STORE_HISTORY */
+            const char *code; /* static */
+            const char *text;
+            int64_t started_ms;
+        };
+    };
 };
 
 struct out {
     enum out_type type;
-    struct peer peer;      /* OUT_SEND, OUT_ANSWER */
-    enum msg_type message; /* OUT_SEND */
-    struct buf frame;      /* OUT_SEND: the encoded message */
-    uint64_t job, index;   /* number of the job; OUT_PROBE, OUT_BEFORE, OUT_ANSWER (fetch) */
-    char *path, *task;     /* OUT_PROBE: see struct delivery; OUT_ASSET: the asset's
-                              name */
-    struct listing
-        files; /* OUT_PROBE: what the task's files are, as a picture's chunk names them */
-    enum asset_role role;      /* OUT_ASSET */
-    struct msg_want want;      /* OUT_CHUNK */
-    struct delivery *delivery; /* OUT_WRITE */
-    struct store_row row;      /* OUT_STORE */
-    uint64_t request;          /* OUT_ANSWER */
-    enum msg_type answer;      /* OUT_ANSWER: MSG_RECORDS, _FETCH, _HISTORY or _CHECK */
-    enum reopen reopen;        /* OUT_REOPEN */
-    uint64_t from;             /* OUT_ANSWER records, check */
-    uint32_t limit;
-    enum log_level level; /* OUT_LOG */
-    const char *event;    /* OUT_LOG: static word */
-    char *text;           /* OUT_LOG: key=value part; owned */
+    uint32_t limit;      /* OUT_ANSWER */
+    uint64_t job, index; /* number of the job; OUT_PROBE, OUT_BEFORE, OUT_ANSWER (fetch) */
+    union {
+        struct { /* OUT_SEND, OUT_ANSWER, OUT_CHUNK */
+            struct peer peer;
+            union {
+                struct { /* OUT_SEND */
+                    enum msg_type message;
+                    struct buf frame; /* the encoded message; not to be grown */
+                };
+                struct msg_want want;     /* OUT_CHUNK */
+                struct {                  /* OUT_ANSWER */
+                    enum msg_type answer; /* MSG_RECORDS, _FETCH, _HISTORY or _CHECK */
+                    uint64_t request;
+                    uint64_t from; /* records, check */
+                };
+            };
+        };
+        struct {                  /* OUT_PROBE, OUT_ASSET, OUT_REOPEN */
+            const char *path;     /* OUT_PROBE: relative to the output folder; OUT_ASSET: the
+                                     asset's name */
+            const char *task;     /* OUT_PROBE: canonical JSON */
+            struct listing files; /* OUT_PROBE: what the task's files are, as a picture's chunk
+                                     names them */
+            enum asset_role role; /* OUT_ASSET */
+            enum reopen reopen;   /* OUT_REOPEN */
+        };
+        struct delivery *delivery; /* OUT_WRITE */
+        struct store_row row;      /* OUT_STORE */
+        struct {                   /* OUT_LOG */
+            enum log_level level;
+            const char *event; /* static word */
+            const char *text;  /* key=value part */
+        };
+    };
 };
 
 /* Zeroed memory is an empty outbox. */
 struct outbox {
     struct out *items;
     size_t n, room;
+    size_t n_rows;      /* of them, OUT_STORE */
+    struct pool pool;   /* what they point to */
+    struct buf scratch; /* of outbox_send */
 };
 
 /* A zeroed entry of that type at the end; borrowed until the next addition. */
 int outbox_add(struct outbox *o, enum out_type type, struct out **ret_out, struct err *e);
+
+/* A copy that lasts as long as the entries do. NULL is copied as NULL. */
+int outbox_text(struct outbox *o, const char *text, const char **ret_copy, struct err *e);
 
 /* A message over a limit of the wire becomes a log line instead. */
 int outbox_send(struct outbox *o, const struct peer *peer, const struct msg *m, struct err *e);

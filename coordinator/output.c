@@ -281,6 +281,19 @@ out:
     return rc;
 }
 
+/* Nothing is there, not even its folder perhaps. false: something is, or it cannot be told. */
+static bool is_free(struct output *o, const char *path)
+{
+    struct folder *folder;
+    const char *name;
+    struct stat st;
+    int rc = folders_of(&o->folders, path, false, &folder, &name, NULL);
+
+    if (rc != 0)
+        return rc == ERR_MISSING;
+    return fstatat(folder->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
 enum probe_answer output_probe(struct output *o, const char *path, const char *task,
                                const struct listing *files, struct record *ret_found, struct err *e)
 {
@@ -292,6 +305,8 @@ enum probe_answer output_probe(struct output *o, const char *path, const char *t
 
     *ret_found = (struct record){0};
     TRY(root_check(o, e));
+    if (is_free(o, path)) /* as nearly always: no sentence about it, which nobody would read */
+        return PROBE_FREE;
     TRY(output_read(o, path, MSG_FRAME_MAX, &bytes, e));
     TRY(describe(path, &bytes, task, ret_found, e));
     TRY(folders_of(&o->folders, path, false, &folder, &name, e));

@@ -23,7 +23,7 @@ struct record {
     uint64_t index;
     uint32_t attempt; /* that settled it; 0: the picture was found in the output folder */
     bool failed;      /* then code and text say why, else the picture's fields hold */
-    char *path;       /* relative to the output folder; owned, as every string here */
+    char *path;       /* relative to the output folder; owned, and every string here with it */
     char sha256[HASH_HEX_SIZE];
     char task_hash[HASH_HEX_SIZE]; /* of the task with its files by content; "": unknown */
     char before[HASH_HEX_SIZE];    /* of a chain's later frame: the picture it started from; "" */

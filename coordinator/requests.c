@@ -189,12 +189,12 @@ int on_opened(struct coord *c, const struct event *event, int64_t now_ms, struct
     out->row.op = STORE_JOB;
     out->row.job = j->number;
     out->row.bundle = j->job;
-    out->row.folder = strdup(event->text);
+    TRY(outbox_text(o, event->text, &out->row.folder, e));
     out->row.submitted_ms = j->submitted_ms;
     out->row.priority = j->priority;
     out->row.force = j->force;
-    out->row.token = j->token ? strdup(j->token) : NULL;
-    if (!j->folder || !out->row.folder || (j->token && !out->row.token)) {
+    TRY(outbox_text(o, j->token, &out->row.token, e));
+    if (!j->folder) {
         rc = err_set(e, ERR_OOM, "no memory for a job's folder");
         goto out;
     }

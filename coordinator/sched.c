@@ -429,7 +429,6 @@ static void await_assets(struct coord *c, struct worker *w, struct task_entry *t
 static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_t now_ms,
                  struct outbox *o, struct err *e)
 {
-    struct buf path = {0}, text = {0};
     struct task task = {0};
     struct out *out;
     struct err torn;
@@ -446,17 +445,19 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_
         TRY(task_fail(c, t, NULL, err_name(torn.code), torn.text, now_ms, o, e));
         goto out;
     }
-    TRY(job_path(t->job->job, t->index, &path, e));
     TRY(outbox_add(o, OUT_PROBE, &out, e));
     TRY(asset_expected(c, &task, &out->files, e));
     TRY(chain_start_named(t, &task, e));
-    task_to_json(&task, &text);
     out->job = t->job->number;
     out->index = t->index;
-    out->path = buf_detach(&path);
-    out->task = buf_detach(&text);
-    if (!out->path || !out->task)
-        TRY(err_set(e, ERR_OOM, "no memory for a lease"));
+    o->scratch.size = 0;
+    TRY(job_path(t->job->job, t->index, &o->scratch, e));
+    TRY(buf_check(&o->scratch, e));
+    TRY(outbox_text(o, buf_text(&o->scratch), &out->path, e));
+    o->scratch.size = 0;
+    task_to_json(&task, &o->scratch);
+    TRY(buf_check(&o->scratch, e));
+    TRY(outbox_text(o, buf_text(&o->scratch), &out->task, e));
     t->probe_session = w->session;
     gang_plan(c, w, t, free_tasks(c));
     worker_prepares(w, t);
@@ -465,8 +466,6 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_
     task_to(c, t, TASK_PROBING);
 out:
     task_done(&task);
-    buf_done(&path);
-    buf_done(&text);
     return rc;
 }
 

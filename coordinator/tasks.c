@@ -83,6 +83,7 @@ int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
     t->phase = TASK_READY;
     t->later = job_frame(j->job, index) > 0;
     c->n_unlinked += t->later;
+    t->runs = &t->one;
     if (j->queue.lots) {
         t->lot = groups_of(&j->queue.groups, index);
         j->queue.lots[t->lot].in_flight++;
@@ -143,6 +144,8 @@ void coord_task_remove(struct coord *c, struct task_entry *t)
     c->n_unlinked -= task_is_unlinked(t);
     free(t->before.device_class);
     free(t->before.failure);
+    if (t->runs != &t->one)
+        free(t->runs);
     free(t->fail_code);
     free(t->fail_text);
     free(t);
@@ -184,6 +187,17 @@ void task_to(struct coord *c, struct task_entry *t, enum task_phase phase)
         t->job->running++;
 }
 
+static bool runs_grow(struct task_entry *t)
+{
+    struct run *runs = malloc(COORD_RUNS_MAX * sizeof *runs);
+
+    if (!runs)
+        return false;
+    memcpy(runs, t->runs, t->n_runs * sizeof *runs);
+    t->runs = runs;
+    return true;
+}
+
 int run_add(struct task_entry *t, uint32_t attempt, struct worker *w, int64_t now_ms,
             struct run **ret_run, struct err *e)
 {
@@ -192,6 +206,8 @@ int run_add(struct task_entry *t, uint32_t attempt, struct worker *w, int64_t no
     *ret_run = NULL;
     if (t->n_runs == COORD_RUNS_MAX)
         return 0;
+    if (t->n_runs == 1 && t->runs == &t->one && !runs_grow(t))
+        return err_set(e, ERR_OOM, "no memory for another attempt");
     if (w && w->n_tasks == w->room) {
         size_t room = w->room ? w->room * 2 : 8;
         struct task_entry **tasks = realloc(w->tasks, room * sizeof *tasks);

@@ -9,10 +9,15 @@
 /* The fields that are texts of their own; NULL at the end. */
 static char **text_field(struct task *t, size_t i)
 {
-    char **const fields[] = {&t->model,           &t->model_config, &t->vae,  &t->prompt,
-                             &t->negative_prompt, &t->init_image,   &t->mask, NULL};
+    static const size_t offsets[] = {offsetof(struct task, model),
+                                     offsetof(struct task, model_config),
+                                     offsetof(struct task, vae),
+                                     offsetof(struct task, prompt),
+                                     offsetof(struct task, negative_prompt),
+                                     offsetof(struct task, init_image),
+                                     offsetof(struct task, mask)};
 
-    return fields[i];
+    return i < sizeof offsets / sizeof *offsets ? (char **)((char *)t + offsets[i]) : NULL;
 }
 
 struct task task_defaults(void)
@@ -89,9 +94,9 @@ int task_check(const struct task *t, struct err *e)
 
 static void put_key(const char *key, struct buf *ret_text)
 {
-    const char *text = buf_text(ret_text);
+    bool first = ret_text->size && ret_text->data[ret_text->size - 1] == '{';
 
-    buf_puts(ret_text, *text && text[strlen(text) - 1] == '{' ? "\"" : ",\"");
+    buf_puts(ret_text, first ? "\"" : ",\"");
     buf_puts(ret_text, key);
     buf_puts(ret_text, "\":");
 }

@@ -23,7 +23,8 @@ static void apply(struct store *s, struct store_row row)
     MUST(store_begin(s, e));
     MUST(store_apply(s, &row, e));
     MUST(store_commit(s, e));
-    record_done(&row.record);
+    if (row.op == STORE_RECORD)
+        record_done(&row.record);
 }
 
 static struct store *open_with_job(const char *dir, const struct job *job)
@@ -31,11 +32,10 @@ static struct store *open_with_job(const char *dir, const struct job *job)
     struct store *s;
 
     MUST(store_open(dir, &s, e));
-    apply(s, (struct store_row){.op = STORE_JOB,
-                                .job = 1,
-                                .bundle = job,
-                                .folder = (char *)job_name(job),
-                                .submitted_ms = 5});
+    apply(
+        s,
+        (struct store_row){
+            .op = STORE_JOB, .job = 1, .bundle = job, .folder = job_name(job), .submitted_ms = 5});
     return s;
 }
 
@@ -60,7 +60,7 @@ static void attempt(struct store *s, uint64_t index, uint32_t attempts, const ch
                                 .attempts = attempts,
                                 .tries = 1,
                                 .lost = {2, {1, 3}, {7, UINT64_MAX}},
-                                .worker = (char *)worker});
+                                .worker = worker});
 }
 
 /* What a restart sees, copied. */
