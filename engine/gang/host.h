@@ -36,9 +36,6 @@ int host_door_open(struct host_door *ret_door, bool local, const char *address, 
                    struct err *e);
 void host_door_close(struct host_door *door);
 
-/* ERR_ARG for a text that is no address. ret_fd: connected, non-blocking, owned by the caller. */
-int host_connect(const char *address, int *ret_fd, struct err *e);
-
 /* The token within an address; "" if there is none. */
 void host_token(const char *address, char ret_token[HOST_TOKEN_SIZE]);
 
@@ -60,9 +57,34 @@ struct host_flow {
 /* Moves all flows to their ends, both ways at once. Errors as gang.h says. */
 int host_move(const struct host_wait *wait, struct host_flow *flows, int n, struct err *e);
 
-/* A caller at the door, accepted; strangers of another user are turned away. */
-int host_accept(const struct host_wait *wait, const struct host_door *door, int *ret_fd,
-                struct err *e);
+/* ERR_ARG for a text that is no address. ret_fd: connected, non-blocking, owned by the caller. */
+int host_connect(const struct host_wait *wait, const char *address, int *ret_fd, struct err *e);
+
+/* 1: a caller that waited at the door; 0: none. Those of another user are turned away. */
+int host_accept(const struct host_door *door, int *ret_fd, struct err *e);
+
+#define HOST_CALLERS_MAX  32  /* heard at a time; beyond, the oldest is sent away */
+#define HOST_GREETING_MAX 192 /* bytes */
+
+/* Callers who have not yet said who they are. Zeroed memory has none. */
+struct host_callers {
+    struct host_caller {
+        int fd;
+        int64_t since_ms;
+        size_t heard;
+        char greeting[HOST_GREETING_MAX];
+    } at[HOST_CALLERS_MAX];
+    int n;
+};
+
+/*
+ * Whose greeting of `size` bytes is whole; ret_fd: the caller of this function closes it. ERR_LOST:
+ * nobody came until `until_ms` of the monotonic clock, whoever else is at the door.
+ */
+int host_callers_next(struct host_callers *c, const struct host_wait *wait,
+                      const struct host_door *door, int64_t until_ms, void *greeting, size_t size,
+                      int *ret_fd, struct err *e);
+void host_callers_done(struct host_callers *c);
 
 /* fds[size]: a socket for every other member, -1 at one's own rank; the caller closes them. */
 int host_mesh(const struct gang_place *place, const struct host_door *door, int fds[],

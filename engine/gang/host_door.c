@@ -1,9 +1,9 @@
 /* Doors of the host backend: addresses, listening, connecting. */
 #include "engine/gang/host.h"
+#include "proto/clock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -18,6 +18,7 @@
 #define UNIX_PREFIX "unix:"
 #define TCP_PREFIX  "tcp:"
 #define ADDRESS     "127.0.0.1" /* of who has none of its own */
+#define CROWDED_MS  20          /* before a full Unix door is tried again */
 
 static int new_token(char ret_token[HOST_TOKEN_SIZE], struct err *e)
 {
@@ -202,20 +203,50 @@ static bool same_user(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && who.uid == geteuid();
 }
 
-static int connected(int fd, const struct sockaddr *name, socklen_t size, bool local, int *ret_fd,
-                     struct err *e)
+/* Until the connection stands, or there is room at the door (Unix sockets say so by EAGAIN). */
+static int wait_for(const struct host_wait *wait, int fd, int64_t until_ms, struct err *e)
 {
-    int rc = 0;
+    struct pollfd fds[2] = {{.fd = wait->abort_fd, .events = POLLIN},
+                            {.fd = errno == EAGAIN ? -1 : fd, .events = POLLOUT}};
+    int64_t left_ms = until_ms - clock_monotonic_ms();
+
+    if (left_ms <= 0)
+        return err_set(e, ERR_LOST, "the gang's meeting place does not answer");
+    if (fds[1].fd < 0 && left_ms > CROWDED_MS)
+        left_ms = CROWDED_MS;
+    if (poll(fds, 2, (int)left_ms) > 0 && fds[0].revents != 0)
+        return err_set(e, ERR_CANCELLED, "the gang was told to stop");
+    return 0;
+}
+
+/* A second call tells how the first one ended. */
+static int reach(const struct host_wait *wait, int fd, const struct sockaddr *name, socklen_t size,
+                 struct err *e)
+{
+    int64_t until_ms = clock_monotonic_ms() + wait->patience_ms;
+    int rc;
+
+    while (connect(fd, name, size) != 0 && errno != EISCONN) {
+        if (errno == ECONNREFUSED)
+            return err_set(e, ERR_LOST, "the gang's meeting place is gone");
+        if (errno != EINPROGRESS && errno != EALREADY && errno != EAGAIN && errno != EINTR)
+            return err_errno(e, "a gang's meeting place");
+        if ((rc = wait_for(wait, fd, until_ms, e)) != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int connected(const struct host_wait *wait, int fd, const struct sockaddr *name,
+                     socklen_t size, bool local, int *ret_fd, struct err *e)
+{
+    int rc;
 
     if (fd < 0)
         return err_errno(e, "a gang's socket");
-    if (connect(fd, name, size) != 0)
-        rc = errno == ECONNREFUSED ? err_set(e, ERR_LOST, "the gang's meeting place is gone")
-                                   : err_errno(e, "a gang's meeting place");
-    else if (local && !same_user(fd))
+    rc = reach(wait, fd, name, size, e);
+    if (rc == 0 && local && !same_user(fd))
         rc = err_set(e, ERR_IO, "the gang's meeting place belongs to another user");
-    else if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
-        rc = err_errno(e, "a gang's socket");
     if (rc != 0)
         close(fd);
     else
@@ -243,7 +274,7 @@ out:
     return rc;
 }
 
-int host_connect(const char *address, int *ret_fd, struct err *e)
+int host_connect(const struct host_wait *wait, const char *address, int *ret_fd, struct err *e)
 {
     struct sockaddr_in tcp;
     struct sockaddr_un name;
@@ -253,44 +284,36 @@ int host_connect(const char *address, int *ret_fd, struct err *e)
         strlen(address) < HOST_ADDRESS_SIZE) {
         socklen_t size = unix_name(&name, address + strlen(UNIX_PREFIX));
 
-        return connected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&name,
-                         size, true, ret_fd, e);
+        return connected(wait, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+                         (struct sockaddr *)&name, size, true, ret_fd, e);
     }
     TRY(read_tcp(address, &tcp, e));
-    rc = connected(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&tcp,
-                   sizeof tcp, false, ret_fd, e);
+    rc = connected(wait, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+                   (struct sockaddr *)&tcp, sizeof tcp, false, ret_fd, e);
     if (rc == 0)
         tune(*ret_fd);
 out:
     return rc;
 }
 
-int host_accept(const struct host_wait *wait, const struct host_door *door, int *ret_fd,
-                struct err *e)
+int host_accept(const struct host_door *door, int *ret_fd, struct err *e)
 {
-    struct pollfd fds[2] = {{.fd = door->fd, .events = POLLIN},
-                            {.fd = wait->abort_fd, .events = POLLIN}};
     bool local = strncmp(door->address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;
-    int fd, n;
+    int fd;
 
     for (;;) {
         fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0 && (!local || same_user(fd))) {
-            if (!local)
-                tune(fd);
-            *ret_fd = fd;
+        if (fd < 0 && errno == EAGAIN)
             return 0;
-        }
-        if (fd >= 0) {
-            close(fd);
-            continue;
-        }
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+        if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
             return err_errno(e, "a gang's socket");
-        n = poll(fds, 2, wait->patience_ms);
-        if (n == 0)
-            return err_set(e, ERR_LOST, "a member of the gang did not come");
-        if (n > 0 && fds[1].revents != 0)
-            return err_set(e, ERR_CANCELLED, "the gang was told to stop");
+        if (fd >= 0 && (!local || same_user(fd)))
+            break;
+        if (fd >= 0)
+            close(fd);
     }
+    if (!local)
+        tune(fd);
+    *ret_fd = fd;
+    return 1;
 }

@@ -4,19 +4,19 @@
  * below its rank.
  */
 #include "engine/gang/host.h"
+#include "proto/clock.h"
 
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC         0x6761u /* of a greeting, and its version */
-#define GREETING_MS   5000    /* for a caller to say who it is */
-#define STRANGERS_MAX 64
+#define MAGIC 0x6761u /* of a greeting, and its version */
 
 struct greeting {
     uint32_t magic, rank, size;
     char token[HOST_TOKEN_SIZE];
     char address[HOST_ADDRESS_SIZE]; /* the caller's own door */
 };
+_Static_assert(sizeof(struct greeting) <= HOST_GREETING_MAX, "a greeting has its room");
 
 static int say(const struct host_wait *wait, int fd, int peer, const void *bytes, size_t n,
                struct err *e)
@@ -58,30 +58,27 @@ static int let_in(const struct host_wait *wait, const struct gang_place *p,
                   const struct host_door *door, int fds[], char (*addresses)[HOST_ADDRESS_SIZE],
                   struct err *e)
 {
-    const struct host_wait brief = {wait->abort_fd, GREETING_MS};
-    int rc = 0, missing = p->size - 1 - p->rank, strangers = 0;
+    int64_t until_ms = clock_monotonic_ms() + wait->patience_ms;
+    struct host_callers callers = {0};
+    int rc = 0, missing = p->size - 1 - p->rank;
 
     while (missing > 0) {
         struct greeting g;
         int fd;
 
-        TRY(host_accept(wait, door, &fd, e));
-        rc = hear(&brief, fd, 0, &g, sizeof g, e);
-        if (rc != 0 || !is_one_of_us(&g, p, door, fds)) {
+        TRY(host_callers_next(&callers, wait, door, until_ms, &g, sizeof g, &fd, e));
+        if (!is_one_of_us(&g, p, door, fds)) {
             close(fd);
-            if (rc == ERR_CANCELLED)
-                goto out;
-            if (++strangers > STRANGERS_MAX)
-                TRY(err_set(e, ERR_IO, "strangers crowd the gang's meeting place"));
-            rc = 0;
             continue;
         }
         fds[g.rank] = fd;
         if (addresses != NULL)
             memcpy(addresses[g.rank], g.address, sizeof g.address);
+        until_ms = clock_monotonic_ms() + wait->patience_ms;
         missing--;
     }
 out:
+    host_callers_done(&callers);
     return rc;
 }
 
@@ -93,7 +90,7 @@ static int knock(const struct host_wait *wait, const struct gang_place *p,
     int rc = 0;
 
     greeting_of(p, door, &g);
-    TRY(host_connect(address, &fds[rank], e));
+    TRY(host_connect(wait, address, &fds[rank], e));
     TRY(say(wait, fds[rank], rank, &g, sizeof g, e));
 out:
     return rc;

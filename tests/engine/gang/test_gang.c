@@ -1,8 +1,10 @@
 /* Gangs of real processes: engine/gang/gang.h over sockets. */
 #include "engine/gang/gang.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -469,6 +472,108 @@ static void strangers_are_not_let_in(void **state)
     close_crew(&c);
 }
 
+/* Connections to a meeting place: "tcp:ADDRESS:PORT/TOKEN" or "unix:ID". */
+static int stranger_at(const char *meeting)
+{
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    struct sockaddr_in tcp = {.sin_family = AF_INET};
+    char ip[20] = "";
+    unsigned port = 0;
+    int fd, n;
+
+    if (strncmp(meeting, "unix:", 5) == 0) {
+        n = snprintf(local.sun_path + 1, sizeof local.sun_path - 1, "litho-gang-%s", meeting + 5);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (connect(fd, (struct sockaddr *)&local,
+                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) != 0)
+            assert_int_equal(errno, EAGAIN); /* as many as wait there are there already */
+        return fd;
+    }
+    assert_int_equal(sscanf(meeting, "tcp:%15[0-9.]:%u", ip, &port), 2);
+    inet_pton(AF_INET, ip, &tcp.sin_addr);
+    tcp.sin_port = htons((uint16_t)port);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&tcp, sizeof tcp), 0);
+    return fd;
+}
+
+/* More than are heard at a time, silent, or with half a greeting, or with rubbish. */
+static void crowd(enum gang_kind kind, int size)
+{
+    char rubbish[400];
+    struct crew c;
+    int fds[60];
+
+    memset(rubbish, 'r', sizeof rubbish);
+    open_crew(&c, kind, size);
+    for (int i = 0; i < 10; i++)
+        fds[i] = stranger_at(gang_offer_text(c.offer));
+    start(&c, 0, PATIENCE_MS, sums_floats, 10);
+    for (int i = 10; i < 60; i++) {
+        fds[i] = stranger_at(gang_offer_text(c.offer));
+        (void)!send(fds[i], rubbish,
+                    i % 3 == 0   ? 20
+                    : i % 3 == 1 ? sizeof rubbish
+                                 : 0,
+                    MSG_NOSIGNAL);
+    }
+    for (int i = 1; i < size; i++)
+        start(&c, i, PATIENCE_MS, sums_floats, 10);
+    for (int i = 0; i < size; i++)
+        assert_int_equal(finish(&c, i), 0);
+    for (int i = 0; i < 60; i++)
+        close(fds[i]);
+    close_crew(&c);
+}
+
+static void strangers_at_the_door_keep_no_member_out(void **state)
+{
+    (void)state;
+    crowd(GANG_TCP, 4);
+    crowd(GANG_UNIX, 4);
+}
+
+/* A byte now and then is no reason to wait longer. */
+static void strangers_do_not_lengthen_the_wait(void **state)
+{
+    struct crew c;
+    int fd, status = 0;
+
+    (void)state;
+    open_crew(&c, GANG_TCP, 2);
+    fd = stranger_at(gang_offer_text(c.offer));
+    start(&c, 0, 300, sums_floats, 10);
+    while (waitpid(c.pids[0], &status, WNOHANG) == 0) {
+        (void)!send(fd, "", 1, MSG_NOSIGNAL);
+        close(stranger_at(gang_offer_text(c.offer)));
+        poll(NULL, 0, 5);
+    }
+    assert_int_equal(WEXITSTATUS(status), -ERR_LOST);
+    close(fd);
+    close_crew(&c);
+}
+
+/* A leader that never comes to its full door: who connects can be told to stop. */
+static void a_full_door_is_waited_for_and_left_on_request(void **state)
+{
+    const uint64_t one = 1;
+    struct crew c;
+    int fds[40];
+
+    (void)state;
+    open_crew(&c, GANG_UNIX, 2);
+    for (int i = 0; i < 40; i++)
+        fds[i] = stranger_at(gang_offer_text(c.offer));
+    start(&c, 1, 100, sums_floats, 10);
+    assert_int_equal(finish(&c, 1), -ERR_LOST);
+    start(&c, 1, PATIENCE_MS, sums_floats, 10);
+    assert_int_equal(write(c.stop, &one, sizeof one), sizeof one);
+    assert_int_equal(finish(&c, 1), -ERR_CANCELLED);
+    for (int i = 0; i < 40; i++)
+        close(fds[i]);
+    close_crew(&c);
+}
+
 static void places_that_cannot_be(void **state)
 {
     static const struct gang_place bad[] = {
@@ -559,6 +664,9 @@ int main(void)
         cmocka_unit_test(patience_ends),
         cmocka_unit_test(members_at_different_operations_notice),
         cmocka_unit_test(strangers_are_not_let_in),
+        cmocka_unit_test(strangers_at_the_door_keep_no_member_out),
+        cmocka_unit_test(strangers_do_not_lengthen_the_wait),
+        cmocka_unit_test(a_full_door_is_waited_for_and_left_on_request),
         cmocka_unit_test(places_that_cannot_be),
         cmocka_unit_test(doors_open_at_the_ports_given),
         cmocka_unit_test(ports_that_cannot_be_are_refused),
