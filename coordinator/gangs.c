@@ -202,16 +202,20 @@ static uint64_t key_of(const struct task_entry *t, size_t size)
     return (t->speed_key ^ UINT64_C(0x9e3779b97f4a7c15) * size) | 1;
 }
 
-/* By what was learned a gang of two is worth its second worker; or nothing was learned yet. */
+/* By what was learned a gang of two is worth its second worker; or nothing was learned yet. A chain
+ * has frames enough to learn from: its first one alone, the next one shared. */
 static bool pays(const struct worker *w, const struct task_entry *t)
 {
     double alone = speed_ms(&w->speeds, key_of(t, 1));
     double together = speed_ms(&w->speeds, key_of(t, 2));
 
+    if (t->job->frames > 1 && alone <= 0)
+        return false;
     return alone <= 0 || together <= 0 || alone >= GANGS_GAIN * together;
 }
 
-/* `auto`: two share a task where so many are free that all tasks can be shared. */
+/* `auto`: two share a task where so many are free that all tasks that can be begun now can be
+ * shared; of chains that is a frame each. */
 static size_t choose(const struct coord *c, const struct worker *w, const struct task_entry *t,
                      uint64_t free_tasks)
 {

@@ -11,7 +11,8 @@
  * there are not enough of them, on several, where all state an address for others. Where a
  * job asks for gangs (`gang: 2`), workers whose turn comes to it wait for the others, as many as
  * are needed and no more; where it leaves that to us (`gang: auto`), two that have nothing else to
- * do at the end of the work share a task if that is known to pay, or to learn whether it does; and
+ * do, at the end of the work or where fewer chains are open than workers are there, share a task if
+ * that is known to pay, or to learn whether it does; and
  * a task that is too large for every worker goes to several, each of which holds a part of the
  * U-Net.
  */
@@ -57,7 +58,7 @@ bool gang_elsewhere(const struct coord *c, const struct task_entry *t, size_t n,
 
 /*
  * Plans t, which goes to w, for a gang: members are reserved, t->gang says them. Nothing happens if
- * it is to be rendered alone. free_tasks: tasks that no worker has yet, t among them.
+ * it is to be rendered alone. free_tasks: that could be begun now and no worker has, t among them.
  */
 void gang_plan(struct coord *c, struct worker *w, struct task_entry *t, uint64_t free_tasks);
 

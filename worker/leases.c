@@ -267,4 +267,5 @@ void session_cache(struct session *s, const struct cache_counts *counts)
 void session_meeting(struct session *s, const char *meeting)
 {
     snprintf(s->meeting, sizeof s->meeting, "%s", meeting);
+    s->owes_ready = true; /* so that it is known before the task at hand is done */
 }

@@ -310,6 +310,86 @@ static void a_result_that_comes_before_the_store_has_told_is_not_taken(void **st
     record_done(&before);
 }
 
+/* Steps of so many ms, as their worker tells them. */
+static void steps(struct table *t, const char *name, uint64_t index, int64_t ms)
+{
+    for (uint32_t step = 1; step <= 3; step++) {
+        t->now_ms += ms;
+        progress(t, name, index, 1, step);
+    }
+}
+
+/* One chain, two workers: its first frame was rendered by w1, in steps of 100 ms, and the next one
+ * is leased. */
+static void begin_auto(struct table *t, const char *axes)
+{
+    join_class(t, "w1", "cpu-avx2", 2);
+    join_class(t, "w2", "cpu-avx2", 2);
+    submit_job(t, chain_job("auto", axes, "{'gang':'auto'}"));
+    assert_int_equal(t->c.count.gangs, 0);
+    steps(t, "w1", 0, 100);
+    fresh(t);
+}
+
+static void auto_shares_the_frames_of_a_chain_once_that_is_measured_to_be_faster(void **state)
+{
+    struct table *t = *state;
+
+    begin_auto(t, AXES(, 6));
+    result(t, "w1", 0, 1);
+    assert_int_equal(t->c.count.gangs, 1); /* to learn */
+    assert_leased(t, "w1", 1, 1);
+    assert_leased(t, "w2", 1, 2);
+    ready_to_meet(t, "w1", 2);
+    steps(t, "w1", 1, 60);
+    for (uint64_t i = 1; i < 4; i++) {
+        fresh(t);
+        result(t, "w1", i, 1);
+        assert_int_equal(t->c.count.gangs, i + 1);
+        ready_to_meet(t, "w1", 2);
+        ready_to_meet(t, "w2", 2);
+    }
+    assert_true(the_job(t)->gang_speedup > 1.5);
+}
+
+static void auto_leaves_frames_alone_where_sharing_was_measured_to_be_too_little(void **state)
+{
+    struct table *t = *state;
+
+    begin_auto(t, AXES(, 6));
+    result(t, "w1", 0, 1);
+    ready_to_meet(t, "w1", 2);
+    steps(t, "w1", 1, 90);
+    for (uint64_t i = 1; i < 4; i++) {
+        fresh(t);
+        result(t, "w1", i, 1);
+        assert_leased(t, "w1", i + 1, 1);
+        assert_int_equal(count_sent(t, "w2", MSG_LEASE), 0);
+        ready_to_meet(t, "w1", 2);
+    }
+    assert_int_equal(t->c.count.gangs, 1);
+}
+
+static void auto_shares_no_frame_while_each_worker_has_a_chain(void **state)
+{
+    struct table *t = *state;
+
+    begin_auto(t, AXES(SEEDS(2), 6));
+    for (uint64_t i = 0; i < 3; i++) {
+        result(t, "w1", i, 1);
+        ready_to_meet(t, "w1", 2);
+        result(t, "w2", 6 + i, 1);
+        ready_to_meet(t, "w2", 2);
+    }
+    assert_int_equal(t->c.count.gangs, 0);
+    assert_int_equal(the_job(t)->done, 6);
+    fresh(t);
+    failed(t, "w2", 9, 1, "bad_input"); /* w2's chain is over */
+    settle(t);
+    result(t, "w1", 3, 1);
+    assert_int_equal(t->c.count.gangs, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +405,9 @@ int main(void)
         SENTENCE(a_preview_of_chains_is_their_first_frames),
         SENTENCE(a_chain_begun_before_a_restart_goes_on_where_it_was),
         SENTENCE(a_result_that_comes_before_the_store_has_told_is_not_taken),
+        SENTENCE(auto_shares_the_frames_of_a_chain_once_that_is_measured_to_be_faster),
+        SENTENCE(auto_leaves_frames_alone_where_sharing_was_measured_to_be_too_little),
+        SENTENCE(auto_shares_no_frame_while_each_worker_has_a_chain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,6 +105,23 @@ class Chains(Case):
         self.litho("watch", "walk", "--connect", endpoint)
         self.assertEqual(pictures(self.path("out")), alone)
 
+    def test_workers_that_would_wait_share_the_frames_and_change_no_byte(self):
+        alone = self.run_job("alone", 1, self.job(steps=6, things="fox", frames=5))
+        coordinator = self.coordinator()
+        workers = [self.worker(coordinator.endpoint, name) for name in ("one", "two")]
+        wait_until(lambda: len(self.litho_json("workers", "--connect", coordinator.endpoint)) == 2,
+                   "both are there")
+        self.litho("submit", self.write("auto.yaml", self.job(
+            steps=6, things="fox", frames=5, more="gang: auto")), "--connect", coordinator.endpoint)
+        self.litho("watch", "walk", "--connect", coordinator.endpoint)
+        self.assertEqual(pictures(self.path("out")), alone)
+        self.assertGreaterEqual(coordinator.text().count("gang job="), 1, coordinator.text())
+        status = self.status(coordinator.endpoint, "walk")
+        self.assertGreater(status["gang"]["step_ms"], 0)
+        self.assertGreater(status["gang"]["speedup"], 0)
+        for worker in workers:
+            self.assertEqual(worker.stop(), 0, worker.text())
+
     def test_an_altered_frame_stops_its_chain_with_a_reason_and_the_job_ends(self):
         text = self.job(things="fox", frames=3)
         self.run_job("out", 1, text)

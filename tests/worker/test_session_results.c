@@ -304,6 +304,8 @@ static void a_helper_says_so_until_it_is_acknowledged(void **state)
     assert_int_equal(a->gang.tensor, 4);
     assert_int_equal(a->gang.rank, 5);
     assert_string_equal(a->gang.meeting, "unix:there");
+    m = sends(s, MSG_READY); /* where the next gang can meet, before this one is done */
+    assert_string_equal(m->ready.meeting, "unix:here");
     nothing_more(s);
     assert_int_equal(session_helped(s, T0, NULL), 0);
     m = sends(s, MSG_HELPED);
