@@ -326,7 +326,8 @@ int asset_expected(const struct coord *c, const struct task *t, struct listing *
     return c->limits.assets ? each(c, t, add_expected, ret_files, e) : 0;
 }
 
-void assets_doubt(struct coord *c)
+/* What is known is asked for again before it is used. */
+static void assets_doubt(struct coord *c)
 {
     for (size_t i = 0; i < ASSETS_BUCKETS; i++)
         for (struct asset_entry *x = c->assets.buckets[i]; x; x = x->chain)

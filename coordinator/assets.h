@@ -57,9 +57,6 @@ int assets_note(const struct task_entry *t, const struct asset_set *set, struct 
 int on_job_assets(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
                   struct err *e);
 
-/* What is known is asked for again before it is used. */
-void assets_doubt(struct coord *c);
-
 /* The depot's answer; tasks that waited for it go on. */
 int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
              struct err *e);

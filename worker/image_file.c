@@ -192,19 +192,6 @@ out:
     return rc;
 }
 
-int image_file_read(const char *path, enum image_kind kind, struct image_file *ret_image,
-                    struct err *e)
-{
-    struct buf file = {0};
-    int rc = 0;
-
-    TRY(buf_read_file(&file, path, IMAGE_FILE_MAX, e));
-    TRY(image_file_decode(path, file.data, file.size, kind, ret_image, e));
-out:
-    buf_done(&file);
-    return rc;
-}
-
 void image_file_done(struct image_file *image)
 {
     free(image->pixels);

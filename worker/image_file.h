@@ -9,7 +9,7 @@
  * CMYK and deep samples become 8-bit RGB (convert("RGB"); 16-bit samples give their high byte, also
  * grey ones, which Pillow clips to white); colour profiles and gamma are not applied.
  *
- *     TRY(image_file_read("fox.webp", IMAGE_RGB, &p, e));
+ *     TRY(image_file_decode("fox.webp", bytes, size, IMAGE_RGB, &p, e));
  *     ...
  *     image_file_done(&p);
  */
@@ -37,12 +37,10 @@ struct image_file {
     uint8_t *pixels;   /* owned */
 };
 
-/* ERR_INPUT: no picture of the three kinds, broken or too large. ERR_MISSING, ERR_IO: unreadable.
+/*
+ * data: a whole file, borrowed. name stands in errors. ERR_INPUT: no picture of the three kinds,
+ * broken or too large.
  */
-int image_file_read(const char *path, enum image_kind kind, struct image_file *ret_image,
-                    struct err *e);
-
-/* The same from memory; name stands in errors. */
 int image_file_decode(const char *name, const void *data, size_t size, enum image_kind kind,
                       struct image_file *ret_image, struct err *e);
 

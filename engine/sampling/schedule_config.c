@@ -40,7 +40,7 @@ static const struct sampler_class classes[SAMPLER_COUNT] = {
     [SAMPLER_TCD] = {"TCDScheduler", FAMILY_ALPHA, false, true, true, true, false, true, 0.3, 1},
 };
 
-const struct sampler_class *sampler_class_of(enum sampler_id sampler)
+static const struct sampler_class *sampler_class_of(enum sampler_id sampler)
 {
     return &classes[sampler];
 }

@@ -33,8 +33,6 @@ struct sampler_class {
     double eta_max;
 };
 
-const struct sampler_class *sampler_class_of(enum sampler_id sampler);
-
 struct schedule_settings {
     const char *where; /* the file, for errors; borrowed from the config */
     const struct sampler_class *class;

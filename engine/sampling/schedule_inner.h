@@ -36,14 +36,7 @@ double beta_quantile(double p);
 
 float schedule_sigma_at(const struct schedule *s, int i); /* of a training step */
 
-/* numpy.interp over the training steps, constant beyond both ends. */
-double schedule_sigma_between(const struct schedule *s, double t);
-
-/*
- * The training step, fractional, of a sigma: linear in the log. In float64, in numpy's float32, and
- * in torch's.
- */
-double schedule_time_of(const struct schedule *s, double sigma);
+/* The training step, fractional, of a sigma: linear in the log. In numpy's float32, in torch's. */
 float schedule_time_numpy(const struct schedule *s, float sigma);
 float schedule_time_torch(const struct schedule *s, float sigma);
 

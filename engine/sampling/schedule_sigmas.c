@@ -43,7 +43,8 @@ float schedule_sigma_at(const struct schedule *s, int i)
     return sqrtf((1.0f - a) / a);
 }
 
-double schedule_sigma_between(const struct schedule *s, double t)
+/* numpy.interp over the training steps, constant beyond both ends. */
+static double sigma_between(const struct schedule *s, double t)
 {
     double low;
     int i;
@@ -74,7 +75,8 @@ static int step_below(const struct schedule *s, double log_sigma, log_function l
     return low;
 }
 
-double schedule_time_of(const struct schedule *s, double sigma)
+/* The training step, fractional, of a sigma: linear in the log. In float64. */
+static double time_of(const struct schedule *s, double sigma)
 {
     double log_sigma = log(fmax(sigma, 1e-10)), w;
     int i = step_below(s, log_sigma, log_numpy);
@@ -172,8 +174,8 @@ static void choose_sigmas(const struct schedule *s, const struct schedule_settin
 {
     bool whole = set->class->family == FAMILY_LAMBDA;
     bool bounded = !(s->sampler == SAMPLER_LMS && set->scheduler == SCHEDULER_KARRAS);
-    double max = schedule_sigma_between(s, whole ? s->n_train : d->t[0]);
-    double min = schedule_sigma_between(s, whole ? 0 : d->t[d->n - 1]);
+    double max = sigma_between(s, whole ? s->n_train : d->t[0]);
+    double min = sigma_between(s, whole ? 0 : d->t[d->n - 1]);
 
     if (bounded && set->sigma_max > 0)
         max = set->sigma_max;
@@ -181,7 +183,7 @@ static void choose_sigmas(const struct schedule *s, const struct schedule_settin
         min = set->sigma_min;
     for (int i = 0; i < d->n; i++) {
         d->sigma[i] = sigma_of(set->scheduler, max, min, d->n, i);
-        d->t[i] = schedule_time_of(s, d->sigma[i]);
+        d->t[i] = time_of(s, d->sigma[i]);
         if (rounds(s, set))
             d->t[i] = nearbyint(d->t[i]);
     }
@@ -206,7 +208,7 @@ void schedule_sigmas(const struct schedule *s, const struct schedule_settings *s
         choose_sigmas(s, set, d);
     else
         for (int i = 0; i < d->n; i++)
-            d->sigma[i] = schedule_sigma_between(s, d->t[i]);
+            d->sigma[i] = sigma_between(s, d->t[i]);
     d->sigma[d->n] = last_sigma(s, set, d);
     if (set->class->family == FAMILY_LAMBDA)
         for (int i = 0; i < d->n; i++)

@@ -294,27 +294,6 @@ out:
     return rc;
 }
 
-int tokenizer_encode_padded(const struct tokenizer *t, const char *text, int32_t *ret_ids,
-                            size_t *ret_cut, struct err *e)
-{
-    size_t n, room = (size_t)t->max_length - 2, kept;
-    int32_t *ids;
-    int rc = tokenizer_encode(t, text, strlen(text), &ids, &n, e);
-
-    if (rc != 0)
-        return rc;
-    kept = n < room ? n : room;
-    ret_ids[0] = t->bos;
-    memcpy(ret_ids + 1, ids, kept * sizeof *ids);
-    ret_ids[kept + 1] = t->eos;
-    for (size_t i = kept + 2; i < (size_t)t->max_length; i++)
-        ret_ids[i] = t->pad;
-    if (ret_cut)
-        *ret_cut = n - kept;
-    free(ids);
-    return 0;
-}
-
 int tokenizer_max_length(const struct tokenizer *t)
 {
     return t->max_length;

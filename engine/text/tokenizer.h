@@ -7,7 +7,8 @@
  * after open: any thread.
  *
  *     TRY(tokenizer_open("model/tokenizer", &t, e));
- *     TRY(tokenizer_encode_padded(t, "a red fox", ids, &cut, e));
+ *     TRY(tokenizer_encode(t, "a red fox", 9, &ids, &n, e));
+ *     free(ids);
  *     tokenizer_free(t);
  */
 #ifndef ENGINE_TEXT_TOKENIZER_H
@@ -50,13 +51,5 @@ int32_t tokenizer_vocab_size(const struct tokenizer *t); /* highest id + 1 */
  */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t size, int32_t **ret_ids,
                      size_t *ret_n, struct err *e);
-
-/*
- * bos, ids, eos, then pad up to max_length; text past max_length - 2 ids is cut off. text: UTF-8,
- * NUL-terminated. ret_ids: [max_length], caller's storage. ret_cut (may be NULL): how many ids were
- * cut off.
- */
-int tokenizer_encode_padded(const struct tokenizer *t, const char *text, int32_t *ret_ids,
-                            size_t *ret_cut, struct err *e);
 
 #endif

@@ -7,12 +7,17 @@
 
 #define ALIGNMENT 64u
 
-size_t layer_memory_size(size_t n_bytes)
+/* What is taken for n_bytes. */
+static size_t layer_memory_size(size_t n_bytes)
 {
     return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-void *layer_memory(size_t n_bytes)
+/*
+ * 64-byte aligned, or NULL. Not zeroed; free(3). Small pages: large ones (MADV_HUGEPAGE) made no
+ * step faster, and a virtual machine takes twice as long to hand them out (tests/bench/RESULTS.md).
+ */
+static void *layer_memory(size_t n_bytes)
 {
     return aligned_alloc(ALIGNMENT, layer_memory_size(n_bytes));
 }

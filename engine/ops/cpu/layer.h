@@ -34,13 +34,6 @@ struct product {
     int stride, top, left;
 };
 
-/*
- * 64-byte aligned, or NULL. Not zeroed; free(3). Small pages: large ones (MADV_HUGEPAGE) made no
- * step faster, and a virtual machine takes twice as long to hand them out (tests/bench/RESULTS.md).
- */
-void *layer_memory(size_t n_bytes);
-size_t layer_memory_size(size_t n_bytes); /* what is taken for it */
-
 /* f32_layer.c */
 void f32_product(const struct cpu *cpu, const struct product *p);
 

@@ -4,6 +4,7 @@
 
 #include "engine/text/chunks.h"
 #include "proto/json.h"
+#include "tests/engine/text/padded.h"
 
 #define LENGTH 77
 
@@ -137,7 +138,7 @@ static void a_text_of_one_chunk_equals_diffusers_row(void **state)
         struct chunks c = make(texts[i]);
         int32_t row[LENGTH];
 
-        assert_ok(tokenizer_encode_padded(tokenizer, texts[i], row, NULL, e));
+        assert_ok(encode_padded(tokenizer, texts[i], row, NULL, e));
         assert_int_equal(c.n, 1);
         assert_memory_equal(c.ids, row, sizeof row);
         for (int j = 0; j < LENGTH; j++)

@@ -2,6 +2,7 @@
 #include "engine/checkpoint/weights.h"
 #include "engine/text/tokenizer.h"
 #include "proto/json.h"
+#include "tests/engine/text/padded.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,7 +187,7 @@ static void check_model(const char *model)
         const char *text = prompts[row] ? prompts[row] : long_prompt;
 
         memcpy(want, (const char *)ids.data + (size_t)row * sizeof want, sizeof want);
-        assert_int_equal(tokenizer_encode_padded(t, text, got, NULL, &e), 0);
+        assert_int_equal(encode_padded(t, text, got, NULL, &e), 0);
         for (int i = 0; i < 77; i++)
             if (got[i] != want[i])
                 fail_msg("%s row %d: id %d is %d, not %d", model, row, i, got[i], (int)want[i]);
@@ -218,7 +219,7 @@ static void rows_are_padded_to_the_length(void **state)
     size_t cut = 9;
 
     (void)state;
-    assert_int_equal(tokenizer_encode_padded(clip, "a", ids, &cut, NULL), 0);
+    assert_int_equal(encode_padded(clip, "a", ids, &cut, NULL), 0);
     assert_int_equal(cut, 0);
     assert_int_equal(ids[0], 49406);
     assert_int_equal(ids[1], 320);
@@ -235,7 +236,7 @@ static void long_texts_are_cut_and_the_cut_is_counted(void **state)
     (void)state;
     for (size_t i = 0; i + 1 < sizeof text; i++)
         text[i] = i % 2 ? ' ' : 'a';
-    assert_int_equal(tokenizer_encode_padded(clip, text, ids, &cut, NULL), 0);
+    assert_int_equal(encode_padded(clip, text, ids, &cut, NULL), 0);
     assert_int_equal(cut, 25);
     assert_int_equal(ids[75], 320);
     assert_int_equal(ids[76], 49407);
