@@ -37,7 +37,10 @@ int block_note(struct blocks *b, const char *model, uint64_t model_key, int code
 /* A picture of that model came from the worker. */
 void block_lift(struct blocks *b, uint64_t model_key, uint64_t pixels);
 
+/* Whether it is blocked for pictures of that model and size. */
 bool block_holds(const struct blocks *b, uint64_t model_key, uint64_t pixels);
+
+/* Whether so many distinct tasks failed that the worker is blocked for its model. */
 bool block_is_full(const struct block *block);
 
 void blocks_done(struct blocks *b);

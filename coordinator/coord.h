@@ -6,7 +6,7 @@
  * untouched task has no entry, a settled one is a bit at most. Use from one thread.
  *
  *     struct coord c;
- *     coord_init(&c, &(struct coord_limits){0}, "/srv/out");
+ *     TRY(coord_init(&c, &(struct coord_limits){0}, "/srv/out", e));
  *     ...
  *     coord_done(&c);
  */

@@ -2,7 +2,7 @@
  * Contact sheets are drawn beside the loop, one at a time, in a thread with its own copy of the
  * job. All functions are for the loop's thread.
  *
- *     TRY(drawing_start(d, job, out_dir, e));
+ *     TRY(drawing_start(d, job, out_dir, failed, n_failed, e));
  *     // drawing_fd(d) becomes readable
  *     while (drawing_next(d, &result)) ...
  */

@@ -5,8 +5,8 @@
  *
  *     TRY(files_open("/var/lib/litho", &f, e));
  *     TRY(file_stamp(path, &stamp, e));
- *     TRY(files_get(f, path, &stamp, hex, e));      // "": not known, or the file is another one
- * now TRY(files_put(f, path, &stamp, hex, e));
+ *     TRY(files_get(f, path, &stamp, hex, e));      // "": not known, or it is another file by now
+ *     TRY(files_put(f, path, &stamp, hex, e));
  */
 #ifndef COORDINATOR_FILES_H
 #define COORDINATOR_FILES_H

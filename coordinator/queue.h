@@ -4,7 +4,8 @@
  * scheduler asks it.
  *
  *     TRY(queue_open(&j->queue, j->job, e));
- *     lot = queue_lot(...); TRY(queue_take(c, j, lot, &task, e));
+ *     TRY(queue_lot(j, w, false, &lot, e));
+ *     TRY(queue_take(c, j, w, lot, &task, e));      // task NULL: none now
  */
 #ifndef COORDINATOR_QUEUE_H
 #define COORDINATOR_QUEUE_H
@@ -79,7 +80,7 @@ uint64_t queue_text(const struct job_entry *j, uint64_t index);
  * The next untouched task of a lot as an entry; NULL: none was found in QUEUE_LOOKS_MAX looks. Of
  * the next QUEUE_AHEAD_MAX indices one goes first whose texts the worker has encoded, else one
  * whose texts no other worker is at; so no task is passed over by more than that. With chains
- * (jobs/ job.h) only first frames are given out so; of a chain that was begun in an earlier life of
+ * (jobs/job.h) only first frames are given out so; of a chain that was begun in an earlier life of
  * the job the next frame becomes an entry that is not open yet (chains.h), and *ret_task NULL.
  */
 int queue_take(struct coord *c, struct job_entry *j, const struct worker *w, uint64_t lot,

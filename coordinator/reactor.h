@@ -6,8 +6,10 @@
  * events again, until no effect is left; then one commit; then the messages. So nothing that
  * depends on a row leaves before the row is durable. Use from one thread.
  *
- *     TRY(reactor_on(&c, &(struct event){.type = EVENT_MESSAGE, .peer = p, .msg = &m}, now, &o,
- * e)); TRY(reactor_schedule(&c, now, &o, e));
+ *     struct event event = {.type = EVENT_MESSAGE, .peer = p, .msg = &m};
+ *
+ *     TRY(reactor_on(&c, &event, now, &o, e));
+ *     TRY(reactor_schedule(&c, now, &o, e));
  *
  * Errors are of our own making only (ERR_OOM, ERR_INTERNAL) and end the program; the store still
  * holds everything. What peers do wrong is answered and logged, never an error here.

@@ -5,8 +5,10 @@
  * Thread rules: an engine belongs to one thread at a time. engine_options.cancel may be set from
  * another thread or a signal handler's thread.
  *
- *     TRY(engine_open(&(struct engine_options){.model = "models/sticker-128", .threads = 2}, &g,
- * e)); TRY(engine_render(g, renders, n, images, e));
+ *     struct engine_options o = {.model = "models/sticker-128", .threads = 2};
+ *
+ *     TRY(engine_open(&o, &g, e));
+ *     TRY(engine_render(g, renders, n, images, e));
  *     ... image_done(&images[i]) ...
  *     engine_close(g);
  */
@@ -30,9 +32,9 @@ enum backend { BACKEND_CPU, BACKEND_REF, BACKEND_CUDA };
 
 struct engine_options {
     const char *model; /* diffusers folder, or a single-file checkpoint (.safetensors) */
-    const char
-        *config; /* path of a folder whose JSON files describe a model in one file, or the name of a
-                    family ("sdxl-turbo"); NULL: the published configuration of its family */
+    /* Path of a folder whose JSON files describe a model in one file, or the name of a family
+     * ("sdxl-turbo"); NULL: the published configuration of its family. */
+    const char *config;
     const char *vae; /* diffusers folder or file of another VAE; NULL: the model's own */
     /* Where prompts' <lora:name:weight> and embeddings are found as NAME.safetensors: folders, the
      * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */
@@ -105,8 +107,7 @@ int engine_count_cuda(int *ret_n, struct err *e);
 /* SHA-256 of every file of the model that decides pixels, computed at the first call (or known to
  * engine_options.hashes) and kept. */
 struct model_file {
-    const char
-        *path; /* relative to the model folder: "unet/config.json"; as checkpoint_file's name */
+    const char *path; /* in the model folder: "unet/config.json"; as checkpoint_file's name */
     char sha256[HASH_HEX_SIZE];
 };
 int engine_files(struct engine *g, const struct model_file **ret_files, size_t *ret_n,
@@ -188,8 +189,7 @@ struct render {
      * steps early. May be NULL. */
     void (*progress)(void *user, int step, int steps);
     void *user;
-    const atomic_bool
-        *cancel; /* when it becomes true the render ends with ERR_CANCELLED; may be NULL */
+    const atomic_bool *cancel; /* once true, the render ends with ERR_CANCELLED; may be NULL */
 };
 
 /*

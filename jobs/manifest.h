@@ -4,7 +4,7 @@
  * names, and draws missing seeds; nothing else has an effect. Behind it: libyaml.
  *
  *     struct manifest_options o = {.path = "job.yaml"};
- *     rc = manifest_load(&o, &diagnostics, &bundle, e);
+ *     rc = manifest_load(&o, &diagnostics, &bundle, source_hash, e);
  *     for (i = 0; i < diagnostics.n; i++) puts(diagnostics.items[i].text);
  */
 #ifndef JOBS_MANIFEST_H

@@ -5,7 +5,7 @@
  *
  * An element stays a formula however many values it has. Pure, no allocation but the result's.
  *
- *     TRY(numbers_parse("1-3, 7", true, &numbers, &problem, e));
+ *     TRY(numbers_parse(text, true, &numbers, &problem, e));
  *     for (k = 0; k < numbers.items[0].count; k++) number_at(&numbers.items[0], k)
  */
 #ifndef JOBS_NUMBERS_H

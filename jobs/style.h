@@ -5,7 +5,7 @@
  * reading; any thread.
  *
  *     TRY(styles_read(json_object_get(bundle, "styles"), &styles, e));
- *     set = styles_find(&styles, "photo, dark");
+ *     set = styles_find(&styles, selection);
  *     style_apply(set, false, "a cat", &text);          // "photo of a cat, dark sky"
  */
 #ifndef JOBS_STYLE_H

@@ -29,11 +29,12 @@
 int json_read(const char *where, const char *text, size_t size, json_t **ret_root, struct err *e);
 int json_read_file(const char *path, json_t **ret_root, struct err *e);
 
-/* RFC 8785 (JSON Canonicalization Scheme): keys sorted, shortest numbers, no white space. */
+/* Appends RFC 8785 text (JSON Canonicalization Scheme): keys sorted, shortest numbers, no white
+ * space. */
+void json_canonical(const json_t *value, struct buf *ret_text);
+
 /* Appends a JSON string, quoted and escaped as RFC 8785 says. s: UTF-8. */
 void json_put_string(struct buf *b, const char *s, size_t size);
-
-void json_canonical(const json_t *value, struct buf *ret_text);
 
 /*
  * Typed members of an object. The first failure is kept in rc and e ("where: 'width' must be ..."),

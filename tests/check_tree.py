@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What the documents say of the tree is so, and includes go down only.
+"""What documents and headers say of the tree is so, and includes go down only.
 
 - Links in Markdown files lead somewhere; so do paths in backquotes that begin with a room's name.
 - The reading order of ARCHITECTURE.md names what is there; its decisions are numbered from 1 without a gap.
+- The examples at the top of headers call functions with as many arguments as they are declared with.
 - A room includes headers of the rooms below it alone, and no header includes itself by way of others.
 """
 import os
@@ -76,6 +77,37 @@ def check_architecture(files, folders):
         faults.append(f"ARCHITECTURE.md: decisions are numbered {numbers}")
 
 
+def arguments(text):
+    """How many there are in text, which begins with the bracket; None: it does not close."""
+    depth, n, empty = 0, 1, True
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        if depth == 0:
+            return 0 if empty else n
+        n += c == "," and depth == 1
+        empty = empty and (c in "( \n" and depth == 1)
+    return None
+
+
+def check_examples(files):
+    headers = {f: read(f) for f in files if f.endswith(".h") and room(f)}
+    declared = {}
+    for text in headers.values():
+        text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+        for call in re.finditer(r"^[a-z][^;{}=#]*?\b(\w+)(\([^;{}]*\)) *(?:__attr[^;]*)?;", text, re.M):
+            listed = call.group(2)
+            if "..." not in listed:
+                declared[call.group(1)] = 0 if listed == "(void)" else arguments(listed)
+    for path, text in headers.items():
+        for comment in re.findall(r"/\*.*?\*/", text, re.S):
+            for line in re.findall(r"^ \*( {5}.*)$", comment, re.M):
+                for call in re.finditer(r"\b(\w+)\(", line):
+                    n = arguments(line[call.end() - 1:])
+                    if "..." not in line and n not in (None, declared.get(call.group(1), n)):
+                        faults.append(f"{path}: the example calls {call.group(1)} with {n}, not "
+                                      f"{declared[call.group(1)]}")
+
+
 def room(path):
     return max((r for r in ROOMS if path.startswith(r + "/")), key=len, default=None)
 
@@ -119,6 +151,7 @@ def main():
             check_links(path, read(path), files, folders)
     check_architecture(files, folders)
     check_includes(files)
+    check_examples(files)
     for fault in faults:
         print(fault)
     return 1 if faults else 0

@@ -11,7 +11,7 @@
  * worker and no crash can take or keep; the longest unused of the others make room. One thread.
  * What was verified is noted in this process' memo of hashes, and never read from there.
  *
- *     TRY(cache_open(dir, 50 << 30, &c, e));
+ *     TRY(cache_open(dir, budget_bytes, hashes, &c, e));
  *     TRY(cache_hold(c, sha256, &here, e));
  *     if (!here) {
  *         TRY(cache_begin(c, sha256, total, &have, e));

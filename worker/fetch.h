@@ -3,9 +3,9 @@
  * that come is taken, and in which order it is written. Pure: no disk, socket or clock, so that
  * tests lose, repeat and reorder as they like. What is promised is proto/PROTOCOL.md's, "Assets".
  *
- *     fetch_begin(&f, sha256, have, total, MSG_CHUNK_MAX);
+ *     fetch_begin(&f, sha256, have, total, total_max, MSG_CHUNK_MAX);
  *     while (fetch_want(&f, now_ms, &want)) ...           // to be sent
- *     TRY(fetch_chunk(&f, &chunk, now_ms, e));            // one came
+ *     TRY(fetch_chunk(&f, &chunk, e));                    // one came
  *     while (fetch_take(&f, &data, &size)) ...            // to be appended; free(data)
  *     if (fetch_over(&f)) ...
  */

@@ -4,7 +4,7 @@
  * runner_close.
  *
  *     TRY(runner_open(&o, &runner, e));
- *     TRY(runner_start(runner, tasks, n, NULL, e));
+ *     TRY(runner_start(runner, tasks, given, n, NULL, e));
  *     poll(runner_fd(runner));
  *     while (runner_take(runner, &report))
  *         ...

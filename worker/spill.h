@@ -5,7 +5,7 @@
  *
  *     struct spill spill = {.parent = "/tmp"};
  *     TRY(spill_put(&spill, &ref, png, size, e));
- *     TRY(spill_get(&spill, &ref, &bytes, e));
+ *     TRY(spill_get(&spill, &ref, size, &bytes, e));
  *     spill_drop(&spill, &ref);
  *     spill_done(&spill);
  */

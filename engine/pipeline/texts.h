@@ -7,10 +7,11 @@
  * target size are the picture's, nothing is cropped; the negative prompt has the same.
  *
  *     TRY(texts_new(&t, m, embeddings, render, steps, 0, e));   // reads the prompts
- *     TRY(model_loras(m, loras, n, e));                         //
- * conditioning_loras(t.conditioning) TRY(texts_encode(&t, m, prompts, 512, 512, e));           //
- * in the backend's arena n = texts_at(&t, call, branches, &guidance); TRY(unet_run(u, y, x,
- * &extent_of_n, &place, branches, e)); texts_done(&t);
+ *     TRY(model_loras(m, loras, n, e));                         // of t.conditioning
+ *     TRY(texts_encode(&t, m, prompts, 512, 512, e));           // in the backend's arena
+ *     n = texts_at(&t, call, branches, &guidance);
+ *     TRY(unet_run(u, y, x, &extent_of_n, &place, branches, e));
+ *     texts_done(&t);
  */
 #ifndef ENGINE_PIPELINE_TEXTS_H
 #define ENGINE_PIPELINE_TEXTS_H

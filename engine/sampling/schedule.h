@@ -20,8 +20,8 @@
  * Read-only after open and init: any thread.
  *
  *     TRY(schedule_config_open("model/scheduler/scheduler_config.json", &c, e));
- *     TRY(schedule_init(&s, c, &(struct schedule_options){.sampler = SAMPLER_EULER, .steps = 20},
- * e)); x = noise * s.init_noise_sigma;                       // text to picture
+ *     TRY(schedule_init(&s, c, &options, e));
+ *     x = noise * s.init_noise_sigma;                       // text to picture
  *     schedule_add_noise(&s, s.first, x, clean, noise, n);  // picture to picture
  */
 #ifndef ENGINE_SAMPLING_SCHEDULE_H

@@ -10,7 +10,7 @@
  * take their vectors with them (there the vectors stay behind and a "!" moves).
  *
  *     TRY(chunker_init(&k, tokenizer, db, 0, &uses, e));
- *     TRY(chunks_make(&k, &attention, &c, e));
+ *     TRY(chunks_make(&k, &attention, max_chunks, &c, e));
  *     ... c.ids + i * c.length, c.weights + i * c.length, for i below c.n
  *     chunks_done(&c);
  */
