@@ -97,6 +97,8 @@ int engine_open(const struct engine_options *o, struct engine **ret_engine, stru
     TRY(model_load(g->checkpoint, g->ops, g->memory_bytes, &g->model, e));
     checkpoint_unmap(g->checkpoint);
     TRY(model_lora_folders(g->model, o->lora_folders, g->memory_bytes, e));
+    if (o->lora_path)
+        model_lora_finder(g->model, o->lora_path, o->lora_user);
     TRY(embeddings_new(o->embedding_folders, &g->embeddings, e));
     g->pipeline.model = g->model;
     g->pipeline.embeddings = g->embeddings;

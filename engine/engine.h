@@ -20,6 +20,7 @@
 #include "proto/hash_memo.h"
 #include "proto/terms.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +40,9 @@ struct engine_options {
     /* Where prompts' <lora:name:weight> and embeddings are found as NAME.safetensors: folders, the
      * first that has it wins; lists end with NULL, NULL: none. Must outlive the engine. */
     const char *const *lora_folders, *const *embedding_folders;
+    /* Instead of lora_folders, if not NULL: the file that prompts call `name`. user: borrowed. */
+    int (*lora_path)(void *user, const char *name, char ret_path[PATH_MAX], struct err *e);
+    void *lora_user;
     enum backend backend;
     int device; /* of BACKEND_CUDA, 0.. */
     enum precision precision;

@@ -98,6 +98,7 @@ static void check_loras(const struct grammar *g, const struct task *t,
     look_for_paths(g, &t->loras);
     for (size_t i = 0; i < report->n_loras; i++) {
         const char *name = report->loras[i].name;
+        bool bare;
 
         if (names_find(&t->loras, name) || asset_hash_of(name))
             continue;
@@ -106,9 +107,14 @@ static void check_loras(const struct grammar *g, const struct task *t,
             continue;
         }
         *ret_good = false;
+        bare = !strchr(strrchr(name, '/'), '.');
         diagnose(g->dr->d, prompt_place(g->dr, g->param),
-                 "%s: LoRA '%s' is no name, nor the path of a .safetensors file",
-                 param_name(g->param), name);
+                 "%s: LoRA '%s' is no name, nor the path of a .safetensors file%s%s%s",
+                 param_name(g->param), name,
+                 bare ? "; one in a subfolder of the model library is "
+                        "called by its bare name, <lora:"
+                      : "",
+                 bare ? strrchr(name, '/') + 1 : "", bare ? ":1>" : "");
     }
 }
 

@@ -1,5 +1,6 @@
 #include "jobs/library.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -9,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_LIMIT 4096 /* bytes of a model's name or path */
+#define NAME_LIMIT          4096 /* bytes of a model's name or path */
+#define EMBEDDING_DEPTH_MAX 8    /* folders below the first */
 
 /* Paths, ended by NULL once there is one. */
 struct paths {
@@ -117,6 +119,50 @@ out:
     return rc;
 }
 
+static int is_shown(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* The folders below one, by name, each before those below it. */
+static int add_below(struct paths *paths, const char *folder, int depth, struct err *e)
+{
+    struct dirent **entries = NULL;
+    int n = depth < EMBEDDING_DEPTH_MAX ? scandir(folder, &entries, is_shown, alphasort) : 0;
+    struct buf path = {0};
+    struct stat st;
+    int rc = 0;
+
+    for (int i = 0; i < n && rc == 0; i++) {
+        path.size = 0;
+        buf_printf(&path, "%s/%s", folder, entries[i]->d_name);
+        if (buf_check(&path, NULL) != 0 || stat(buf_text(&path), &st) != 0 || !S_ISDIR(st.st_mode))
+            continue;
+        if (paths->n == LIBRARY_FOLDERS_MAX)
+            rc = err_set(e, ERR_INPUT, "more than %d folders of embeddings, the last one '%s'",
+                         LIBRARY_FOLDERS_MAX, buf_text(&path));
+        if (rc == 0)
+            rc = paths_add(paths, strdup(buf_text(&path)), e);
+        if (rc == 0)
+            rc = add_below(paths, buf_text(&path), depth + 1, e);
+    }
+    for (int i = 0; i < n; i++)
+        free(entries[i]);
+    free(entries);
+    buf_done(&path);
+    return rc;
+}
+
+static int add_all_below(struct paths *paths, struct err *e)
+{
+    size_t n = paths->n;
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = add_below(paths, paths->items[i], 0, e);
+    return rc;
+}
+
 int library_open(const char *const *directories, size_t n, struct library **ret_library,
                  struct err *e)
 {
@@ -133,6 +179,7 @@ int library_open(const char *const *directories, size_t n, struct library **ret_
         TRY(add_defaults(lib, e));
     TRY(add_folders(lib, loras, 2, &lib->loras, e));
     TRY(add_folders(lib, embeddings, 2, &lib->embeddings, e));
+    TRY(add_all_below(&lib->embeddings, e));
     *ret_library = lib;
     lib = NULL;
 out:

@@ -20,6 +20,8 @@
 
 #include <stddef.h>
 
+#define LIBRARY_FOLDERS_MAX 500 /* of embeddings, subfolders among them */
+
 struct library;
 
 /*
@@ -51,16 +53,19 @@ int library_find_config(const struct library *library, const char *config, struc
 
 /*
  * The folders in which <lora:NAME> and an embedding NAME are NAME.safetensors: loras/ and Lora/,
- * embeddings/ and embedding/ of each directory, ended by NULL. They need not exist. Borrowed.
+ * embeddings/ and embedding/ of each directory, ended by NULL; of embeddings all folders below them
+ * follow, as they were when the library was opened. They need not exist. Borrowed.
  */
 const char *const *library_lora_folders(const struct library *library);
 const char *const *library_embedding_folders(const struct library *library);
 
 /*
- * NAME.safetensors as <lora:NAME> means it: in the LoRA folders, or in one folder below one of
- * them, the first that has it wins. An embedding lies in its folder itself; its ending may have
- * capitals. Names are file names without their ending. ERR_MISSING; ERR_INPUT: a name with '/' or a
- * dot in front, or two folders below one LoRA folder have it.
+ * The file that <lora:NAME> means: NAME.safetensors in a LoRA folder itself, else anywhere below
+ * one, the first LoRA folder that has it wins; else the file whose ss_output_name is NAME, in the
+ * same order. An embedding's name is found in its folders themselves (subfolders are among
+ * library_embedding_folders), and its ending may have capitals. Names are file names without their
+ * ending, capitals count. ERR_MISSING says where it looked, and which name is near; ERR_INPUT: a
+ * name with '/' or a dot in front, or that two files below one LoRA folder have.
  */
 int library_find_lora(const struct library *library, const char *name, struct buf *ret_path,
                       struct err *e);

@@ -1,5 +1,6 @@
 /* What prompts call by name: LoRAs and embeddings. library.h. */
 #include "jobs/library.h"
+#include "jobs/shelf.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -25,69 +26,96 @@ static bool is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* In the folders below one. */
-static int find_below(const char *folder, const char *name, struct buf *ret_path, struct err *e)
+/* The folders that are there, each once; without any, all that were looked for. */
+static void put_folders(const char *const *folders, struct buf *ret_text)
 {
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    struct buf path = {0};
-    int rc = 0;
+    const char *seen[LIBRARY_FOLDERS_MAX];
+    struct stat st, other;
+    size_t n = 0;
 
-    while (dir && (entry = readdir(dir))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        path.size = 0;
-        buf_printf(&path, "%s/%s/%s" ENDING, folder, entry->d_name, name);
-        TRY(buf_check(&path, e));
-        if (!is_file(buf_text(&path)))
-            continue;
-        if (ret_path->size)
-            TRY(err_set(e, ERR_INPUT, "lora '%s': both '%.400s' and '%.400s' have that name", name,
-                        buf_text(ret_path), buf_text(&path)));
-        buf_puts(ret_path, buf_text(&path));
+    for (const char *const *f = folders; *f && n < LIBRARY_FOLDERS_MAX; f++) {
+        bool twice = stat(*f, &st) != 0;
+
+        for (size_t i = 0; i < n && !twice; i++)
+            twice = stat(seen[i], &other) == 0 && st.st_dev == other.st_dev &&
+                    st.st_ino == other.st_ino;
+        if (!twice)
+            seen[n++] = *f;
     }
-    rc = buf_check(ret_path, e);
-out:
-    if (dir)
-        closedir(dir);
-    buf_done(&path);
+    for (size_t i = 0; i < n; i++)
+        buf_printf(ret_text, "%s%s", i ? ", " : "", seen[i]);
+    for (size_t i = 0; n == 0 && folders[i]; i++)
+        buf_printf(ret_text, "%s%s", i ? ", " : "", folders[i]);
+    if (n == 0)
+        buf_puts(ret_text, folders[0] ? ", none of which is there" : "any folder: none is set");
+}
+
+static int lora_missing(const struct library *library, const char *name, const struct shelf *all,
+                        struct err *e)
+{
+    struct buf list = {0}, hint = {0};
+    int rc;
+
+    shelf_hint(all, name, &hint);
+    put_folders(library_lora_folders(library), &list);
+    rc = err_set(e, ERR_MISSING, "LoRA '%s' is not in the model library%s (no %s" ENDING " in %s)",
+                 name, buf_text(&hint), name, buf_text(&list));
+    buf_done(&list);
+    buf_done(&hint);
     return rc;
 }
 
-static int lora_missing(const struct library *library, const char *name, struct err *e)
+/* In the LoRA folders one after the other, each with all below it; files go before aliases. */
+static int search_shelves(const struct library *library, const char *name, struct buf *ret_path,
+                          struct err *e)
 {
-    const char *const *folders = library_lora_folders(library);
-    struct buf list = {0};
-    int rc;
+    const struct shelf_file *found = NULL;
+    struct shelf all = {0}, one = {0};
+    struct err why = {0};
+    int rc = 0;
 
-    for (; *folders; folders++)
-        buf_printf(&list, "%s%s", list.size ? ", " : "", *folders);
-    rc = err_set(e, ERR_MISSING, "lora '%s' is not in the model library: no %s" ENDING " in %s",
-                 name, name, buf_text(&list));
-    buf_done(&list);
+    for (int key = SHELF_STEM; key <= SHELF_ALIAS && !found; key++)
+        for (const char *const *f = library_lora_folders(library); *f && !found; f++) {
+            shelf_done(&one);
+            TRY(shelf_read(*f, &one, e));
+            if (shelf_find(&one, name, (enum shelf_key)key, &found, &why) != 0)
+                TRY(err_set(e, ERR_INPUT,
+                            "LoRA '%s': %s: say which one with its path, <lora:./FILE" ENDING
+                            ":1>, or in 'loras'",
+                            name, why.text));
+        }
+    if (found) {
+        buf_puts(ret_path, found->path);
+        TRY(buf_check(ret_path, e));
+        goto out;
+    }
+    for (const char *const *f = library_lora_folders(library); *f; f++)
+        TRY(shelf_read(*f, &all, e));
+    TRY(lora_missing(library, name, &all, e));
+out:
+    shelf_done(&one);
+    shelf_done(&all);
     return rc;
 }
 
 int library_find_lora(const struct library *library, const char *name, struct buf *ret_path,
                       struct err *e)
 {
-    const char *const *folders = library_lora_folders(library);
     struct buf path = {0};
     int rc;
 
-    TRY(check_name("lora", name, e));
-    for (; *folders && !path.size; folders++) {
-        buf_printf(&path, "%s/%s" ENDING, *folders, name);
-        TRY(buf_check(&path, e));
-        if (is_file(buf_text(&path)))
-            break;
+    TRY(check_name("LoRA", name, e));
+    for (const char *const *f = library_lora_folders(library); *f; f++) {
         path.size = 0;
-        TRY(find_below(*folders, name, &path, e));
+        buf_printf(&path, "%s/%s" ENDING, *f, name);
+        TRY(buf_check(&path, e));
+        if (is_file(buf_text(&path))) {
+            buf_puts(ret_path, buf_text(&path));
+            rc = buf_check(ret_path, e);
+            goto out;
+        }
     }
-    if (!path.size)
-        TRY(lora_missing(library, name, e));
-    buf_puts(ret_path, buf_text(&path));
-    rc = buf_check(ret_path, e);
+    rc = search_shelves(library, name, ret_path, e);
 out:
     buf_done(&path);
     return rc;

@@ -72,6 +72,11 @@ int names_check_file(enum names_kind kind, const char *file, struct err *e)
                        "%s '%.200s' is a pickle, a file that runs code when it is read: convert it "
                        "to " ENDING,
                        names_noun(kind), file);
+    if (*file == '/' && !ends_with(file, ENDING))
+        return err_set(e, ERR_INPUT,
+                       "%s '%.200s' must be the path of a " ENDING " file; one in a subfolder of "
+                       "the model library is called by its bare name, '%.100s'",
+                       names_noun(kind), file, strrchr(file, '/') + 1);
     if (*file != '/' || !ends_with(file, ENDING) || !is_plain(file))
         return err_set(e, ERR_INPUT,
                        "%s '%.200s' must be the path of a " ENDING " file, or sha256: and 64 hex "

@@ -130,15 +130,45 @@ out:
     return rc;
 }
 
-static int bind_rest(struct order *o, const struct task *t, bool own, struct err *e)
+/* A LoRA that the prompt calls by its name in the library, and the coordinator does not have. */
+static int bind_called(struct order *o, const struct asset_need *need,
+                       const struct library *library, struct err *e)
 {
+    struct given_name *bound = &o->bound[o->n_bound];
+    struct buf path = {0};
+    int rc = 0;
+
+    if (!library)
+        TRY(err_set(e, ERR_MISSING, "LoRA '%s': the coordinator does not have it", need->label));
+    TRY(library_find_lora(library, need->label, &path, e));
+    *bound = (struct given_name){.name = strdup(need->label), .path = buf_detach(&path)};
+    o->n_bound++;
+    if (!bound->name || !bound->path)
+        TRY(no_memory(e));
+out:
+    buf_done(&path);
+    return rc;
+}
+
+static int bind_rest(struct order *o, const struct task *t, const struct library *library,
+                     struct err *e)
+{
+    struct asset_needs needs = {0};
     int rc;
 
-    o->bound = calloc(t->loras.n + t->embeddings.n + 1, sizeof *o->bound);
+    TRY(asset_needs_of(t, &needs, e));
+    o->bound = calloc(t->loras.n + t->embeddings.n + needs.n + 1, sizeof *o->bound);
     if (!o->bound)
-        return no_memory(e);
-    rc = bind_own(o, &t->loras, NAMES_LORAS, own, e);
-    return rc ? rc : bind_own(o, &t->embeddings, NAMES_EMBEDDINGS, own, e);
+        TRY(no_memory(e));
+    TRY(bind_own(o, &t->loras, NAMES_LORAS, library != NULL, e));
+    TRY(bind_own(o, &t->embeddings, NAMES_EMBEDDINGS, library != NULL, e));
+    for (size_t i = 0; i < needs.n; i++)
+        if (needs.at[i].role == ASSET_LORA && !names_find(&t->loras, needs.at[i].label) &&
+            !is_listed(o, ASSET_LORA, needs.at[i].label))
+            TRY(bind_called(o, &needs.at[i], library, e));
+out:
+    asset_needs_done(&needs);
+    return rc;
 }
 
 int order_new(const struct attempt_ref *ref, const char *task, const struct lease_asset *assets,
@@ -158,7 +188,7 @@ int order_new(const struct attempt_ref *ref, const char *task, const struct leas
             goto out;
         }
     }
-    TRY(bind_rest(o, &t, library != NULL, e));
+    TRY(bind_rest(o, &t, library, e));
     *ret_order = o;
     o = NULL;
 out:
@@ -414,7 +444,10 @@ out:
 static int give_name(const struct order_asset *a, struct given *g, struct view *v, struct err *e)
 {
     struct given_name *n = &g->names[g->n_names++];
-    bool own = !a->bound && a->own && strcmp(a->own, a->files[0].path) == 0;
+    /* The engine looks into embeddings' folders itself; what a LoRA's name means, the library says.
+     */
+    bool own =
+        a->role == ASSET_EMBEDDING && !a->bound && a->own && strcmp(a->own, a->files[0].path) == 0;
     int rc = 0;
 
     *n = (struct given_name){.embedding = a->role == ASSET_EMBEDDING, .name = strdup(a->label)};

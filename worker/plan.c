@@ -18,8 +18,9 @@ struct planner {
     FILE *out, *err;
     struct library *library;
     struct resident *resident;
-    uint64_t memory_bytes; /* of a CUDA device; 0: the host's memory is used */
-    int code;              /* exit code so far */
+    const struct task *task; /* at hand; borrowed */
+    uint64_t memory_bytes;   /* of a CUDA device; 0: the host's memory is used */
+    int code;                /* exit code so far */
 };
 
 /* --- tasks --- */
@@ -112,6 +113,30 @@ static double mib(uint64_t bytes)
     return (double)bytes / (1 << 20);
 }
 
+/* The file that a LoRA's name means in the task at hand. */
+static int lora_path(void *user, const char *name, char ret_path[PATH_MAX], struct err *e)
+{
+    const struct planner *p = user;
+    const char *file = names_find(&p->task->loras, name);
+    struct buf path = {0};
+    int rc = 0;
+
+    if (file && *file != '/')
+        TRY(err_set(e, ERR_MISSING, "LoRA '%s': where '%.20s...' is, the coordinator knows", name,
+                    file));
+    if (file)
+        buf_puts(&path, file);
+    else
+        TRY(library_find_lora(p->library, name, &path, e));
+    TRY(buf_check(&path, e));
+    if (path.size >= PATH_MAX)
+        TRY(err_set(e, ERR_INPUT, "LoRA '%s': its path is too long", name));
+    memcpy(ret_path, path.data, path.size + 1);
+out:
+    buf_done(&path);
+    return rc;
+}
+
 static int measure(struct planner *p, const struct task *t, uint64_t *ret_weights,
                    uint64_t *ret_total, struct err *e)
 {
@@ -152,6 +177,7 @@ static void plan_task(struct planner *p, const struct task *t)
     int64_t width, height;
     struct err e;
 
+    p->task = t;
     task_size(t, &width, &height);
     if (measure(p, t, &weights, &total, &e) != 0) {
         p->code = 1;
@@ -232,7 +258,8 @@ int plan_tasks(const struct options *o, FILE *out, FILE *err)
     TRY(probe_device(o->backend, o->device, &probe, &e));
     p.memory_bytes = probe.memory_bytes;
     TRY(library_open(o->directories, o->n_directories, &p.library, &e));
-    models.lora_folders = library_lora_folders(p.library);
+    models.lora_path = lora_path;
+    models.lora_user = &p;
     models.embedding_folders = library_embedding_folders(p.library);
     TRY(resident_new(&models, &p.resident, &e));
     TRY(o->tasks ? plan_file(&p, &e) : plan_one(&p, &e));

@@ -150,6 +150,8 @@ static int open_model(struct resident *r, const struct resident_model *wanted, s
                                      .vae = wanted->vae,
                                      .lora_folders = r->options.lora_folders,
                                      .embedding_folders = r->options.embedding_folders,
+                                     .lora_path = r->options.lora_path,
+                                     .lora_user = r->options.lora_user,
                                      .backend = r->options.backend,
                                      .device = r->options.device,
                                      .precision = wanted->precision,

@@ -17,6 +17,9 @@ struct resident_options {
     uint64_t memory_bytes; /* budget of one engine, 0: no limit */
     const char *const *lora_folders, *const *embedding_folders; /* of every engine; borrowed */
     struct hash_memo *hashes;                                   /* the same; may be NULL */
+    /* As engine_options has them; may be NULL. */
+    int (*lora_path)(void *user, const char *name, char ret_path[PATH_MAX], struct err *e);
+    void *lora_user;
 };
 
 /* What is loaded: paths as engine_options has them. */

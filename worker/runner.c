@@ -13,9 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RUNNER_FOLDERS_MAX                                                                         \
-    130 /* of LoRAs: two of each directory of the library, and the view's                          \
-         */
+#define RUNNER_FOLDERS_MAX (LIBRARY_FOLDERS_MAX + 2) /* the view's, the library's, NULL */
 
 struct runner {
     const struct library *library;

@@ -19,6 +19,8 @@ struct lora_active {
 struct loras {
     struct model *model;        /* borrowed */
     const char *const *folders; /* borrowed; NULL: none */
+    int (*path_of)(void *user, const char *name, char ret_path[PATH_MAX], struct err *e);
+    void *user; /* of path_of, which may be NULL; borrowed */
     uint64_t budget_bytes;
     struct lora_target target;
     struct kept_file {
@@ -51,6 +53,15 @@ int model_lora_folders(struct model *m, const char *const *folders, uint64_t bud
 out:
     free(l);
     return rc;
+}
+
+void model_lora_finder(struct model *m,
+                       int (*path_of)(void *user, const char *name, char ret_path[PATH_MAX],
+                                      struct err *e),
+                       void *user)
+{
+    m->loras->path_of = path_of;
+    m->loras->user = user;
 }
 
 /* The place in a layer where its adapter is. */
@@ -106,7 +117,7 @@ static int get_file(struct loras *l, const char *name, struct lora_file **ret_f,
     char path[PATH_MAX];
     int rc = 0;
 
-    TRY(lora_find(l->folders, name, path, e));
+    TRY(l->path_of ? l->path_of(l->user, name, path, e) : lora_find(l->folders, name, path, e));
     for (int i = 0; i < FILES_MAX; i++) {
         struct kept_file *k = &l->kept[i];
 

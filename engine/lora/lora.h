@@ -31,6 +31,12 @@
 int model_lora_folders(struct model *m, const char *const *folders, uint64_t budget_bytes,
                        struct err *e);
 
+/* After model_lora_folders, and in place of its folders: see engine_options.lora_path. */
+void model_lora_finder(struct model *m,
+                       int (*path_of)(void *user, const char *name, char ret_path[PATH_MAX],
+                                      struct err *e),
+                       void *user);
+
 /*
  * From here on the model computes with exactly these LoRAs, in whatever order they are given; n 0:
  * with none. Those whose weights are both 0 count as not given: their files need not exist. Nothing

@@ -106,7 +106,8 @@ static void print_summary(struct local_run *r, double seconds)
     fprintf(t->file, "  folder  %s\n", s->folder);
     if (s->sheet[0] != '\0')
         fprintf(t->file, "  sheet   %s\n", s->sheet);
-    fprintf(t->file, "  index   %s/index.jsonl\n", s->folder);
+    if (s->done > 0)
+        fprintf(t->file, "  index   %s/index.jsonl\n", s->folder);
     fflush(t->file);
     buf_done(&line);
 }

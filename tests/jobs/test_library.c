@@ -1,8 +1,10 @@
 #include "jobs/library.h"
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,6 +56,14 @@ static int make_models(void **state)
     return chdir(folder);
 }
 
+static int remove_one(const char *name, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(name);
+}
+
 static int remove_models(void **state)
 {
     static const char *const all[] = {"a/both/model_index.json",
@@ -68,6 +78,8 @@ static int remove_models(void **state)
                                       ""};
 
     (void)state;
+    nftw("d", remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    nftw("e", remove_one, 16, FTW_DEPTH | FTW_PHYS);
     for (size_t i = sizeof web_files / sizeof *web_files; i-- > 0;)
         if (remove(in(web_files[i])) != 0)
             return -1;
@@ -237,6 +249,108 @@ static void one_question_needs_no_open_library(void **state)
     buf_done(&found);
 }
 
+/* A file of a folder of its own; alias: what its trainer called it, or NULL. */
+static void put(const char *name, const char *alias)
+{
+    char text[200];
+    unsigned char size[8] = {0};
+    FILE *f;
+
+    for (const char *p = name; (p = strchr(p, '/')); p++) {
+        snprintf(text, sizeof text, "%.*s", (int)(p - name), name);
+        mkdir(text, 0700);
+    }
+    snprintf(text, sizeof text, "{\"__metadata__\":{\"ss_output_name\":\"%s\"}}",
+             alias ? alias : "");
+    size[0] = (unsigned char)strlen(text);
+    f = fopen(name, "wb");
+    assert_non_null(f);
+    fwrite(size, 1, 8, f);
+    fwrite(text, 1, strlen(text), f);
+    fclose(f);
+}
+
+static void lora_is(const char *name, const char *expected)
+{
+    const char *const directories[] = {"d"};
+    struct library *lib;
+    struct buf found = {0};
+    struct err e = {0};
+
+    assert_int_equal(library_open(directories, 1, &lib, NULL), 0);
+    if (library_find_lora(lib, name, &found, &e) == 0)
+        assert_string_equal(buf_text(&found), expected);
+    else
+        assert_string_equal(e.text, expected);
+    buf_done(&found);
+    library_close(lib);
+}
+
+static void loras_are_found_in_subfolders_and_by_their_alias(void **state)
+{
+    (void)state;
+    put("d/loras/ink.safetensors", "ink_v3");
+    put("d/loras/sd15/styles/oil.safetensors", NULL);
+    put("d/loras/sd15/ink.safetensors", NULL);
+    put("d/loras/sd15/twin.safetensors", "same");
+    put("d/loras/xl/twin.safetensors", "same");
+    put("d/loras/xl/old.ckpt", NULL);
+    put("d/Lora/xl/twin.safetensors", NULL);
+    put("d/Lora/oil.safetensors", NULL);
+    put("d/Lora/same.safetensors", NULL);
+    assert_int_equal(link("d/loras/ink.safetensors", "d/loras/xl/again.safetensors"), 0);
+    assert_int_equal(symlink("../xl", "d/loras/xl/loop"), 0);
+
+    lora_is("ink", "d/loras/ink.safetensors");
+    lora_is("oil", "d/Lora/oil.safetensors"); /* a folder itself goes before what is below */
+    lora_is("again", "d/loras/xl/again.safetensors");
+    lora_is("ink_v3", "d/loras/ink.safetensors");
+    lora_is("same", "d/Lora/same.safetensors"); /* a file's name goes before an alias */
+    lora_is("twin", "LoRA 'twin': both 'd/loras/sd15/twin.safetensors' and "
+                    "'d/loras/xl/twin.safetensors' have that name: say which one with its path, "
+                    "<lora:./FILE.safetensors:1>, or in 'loras'");
+    unlink("d/Lora/same.safetensors");
+    lora_is("same", "LoRA 'same': both 'd/loras/sd15/twin.safetensors' and "
+                    "'d/loras/xl/twin.safetensors' have that name (ss_output_name): say which one "
+                    "with its path, <lora:./FILE.safetensors:1>, or in 'loras'");
+    lora_is("Ink", "LoRA 'Ink' is not in the model library, did you mean 'ink'? (no "
+                   "Ink.safetensors in d/loras, d/Lora)");
+    lora_is("old", "LoRA 'old' is not in the model library; 'd/loras/xl/old.ckpt' is a pickle, a "
+                   "file that runs code when it is read: convert it to .safetensors (no "
+                   "old.safetensors in d/loras, d/Lora)");
+}
+
+static int name_too(void *user, const char *name, struct err *e)
+{
+    (void)e;
+    buf_printf(user, "%s ", name);
+    return 0;
+}
+
+static void embeddings_are_found_in_subfolders(void **state)
+{
+    const char *const directories[] = {"e"};
+    struct library *lib;
+    struct buf found = {0};
+    struct buf names = {0};
+
+    (void)state;
+    put("e/embeddings/xl/deep/glow.safetensors", NULL);
+    put("e/embeddings/word.safetensors", NULL);
+    put("e/embeddings/sd15/word.safetensors", NULL);
+    assert_int_equal(library_open(directories, 1, &lib, NULL), 0);
+    assert_int_equal(library_find_embedding(lib, "glow", &found, NULL), 0);
+    assert_string_equal(buf_text(&found), "e/embeddings/xl/deep/glow.safetensors");
+    found.size = 0;
+    assert_int_equal(library_find_embedding(lib, "word", &found, NULL), 0);
+    assert_string_equal(buf_text(&found), "e/embeddings/word.safetensors");
+    assert_int_equal(library_embeddings(lib, name_too, &names, NULL), 0);
+    assert_string_equal(buf_text(&names), "word word glow ");
+    buf_done(&names);
+    buf_done(&found);
+    library_close(lib);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +362,8 @@ int main(void)
         cmocka_unit_test(a_folder_comes_before_a_file_of_its_name),
         cmocka_unit_test(environment_lists_the_default_directories),
         cmocka_unit_test(one_question_needs_no_open_library),
+        cmocka_unit_test(loras_are_found_in_subfolders_and_by_their_alias),
+        cmocka_unit_test(embeddings_are_found_in_subfolders),
     };
 
     return cmocka_run_group_tests_name("library", tests, make_models, remove_models);

@@ -65,6 +65,7 @@ static void what_can_be_no_name_or_no_file_is_refused(void **state)
         {"{\"a=1\":\"/a.safetensors\"}", "without : < > and ="},
         {"{\"a\":\"a.safetensors\"}", "must be the path of a .safetensors file"},
         {"{\"a\":\"/a.png\"}", "must be the path of a .safetensors file"},
+        {"{\"a\":\"/sub/ink\"}", "is called by its bare name, 'ink'"},
         {"{\"a\":\"/.safetensors\"}", NULL},
         {"{\"a\":\"sha256:0123\"}", "sha256: and 64 hex digits"},
         {"{\"a\":\"/a.pt\"}", "is a pickle"},

@@ -8,7 +8,7 @@ import random
 import shutil
 import struct
 
-from programs import MODEL, SOURCE, Case, main, png_chunks, png_texts
+from programs import MODEL, SOURCE, Case, main, png_chunks, png_texts, sha256
 
 FOX = os.path.join(SOURCE, "jobs", "examples", "fox.png")
 MASK = os.path.join(SOURCE, "jobs", "examples", "mask.png")
@@ -44,6 +44,12 @@ def write_tensors(path, tensors):
 def noise(seed, n, scale=1.0):
     numbers = random.Random(seed)
     return [numbers.uniform(-scale, scale) for _ in range(n)]
+
+
+def pixels(picture):
+    """What is drawn, still packed: equal for equal pictures, whatever their texts say."""
+    with open(picture, "rb") as file:
+        return [body for kind, body in png_chunks(file.read()) if kind == b"IDAT"]
 
 
 class Features(Case):
@@ -149,6 +155,33 @@ class Features(Case):
         os.unlink(path)
         done = self.litho("replay", picture, "--models", self.library, expect=1)
         self.assertIn("fur", done.stderr)
+
+    def test_a_lora_is_found_below_its_folder_and_by_what_its_trainer_called_it(self):
+        path, _ = self.lora("fur", 2.0)
+        with open(path, "rb") as file:
+            data = file.read()
+        prompt = "prompt=a fox on a teal background<lora:%s:0.8>"
+        picture, _, _ = self.render("", prompt % "fur", out="one")
+        one = pixels(picture)
+        below = os.path.join(os.path.dirname(path), "animals", "soft", "fur_e10.safetensors")
+        os.makedirs(os.path.dirname(below))
+        os.remove(path)
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + size])
+        header["__metadata__"] = {"ss_output_name": "My Fur"}
+        text = json.dumps(header).encode()
+        with open(below, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text + data[8 + size:])
+        for name in ("fur_e10", "My Fur"):
+            picture, _, record = self.render("", prompt % name, out=name)
+            self.assertEqual(pixels(picture), one, name)
+            self.assertEqual(record["assets"], {"lora:" + name: sha256(below)})
+            plan = self.litho("plan", self.path("one.yaml"), "--set", prompt % name, "--models", self.library)
+            self.assertIn("MB of a worker", plan.stdout)
+            self.assertNotIn("missing", plan.stdout)
+        wrong = self.render("", prompt % "Fur_e10", out="wrong", expect=1)
+        self.assertIn("did you mean 'fur_e10'?", wrong.stderr)
+        self.assertNotIn("views", wrong.stderr)
 
     def test_names_of_loras_cannot_leave_their_folders(self):
         self.lora("fur", 1.0)

@@ -74,7 +74,7 @@ class Memory(Case):
         self.assertIn("no.png", plan["missing"][0])
         self.assertIn("missing   init_image ", self.litho("plan", path, *more, expect=1).stdout)
         done = self.litho("run", path, *more[:2], expect=1)
-        self.assertIn("pictures will fail: lora 'nor' is not in the model library", done.stderr)
+        self.assertIn("pictures will fail: LoRA 'nor' is not in the model library", done.stderr)
         self.assertEqual(len(pictures(self.path("out"))), 2)
 
 

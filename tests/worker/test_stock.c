@@ -410,6 +410,39 @@ static void a_cached_file_is_read_whatever_the_memo_says(void **state)
     buf_done(&path);
 }
 
+static void a_called_lora_that_no_lease_lists_is_the_librarys_or_missing_by_its_name(void **state)
+{
+    static const char prompt[] = "\"prompt\":\"a\"";
+    struct place *p = *state;
+    struct attempt_ref ref = ref_of(1), other = ref_of(2);
+    struct buf task = {0}, folder = {0};
+    const char *at = strstr(TASK, prompt);
+
+    buf_printf(&folder, "%s/loras", p->library_dir);
+    mkdir(buf_text(&folder), 0700);
+    buf_puts(&folder, "/sub");
+    mkdir(buf_text(&folder), 0700);
+    write_own(p, "loras/sub/ink.safetensors", "ink of library");
+    buf_printf(&task, "%.*s\"prompt\":\"a <lora:ink:1> <lora:oil:0>\"%s", (int)(at - TASK), TASK,
+               at + strlen(prompt));
+    MUST(stock_gather(p->stock, &ref, buf_text(&task), NULL, 0, e));
+    assert_int_equal(outcome(p), STOCK_READY);
+    assert_int_equal(p->last.given->n_names, 1);
+    assert_string_equal(p->last.given->names[0].name, "ink");
+    assert_non_null(strstr(p->last.given->names[0].path, "loras/sub/ink.safetensors"));
+    task.size = 0;
+    buf_printf(&task, "%.*s\"prompt\":\"a <lora:Ink:1>\"%s", (int)(at - TASK), TASK,
+               at + strlen(prompt));
+    MUST(stock_gather(p->stock, &other, buf_text(&task), NULL, 0, e));
+    assert_int_equal(outcome(p), STOCK_FAILED);
+    assert_int_equal(p->last.why.code, ERR_MISSING);
+    assert_non_null(strstr(p->last.why.text, "LoRA 'Ink' is not in the model library, did"));
+    assert_non_null(strstr(p->last.why.text, p->library_dir));
+    assert_non_null(strstr(p->last.why.text, "did you mean 'ink'?"));
+    buf_done(&task);
+    buf_done(&folder);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -418,6 +451,7 @@ int main(void)
         TEST(this_machines_files_serve_by_their_bytes_alone),
         TEST(bytes_that_differ_are_fetched_once_more_and_then_refused),
         TEST(a_name_of_the_tasks_own_is_its_file_and_no_other),
+        TEST(a_called_lora_that_no_lease_lists_is_the_librarys_or_missing_by_its_name),
         TEST(a_file_that_is_gone_fails_its_lease_by_name),
         TEST(names_that_lead_elsewhere_are_refused),
         TEST(what_does_not_fit_beside_what_renders_waits_for_it),
