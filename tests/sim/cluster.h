@@ -11,6 +11,7 @@
 #include "worker/session.h"
 
 #define TASKS   24
+#define FRAMES  6 /* of each chain, where there are chains */
 #define WORKERS 3
 #define STEP_MS 100
 #define MODEL                                                                                      \
@@ -32,6 +33,7 @@ struct sim_worker {
     int64_t born_ms;
     bool rendering, cancelled, met; /* met: its gang was complete */
     struct attempt_ref ref;
+    char start[HASH_HEX_SIZE];  /* of the picture that it starts from; "" */
     struct session_gang gang;   /* of what it renders; guidance 0: alone */
     char meeting[32], next[32]; /* the gang's; what this worker offers */
     int offers;
@@ -51,6 +53,8 @@ struct disk {
     bool file[TASKS];
     int records[TASKS]; /* committed rows: never more than one */
     bool failed[TASKS];
+    /* With chains: of the file, what it is and started from; of the record, what it is. */
+    char file_is[TASKS][HASH_HEX_SIZE], file_from[TASKS][HASH_HEX_SIZE], is[TASKS][HASH_HEX_SIZE];
     struct restored_attempt attempts[TASKS];
     bool has_attempt[TASKS];
 };
@@ -65,7 +69,7 @@ struct sim {
     struct frame *frames;
     size_t n_frames, room;
     struct job *job;
-    bool gangs; /* the job is rendered by pairs */
+    bool chains; /* the job has chains, frames of which may be shared */
     char model_sha256[HASH_HEX_SIZE];
     bool files;                  /* no worker has the model */
     bool asked[ASSET_ROLES + 1]; /* of the depot, and not answered */
@@ -82,6 +86,14 @@ static uint32_t draw(struct sim *s, uint32_t n)
 {
     s->random = s->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(s->random >> 33) % n;
+}
+
+/* The picture that a task starts from, by its hash; "": none. */
+static inline void start_of(const char *task, char ret_hex[HASH_HEX_SIZE])
+{
+    const char *key = "\"init_image\":\"sha256:", *at = strstr(task, key);
+
+    snprintf(ret_hex, HASH_HEX_SIZE, "%.64s", at ? at + strlen(key) : "");
 }
 
 static bool chance(struct sim *s, uint32_t one_in)

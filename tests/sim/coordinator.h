@@ -9,6 +9,28 @@
 
 /* --- the coordinator's disk --- */
 
+static bool is_later(const struct sim *s, uint64_t index)
+{
+    return s->chains && index % FRAMES > 0;
+}
+
+/* A frame's record comes after that of the frame before, and its picture started from that one's.
+ */
+static inline void record_check(struct sim *s, const struct record *r)
+{
+    struct disk *d = &s->disk;
+
+    memcpy(d->is[r->index], r->sha256, HASH_HEX_SIZE);
+    if (!is_later(s, r->index))
+        return;
+    if (d->records[r->index - 1] != 1 || (d->failed[r->index - 1] && !r->failed))
+        fail_msg("frame %d is recorded before the one before it", (int)r->index);
+    if (!r->failed && (strcmp(r->before, d->is[r->index - 1]) != 0 ||
+                       strcmp(d->file_from[r->index], r->before) != 0 ||
+                       strcmp(d->file_is[r->index], r->sha256) != 0))
+        fail_msg("frame %d did not start from the one before it", (int)r->index);
+}
+
 static inline void row_apply(struct sim *s, const struct store_row *row)
 {
     struct disk *d = &s->disk;
@@ -30,6 +52,7 @@ static inline void row_apply(struct sim *s, const struct store_row *row)
         break;
     case STORE_RECORD:
         s->broken |= d->records[row->record.index]++ > 0;
+        record_check(s, &row->record);
         d->failed[row->record.index] = row->record.failed;
         d->has_attempt[row->record.index] = false;
         break;
@@ -53,18 +76,46 @@ static inline void on(struct sim *s, const struct event *event)
 static inline void do_write(struct sim *s, struct delivery *d)
 {
     struct event event = {.type = EVENT_WRITTEN, .delivery = d};
-    char expected[32];
+    struct disk *disk = &s->disk;
+    char expected[32], from[HASH_HEX_SIZE] = "";
 
-    snprintf(expected, sizeof expected, "picture %d", (int)d->index);
-    if (d->png_size != strlen(expected) || memcmp(d->png, expected, d->png_size) != 0)
+    snprintf(expected, sizeof expected, "picture %d ", (int)d->index);
+    if (d->png_size < strlen(expected) || memcmp(d->png, expected, strlen(expected)) != 0)
         fail_msg("task %d got another one's picture", (int)d->index);
-    if (chance(s, 30)) {
+    snprintf(from, sizeof from, "%.*s", (int)(d->png_size - strlen(expected)),
+             (const char *)d->png + strlen(expected));
+    if (!is_later(s, d->index))
+        from[0] = 0;
+    if (strcmp(from, d->record.before) != 0) {
+        err_set(&event.failure, ERR_CANCELLED, "it started from another picture");
+    } else if (chance(s, 30)) {
         s->refused++;
         err_set(&event.failure, ERR_IO, "the disk is full");
+    } else if (disk->file[d->index] && strcmp(disk->file_from[d->index], from) == 0) {
+        memcpy(d->record.sha256, disk->file_is[d->index], HASH_HEX_SIZE); /* it is adopted */
     } else {
-        s->disk.file[d->index] = true;
+        disk->file[d->index] = true;
+        memcpy(disk->file_is[d->index], d->record.sha256, HASH_HEX_SIZE);
+        memcpy(disk->file_from[d->index], from, HASH_HEX_SIZE);
     }
     on(s, &event);
+}
+
+static inline void do_before(struct sim *s, const struct out *out)
+{
+    struct event event = {.type = EVENT_BEFORE, .job = out->job, .index = out->index};
+    struct record found = {.index = out->index - 1};
+
+    if (s->disk.records[found.index]) {
+        event.found = &found;
+        memcpy(found.sha256, s->disk.is[found.index], HASH_HEX_SIZE);
+        if (s->disk.failed[found.index])
+            MUST(record_failure(&found, "", "worker_lost", "it failed", e));
+        else
+            MUST(record_picture(&found, "path", "", "cpu", "f32", e));
+    }
+    on(s, &event);
+    record_done(&found);
 }
 
 static inline void do_probe(struct sim *s, const struct out *out)
@@ -72,9 +123,12 @@ static inline void do_probe(struct sim *s, const struct out *out)
     struct event event = {
         .type = EVENT_PROBED, .job = out->job, .index = out->index, .text = out->task};
     struct record found = {.index = out->index, .bytes = 9};
+    char from[HASH_HEX_SIZE];
 
     event.found = &found;
-    if (s->disk.file[out->index]) {
+    start_of(out->task, from);
+    memcpy(found.sha256, s->disk.file_is[out->index], HASH_HEX_SIZE);
+    if (s->disk.file[out->index] && strcmp(s->disk.file_from[out->index], from) == 0) {
         event.probe = PROBE_OURS;
         MUST(record_picture(&found, out->path, "", "cpu", "f32", e));
     }
@@ -142,6 +196,8 @@ static inline void effects(struct sim *s, size_t *done)
                                   .text = coord_job(&s->coord, out.job)->name});
         } else if (out.type == OUT_PROBE) {
             do_probe(s, &out);
+        } else if (out.type == OUT_BEFORE) {
+            do_before(s, &out);
         } else if (out.type == OUT_ASSET) {
             depot_ask(s, &out);
         } else if (out.type == OUT_CHUNK) {

@@ -12,7 +12,8 @@
  * Every task (but those of gangs) needs a model that no worker has: it is asked for, hashed and
  * sent in parts over the same network, and what a dead worker had of it its successor goes on with.
  *
- * A third of the tasks ask for a precision that one of the workers does not render.
+ * A third of the tasks ask for a precision that one of the workers does not render. In another job
+ * tasks are frames of chains, each of which starts from the one before.
  *
  * LITHO_SIM_SEEDS: how many seeds; LITHO_SIM_FIRST: the first of them.
  */
@@ -147,6 +148,8 @@ static int memory_over_base(struct sim *s)
     return (int)before - (int)heap() - (int)(lost * (sizeof(struct worker) + LOST_BYTES));
 }
 
+enum kind { FILES, PAIRS, CHAINS };
+
 struct tally {
     int seeds;
     int memory; /* the most that a coordinator held over its base, bytes */
@@ -157,6 +160,21 @@ static struct job *pairs_job(void)
 {
     return seeds_job_with(
         TASKS, (struct spec){.job = "sim", .conduct = "{'gang':{'guidance':2,'tensor':1}}"});
+}
+
+/* Chains of frames, shared by two workers where that pays. */
+static struct job *chains_job(void)
+{
+    char axes[300];
+
+    snprintf(axes, sizeof axes,
+             "[{'name':'seed','columns':['seed'],'range':{'first':0,'step':100,'count':%d}},"
+             "{'name':'frame','columns':['frame'],'range':{'first':0,'step':1,'count':%d}}]",
+             TASKS / FRAMES, FRAMES);
+    return bundle_job((struct spec){.job = "sim",
+                                    .axes = axes,
+                                    .conduct = "{'gang':'auto'}",
+                                    .chain = "{'axis':'frame','seed_behavior':'iter'}"});
 }
 
 static struct job *precisions_job(void)
@@ -171,7 +189,7 @@ static struct job *precisions_job(void)
 }
 
 /* false: something acknowledged was lost, or a row came twice. */
-static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
+static bool one_seed(int seed, bool acks_too_soon, enum kind kind, struct tally *t)
 {
     size_t base = heap(), slack = __sanitizer_get_current_allocated_bytes ? 0 : FREED_BYTES;
     struct sim *s = calloc(1, sizeof *s);
@@ -179,8 +197,9 @@ static bool one_seed(int seed, bool acks_too_soon, bool gangs, struct tally *t)
 
     s->random = (uint64_t)seed * UINT64_C(0x9e3779b97f4a7c15);
     s->acks_too_soon = acks_too_soon;
-    s->job = gangs ? pairs_job() : precisions_job();
-    s->files = !gangs;
+    s->job = kind == PAIRS ? pairs_job() : kind == CHAINS ? chains_job() : precisions_job();
+    s->files = kind == FILES;
+    s->chains = kind == CHAINS;
     MUST(hash_bytes(MODEL, sizeof MODEL - 1, s->model_sha256, e));
     coordinator_start(s);
     submit(s);
@@ -240,7 +259,7 @@ static void every_task_ends_with_exactly_one_record_and_nothing_is_held(void **s
 
     (void)state;
     for (int seed = first; seed < first + n; seed++)
-        if (!one_seed(seed, false, false, &t))
+        if (!one_seed(seed, false, FILES, &t))
             fail_msg("seed %d: an acknowledged picture was lost, or a record came twice", seed);
     print_message("%d seeds: %d deaths, %d restarts, %d frames lost, %d writes refused, %d second "
                   "attempts, %d tasks quarantined, %d bytes over base\n",
@@ -258,12 +277,30 @@ static void pairs_of_workers_lose_nothing_either(void **state)
 
     (void)state;
     for (int seed = first; seed < first + n; seed++)
-        if (!one_seed(seed, false, true, &t))
+        if (!one_seed(seed, false, PAIRS, &t))
             fail_msg("seed %d: an acknowledged picture was lost, or a record came twice", seed);
     print_message("%d seeds: %d members met, %d deaths, %d restarts, %d tasks quarantined\n", n,
                   t.pairs, t.deaths, t.restarts, t.failed);
     assert_in_range(t.memory, 0, OVER_BASE_MAX);
     assert_true(t.pairs >= 2 * TASKS * n - 2 * t.failed && t.deaths >= n);
+}
+
+/* Every frame starts from the one picture that is on record before it, though no two attempts make
+ * equal bytes here. */
+static void chains_stay_whole_and_in_order(void **state)
+{
+    int n = setting("LITHO_SIM_SEEDS", SEEDS) / 2, first = setting("LITHO_SIM_FIRST", 1);
+    struct tally t = {0};
+
+    (void)state;
+    for (int seed = first; seed < first + n; seed++)
+        if (!one_seed(seed, false, CHAINS, &t))
+            fail_msg("seed %d: an acknowledged picture was lost, or a record came twice", seed);
+    print_message("%d seeds: %d members met, %d deaths, %d restarts, %d second attempts, %d frames "
+                  "without a picture, %d bytes over base\n",
+                  n, t.pairs, t.deaths, t.restarts, t.seconds, t.failed, t.memory);
+    assert_in_range(t.memory, 0, OVER_BASE_MAX);
+    assert_true(t.deaths >= n && t.restarts >= n && t.pairs >= n);
 }
 
 static void a_coordinator_that_acknowledges_before_its_commit_is_found(void **state)
@@ -273,7 +310,7 @@ static void a_coordinator_that_acknowledges_before_its_commit_is_found(void **st
 
     (void)state;
     for (int seed = 1; seed <= 200 && !found; seed++)
-        found = !one_seed(seed, true, false, &t);
+        found = !one_seed(seed, true, FILES, &t);
     assert_true(found);
 }
 
@@ -282,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_ends_with_exactly_one_record_and_nothing_is_held),
         cmocka_unit_test(pairs_of_workers_lose_nothing_either),
+        cmocka_unit_test(chains_stay_whole_and_in_order),
         cmocka_unit_test(a_coordinator_that_acknowledges_before_its_commit_is_found),
     };
 

@@ -83,6 +83,11 @@ static inline void perform(struct sim *s, int worker)
                 fail_msg("worker %d renders without the model", worker);
             if (s->files && refuses(worker, a->ref.index))
                 fail_msg("worker %d renders f32", worker);
+            start_of(a->task, w->start);
+            if (s->chains && a->ref.index % FRAMES > 0 &&
+                (s->disk.records[a->ref.index - 1] != 1 ||
+                 strcmp(w->start, s->disk.is[a->ref.index - 1]) != 0))
+                fail_msg("worker %d starts from a frame that is not durable", worker);
             w->rendering = true;
             w->cancelled = false;
             w->met = false;
@@ -121,9 +126,16 @@ static inline void render_ends(struct sim *s, int worker)
         MUST(session_failed(w->session, &cancelled, s->now_ms, e));
         return;
     }
-    buf_printf(&p.png, "picture %d", (int)w->ref.index);
+    buf_printf(&p.png, "picture %d %s", (int)w->ref.index, w->start);
     p.device_class = strdup("cpu");
     memset(p.sha256, 'a', sizeof p.sha256 - 1);
+    if (s->chains) { /* no two are alike: a frame that was mixed up with another's would show */
+        char by[64];
+
+        snprintf(by, sizeof by, "%d.%d.%u.%u", worker, w->process, (unsigned)w->ref.index,
+                 w->ref.attempt);
+        MUST(hash_bytes(by, strlen(by), p.sha256, e));
+    }
     MUST(session_finished(w->session, &p, s->now_ms, e));
 }
 
