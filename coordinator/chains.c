@@ -26,6 +26,11 @@ bool chain_suits(const struct task_entry *t, const struct worker *w)
            makes(&w->abilities, t->needs.precision, t->before.device_class);
 }
 
+bool chain_goes_on(const struct task_entry *t)
+{
+    return job_frame(t->job->job, t->index) + 1 < t->job->frames;
+}
+
 bool chain_takes_turns(const struct task_entry *t)
 {
     return t->later && t->attempts == 0;

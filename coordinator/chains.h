@@ -29,6 +29,9 @@ bool chain_is_open(const struct task_entry *t);
 /* The worker is of the class that rendered the frame before. True while that is not known. */
 bool chain_suits(const struct task_entry *t, const struct worker *w);
 
+/* Another frame starts from its picture. */
+bool chain_goes_on(const struct task_entry *t);
+
 /* It has not been leased yet: its job's turn counts, as with untouched tasks. */
 bool chain_takes_turns(const struct task_entry *t);
 

@@ -279,6 +279,7 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
     uint32_t first = t->attempts + 1;
     struct msg m = {.type = MSG_LEASE,
                     .lease = {.task = task,
+                              .keep = chain_goes_on(t),
                               .gang_guidance = g->guidance,
                               .gang_tensor = (uint32_t)g->n / g->guidance,
                               .gang_meeting = members[0]->meeting}};

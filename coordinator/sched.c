@@ -640,6 +640,7 @@ int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const c
     TRY(assets_note(t, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
+    m.lease.keep = chain_goes_on(t);
     m.lease.alone = t->lost.n > 0 || t->tries > 0; /* so that no batch mate is blamed again */
     snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
     m.lease.ref.index = t->index;

@@ -180,6 +180,7 @@ struct msg_lease {
     /* A part in a gang of gang_guidance * gang_tensor members; 0: the worker renders it alone. */
     uint32_t gang_guidance, gang_tensor, gang_rank;
     const char *gang_meeting; /* rank 0's, from its ready */
+    bool keep;                /* another task starts from its picture */
     bool alone; /* not to be rendered together with others: an attempt of it went wrong */
 };
 

@@ -211,6 +211,7 @@ static const struct field lease_at[] = {
     OPTIONAL_UPTO(gang_rank, MSG_GANG_MAX - 1),
     OPTIONAL_STRING(gang_meeting, MSG_STRING_MAX),
     OPTIONAL_BOOL(alone),
+    OPTIONAL_BOOL(keep),
 };
 TABLE(lease);
 #undef ROW

@@ -184,6 +184,8 @@ static int perform(struct worker *w, const struct session_action *a, struct err 
     case SESSION_UNSPILL:
         spill_drop(&w->spill, &a->ref);
         return 0;
+    case SESSION_KEEP:
+        return stock_keep(w->stock, &a->msg.result, e);
     case SESSION_RECONNECT:
         return reconnect(w, &a->why, e);
     case SESSION_GATHER:

@@ -478,3 +478,27 @@ struct cache_counts cache_counts(const struct cache *c)
 {
     return c->counts;
 }
+
+int cache_put(struct cache *c, const char *sha256, const void *data, size_t size, struct err *e)
+{
+    struct cache_counts before = c->counts;
+    uint64_t have = 0;
+    bool here = false;
+    int rc;
+
+    TRY(cache_hold(c, sha256, &here, e));
+    if (here) {
+        cache_release(c, sha256);
+        goto out;
+    }
+    TRY(cache_begin(c, sha256, size, &have, e));
+    TRY(cache_append(c, (const char *)data + have, size - have, e));
+    TRY(cache_commit(c, e));
+out:
+    if (rc != 0)
+        cache_suspend(c);
+    before.evictions = c->counts.evictions;
+    before.damaged = c->counts.damaged;
+    c->counts = before;
+    return rc;
+}

@@ -61,6 +61,10 @@ int cache_append(struct cache *c, const void *data, size_t size, struct err *e);
  */
 int cache_commit(struct cache *c, struct err *e);
 
+/* All of that at once, of bytes that are at hand; legal for a file that is here. It counts as no
+ * miss. Not between a cache_begin and its end. Errors as theirs. */
+int cache_put(struct cache *c, const char *sha256, const void *data, size_t size, struct err *e);
+
 /* The part stays as it is. */
 void cache_suspend(struct cache *c);
 

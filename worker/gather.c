@@ -233,6 +233,12 @@ static bool anyone_waits(const struct gather *g)
     return false;
 }
 
+void gather_keep(struct gather *g, const struct msg_chunk *file)
+{
+    if (!g->fetch.sha256[0] || g->fetching_listing)
+        cache_put(g->options.cache, file->sha256, file->data, file->data_size, NULL);
+}
+
 void gather_chunk(struct gather *g, const struct msg_chunk *chunk)
 {
     char sha256[HASH_HEX_SIZE];

@@ -36,6 +36,10 @@ void gather_add(struct gather *g, struct order *o);
 /* The lease is over: what it holds in the cache may go. Legal for unknown ones. */
 void gather_release(struct gather *g, const struct attempt_ref *ref);
 
+/* A whole file goes to the cache, without an order that waits for it; nothing happens if there is
+ * no room, or another one is on its way. */
+void gather_keep(struct gather *g, const struct msg_chunk *file);
+
 /* A part of a file came. Copied. */
 void gather_chunk(struct gather *g, const struct msg_chunk *chunk);
 /* The coordinator cannot send this file. */

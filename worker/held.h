@@ -31,6 +31,7 @@ struct held {
     int64_t sent_ms;            /* when its result last left */
     struct lease_asset *assets; /* [n_assets]; owned with their strings */
     size_t n_assets;
+    bool keep;        /* another task starts from its picture */
     bool gathering;   /* they are not here yet */
     bool offered;     /* on this connection */
     bool spilled;     /* the picture's bytes are on disk */

@@ -140,6 +140,7 @@ static int held_new(const struct msg_lease *m, struct held **ret_held, struct er
     h->gang = (struct session_gang){m->gang_guidance, m->gang_tensor > 0 ? m->gang_tensor : 1,
                                     m->gang_rank, h->meeting};
     h->ref = m->ref;
+    h->keep = m->keep;
     *ret_held = h;
     return 0;
 }

@@ -165,6 +165,20 @@ static struct held *report(struct session *s, enum held_state outcome)
     return h;
 }
 
+static int keep(struct session *s, const struct held *h, struct err *e)
+{
+    struct session_action *a = NULL;
+    int rc = session_action_add(s, SESSION_KEEP, &a, e);
+
+    if (rc != 0)
+        return rc;
+    a->ref = h->ref;
+    a->msg = (struct msg){.type = MSG_RESULT,
+                          .result = {.png = h->picture.png.data, .png_size = h->picture.png.size}};
+    memcpy(a->msg.result.sha256, h->picture.sha256, sizeof a->msg.result.sha256);
+    return 0;
+}
+
 int session_finished(struct session *s, struct picture *p, int64_t now_ms, struct err *e)
 {
     struct held *h;
@@ -177,7 +191,10 @@ int session_finished(struct session *s, struct picture *p, int64_t now_ms, struc
         *p = (struct picture){0};
         s->held.kept_bytes += h->picture.png.size;
     }
+    if (h && h->keep)
+        TRY(keep(s, h, e));
     rc = session_settle(s, now_ms, e);
+out:
     picture_done(p);
     return rc;
 }

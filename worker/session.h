@@ -64,6 +64,7 @@ enum session_what {
     SESSION_SEND,      /* msg; with `spilled` its png of png_size bytes is on disk, as ref */
     SESSION_SPILL,     /* write msg.result.png to disk as ref, then session_spilled() */
     SESSION_UNSPILL,   /* remove it from there */
+    SESSION_KEEP,      /* the picture msg.result.png of that sha256 is a file of the next lease */
     SESSION_RECONNECT, /* drop the connection with all that waits in it, open a new one; why */
     SESSION_GATHER,    /* find or fetch the assets of ref, a lease that waits; task */
     SESSION_START,     /* render tasks, the first for ref; only while nothing runs */

@@ -17,6 +17,7 @@
 enum command_what {
     COMMAND_GATHER,
     COMMAND_RELEASE,
+    COMMAND_KEEP, /* chunk: all of a file */
     COMMAND_CHUNK,
     COMMAND_GONE,
     COMMAND_CONNECTED
@@ -97,6 +98,9 @@ static void carry_out(struct stock *s, struct command *c)
         break;
     case COMMAND_RELEASE:
         gather_release(s->gather, &c->ref);
+        break;
+    case COMMAND_KEEP:
+        gather_keep(s->gather, &c->chunk);
         break;
     case COMMAND_CHUNK:
         gather_chunk(s->gather, &c->chunk);
@@ -299,6 +303,20 @@ void stock_release(struct stock *s, const struct attempt_ref *ref)
     const struct command c = {.what = COMMAND_RELEASE, .ref = *ref};
 
     command(s, &c, NULL);
+}
+
+int stock_keep(struct stock *s, const struct msg_result *picture, struct err *e)
+{
+    struct command c = {.what = COMMAND_KEEP};
+    void *data = malloc(picture->png_size ? picture->png_size : 1);
+
+    if (!data)
+        return err_set(e, ERR_OOM, "no memory to keep a picture");
+    memcpy(data, picture->png, picture->png_size);
+    memcpy(c.chunk.sha256, picture->sha256, sizeof c.chunk.sha256);
+    c.chunk.data = data;
+    c.chunk.data_size = picture->png_size;
+    return command(s, &c, e);
 }
 
 int stock_chunk(struct stock *s, const struct msg_chunk *chunk, struct err *e)

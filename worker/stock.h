@@ -43,6 +43,10 @@ int stock_gather(struct stock *s, const struct attempt_ref *ref, const char *tas
 /* The lease is over: its files may be removed from now on. Legal for unknown ones. */
 void stock_release(struct stock *s, const struct attempt_ref *ref);
 
+/* A picture that a coming lease will name by its hash: it need not be fetched. Copied; it is let go
+ * where the cache has no room, or is busy with another file. */
+int stock_keep(struct stock *s, const struct msg_result *picture, struct err *e);
+
 /* What came from the coordinator. Copied. */
 int stock_chunk(struct stock *s, const struct msg_chunk *chunk, struct err *e);
 int stock_gone(struct stock *s, const struct msg_gone *gone, struct err *e);

@@ -86,6 +86,23 @@ static void a_frame_is_leased_with_the_picture_before_once_that_is_recorded(void
     assert_int_equal(t->c.n_unlinked, 0);
 }
 
+static void all_pictures_but_a_chains_last_are_to_be_kept(void **state)
+{
+    struct table *t = *state;
+    struct msg m;
+
+    submit_job(t, chain_job("one", AXES(, 3), NULL));
+    join(t, "w1", 4);
+    for (uint64_t i = 0; i < 3; i++) {
+        assert_true(sent(t, "w1", MSG_LEASE, 0, &m));
+        assert_int_equal(m.lease.ref.index, i);
+        assert_int_equal(m.lease.keep, i < 2);
+        msg_done(&m);
+        fresh(t);
+        result(t, "w1", i, 1);
+    }
+}
+
 static void no_worker_ever_holds_two_frames_of_one_chain(void **state)
 {
     struct table *t = *state;
@@ -394,6 +411,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SENTENCE(a_frame_is_leased_with_the_picture_before_once_that_is_recorded),
+        SENTENCE(all_pictures_but_a_chains_last_are_to_be_kept),
         SENTENCE(no_worker_ever_holds_two_frames_of_one_chain),
         SENTENCE(a_chain_stays_with_its_worker_though_another_is_free_too),
         SENTENCE(an_idle_worker_takes_the_frame_that_its_own_worker_would_begin_later),

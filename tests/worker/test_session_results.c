@@ -280,6 +280,29 @@ static void only_so_many_results_are_on_their_way_at_a_time(void **state)
     session_free(s);
 }
 
+static void a_picture_that_another_task_starts_from_is_kept_before_it_leaves(void **state)
+{
+    struct session *s = opened(2);
+    const struct session_action *a;
+
+    (void)state;
+    hear(s,
+         &(struct msg){.type = MSG_LEASE, .lease = {.ref = ref(0, 1), .task = "{}", .keep = true}},
+         T0);
+    does(s, SESSION_START);
+    render_ends(s, "png0");
+    a = does(s, SESSION_KEEP);
+    assert_memory_equal(a->msg.result.png, "png0", 4);
+    assert_int_equal(a->msg.result.png_size, 4);
+    sends(s, MSG_RESULT);
+    while (session_next(s))
+        ;
+    renders(s, 1); /* a lease that does not say so */
+    render_ends(s, "png1");
+    sends(s, MSG_RESULT);
+    session_free(s);
+}
+
 /* A part in a gang goes to START as it came; the helper's word is kept until it is acknowledged. */
 
 static void a_helper_says_so_until_it_is_acknowledged(void **state)
@@ -336,6 +359,7 @@ int main(void)
         cmocka_unit_test(render_goes_on_while_the_coordinator_is_away),
         cmocka_unit_test(ack_of_another_attempt_or_job_frees_nothing),
         cmocka_unit_test(forgotten_result_is_sent_again),
+        cmocka_unit_test(a_picture_that_another_task_starts_from_is_kept_before_it_leaves),
         cmocka_unit_test(too_many_results_hold_back_the_credits),
         cmocka_unit_test(results_beyond_the_memory_are_spilled_and_offered_from_disk),
         cmocka_unit_test(what_is_spilled_stays_within_its_budget),

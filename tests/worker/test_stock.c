@@ -383,6 +383,21 @@ static void what_the_cache_verified_need_not_be_read_again(void **state)
     assert_int_equal(hash_memo_read_bytes(p->hashes), 0);
 }
 
+static void a_picture_that_was_kept_is_not_fetched(void **state)
+{
+    struct place *p = *state;
+    const char *sha256 = serve(p, "the frame before, longer than a part");
+    struct msg_result kept = {.png = p->files[0].text, .png_size = strlen(p->files[0].text)};
+
+    memcpy(kept.sha256, sha256, HASH_HEX_SIZE);
+    MUST(stock_keep(p->stock, &kept, e));
+    gather(p, 0, "init_image", "000.png", sha256, false, kept.png_size);
+    assert_int_equal(outcome(p), STOCK_READY);
+    assert_int_equal(p->wants, 0);
+    holds(p->last.given->init, "", p->files[0].text);
+    assert_int_equal(stock_counts(p->stock).fetched_bytes, 0);
+}
+
 static void a_cached_file_is_read_whatever_the_memo_says(void **state)
 {
     struct place *p = *state;
@@ -456,6 +471,7 @@ int main(void)
         TEST(names_that_lead_elsewhere_are_refused),
         TEST(what_does_not_fit_beside_what_renders_waits_for_it),
         TEST(what_the_cache_verified_need_not_be_read_again),
+        TEST(a_picture_that_was_kept_is_not_fetched),
         TEST(a_cached_file_is_read_whatever_the_memo_says),
     };
 
