@@ -269,7 +269,7 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
 }
 
 /* The next task of the job that nobody has touched and this worker may have; NULL: none now. */
-static int take(struct coord *c, struct job_entry *j, const struct worker *w,
+static int take(struct coord *c, struct job_entry *j, const struct worker *w, int64_t now_ms,
                 struct task_entry **ret_task, struct err *e)
 {
     uint64_t lot;
@@ -278,6 +278,8 @@ static int take(struct coord *c, struct job_entry *j, const struct worker *w,
     *ret_task = NULL;
     if (queue_has_first(j) && w->blocks.n == 0)
         TRY(queue_take_first(c, j, w, ret_task, e));
+    if (!*ret_task)
+        TRY(next_frame(c, j, w, now_ms, ret_task, e));
     while (!*ret_task && j->queue.left) {
         uint64_t k;
 
@@ -373,7 +375,7 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
             continue;
         g = (struct gang_need){.n = gang_size(j), .precisions = queue_precisions(&j->queue)};
         if (!lacks_gang(c, w, &g))
-            TRY(take(c, j, w, ret_task, e));
+            TRY(take(c, j, w, now_ms, ret_task, e));
         else
             *ret_waits = gang_waits(c, w, &g);
         if (*ret_task &&

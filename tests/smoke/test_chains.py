@@ -2,9 +2,10 @@
 """Chains of frames by real programs: the same bytes by any workers, whatever happens to them."""
 import json
 import os
+import shutil
 import unittest
 
-from programs import (SIGKILL, Case, Program, index_lines, main, pictures, png_texts, sha256,
+from programs import (SIGKILL, SOURCE, Case, Program, index_lines, main, pictures, png_texts, sha256,
                       wait_until)
 
 JOB = """\
@@ -134,6 +135,25 @@ class Chains(Case):
         os.remove(self.path("out", "walk", "fox", "001.png"))
         self.run_job("out", 1, text)
         self.assert_linked("out", ("fox",), 3)
+
+    def test_what_a_failed_frame_took_with_it_is_rendered_by_retry(self):
+        fox, mask = (os.path.join(SOURCE, "jobs", "examples", name)
+                     for name in ("fox.png", "mask.png"))
+        text = self.job(things="fox", frames=3, more="combine: thing * (frame, mask)").replace(
+            "[fox]", "[fox], mask: [%s, %s, %s]" % (mask, self.path("late.png"), mask)).replace(
+                "frames:", "init_image: %s\nframes:" % fox).replace("64x64", "128x128")
+        endpoint = self.coordinator().endpoint
+        self.worker(endpoint, "one")
+        self.litho("submit", self.write("walk.yaml", text), "--connect", endpoint)
+        self.litho("watch", "walk", "--connect", endpoint, expect=1)
+        status = self.status(endpoint, "walk")
+        self.assertEqual((status["state"], status["done"], status["failed"]), ("failed", 1, 2))
+        self.assertEqual([failure["index"] for failure in status["failures"]], [1, 2])
+        self.assertRegex(status["failures"][1]["text"], r"^the chain broke at frame 1 \(task 1\): ")
+        shutil.copy(mask, self.path("late.png"))
+        self.litho("retry", "walk", "--failed", "--connect", endpoint)
+        self.litho("watch", "walk", "--connect", endpoint)
+        self.assertEqual(len(pictures(self.path("out"))), 4)
 
     def test_replay_finds_the_frame_before_beside_the_picture(self):
         self.run_job("out", 1, self.job(things="fox", frames=3))
