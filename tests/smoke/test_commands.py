@@ -104,14 +104,16 @@ class Jobs(Case):
                                                              "[fox, pizza, owl]")
         changed = changed.replace("steps: 2", "steps: 2, cfg_scale: 6")
         self.submit(endpoint, "small.yaml", changed, "--wait")
-        after = pictures(self.path("out", "small"))
-        self.assertEqual(set(name for name in before if "sheet" not in name),
-                         set(name for name in after if "sheet" not in name))
-        self.assertTrue(all(before[name] != after[name] for name in before
-                            if "sheet" not in name))
+        self.assertEqual(pictures(self.path("out", "small")), before)
+        after = pictures(self.path("out", "small-2"))
+        self.assertEqual(set(before), set(after))
+        self.assertFalse(set(before.values()) & set(after.values()))
         # The same pictures under another priority: all are there.
         third = self.submit(endpoint, "small.yaml", changed + "priority: 60\n", "--wait")
         self.assertEqual((third[-1]["state"], third[-1]["done"]), ("done", 6))
+        self.assertEqual({name: one for name, one in after.items() if "sheet" not in name},
+                         {name: one for name, one in pictures(self.path("out", "small-3")).items()
+                          if "sheet" not in name})
         workers = self.litho_json("workers", "--connect", endpoint)
         self.assertEqual(workers[0]["done"], 12)
 

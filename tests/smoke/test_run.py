@@ -135,11 +135,12 @@ class Interrupted(Case):
         changed = ("--set", "steps=4")
         final = self.litho_json("run", self.job, *changed)[-1]
         self.assertEqual((final["done"], final["rendered"]), (8, 8))
+        self.assertEqual(final["folder"], self.path("out", "long-2"))
         self.litho("run", self.job, *changed, "--out", "reference")
-        self.assertEqual({name: hash for name, hash in pictures(self.path("out")).items()
-                          if not name.endswith("sheet.png")},
-                         {name: hash for name, hash in pictures(self.path("reference")).items()
-                          if not name.endswith("sheet.png")})
+        self.assertEqual({name: hash for name, hash in pictures(final["folder"]).items()
+                          if name != "sheet.png"},
+                         {name: hash for name, hash in
+                          pictures(self.path("reference", "long")).items() if name != "sheet.png"})
 
     def test_second_run_into_the_same_folder_is_refused_with_the_cure(self):
         program = self.start_long()
