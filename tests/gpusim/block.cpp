@@ -1,7 +1,9 @@
 /*
  * Runs a kernel: blocks one after another in an order drawn by seed, the threads of a block on
  * fibers. A thread runs until it has to wait (barrier, warp) or ends; who is next is drawn among
- * those who can. A fiber is taken only by a thread that starts while others wait, so kernels
+ * those who can: from one barrier to the next either evenly, or with one warp ahead of all others,
+ * or behind them (after Burckhardt et al. 2010, whose priorities find what evenly drawn orders
+ * hardly ever do). A fiber is taken only by a thread that starts while others wait, so kernels
  * without barriers cost a function call per thread.
  *
  * Built without sanitizers: it poisons the red zones' bytes of shared memory, and it switches
@@ -39,11 +41,46 @@ struct warp {
     std::vector<meeting> meetings;
 };
 
+/* Lanes that can go on, in no order; a block has 32 warps at most. */
+struct ready_lanes {
+    std::vector<unsigned> of[32]; /* by warp */
+    unsigned warps = 0;           /* bits of those with any */
+    unsigned count = 0;
+
+    void add(unsigned lane_of)
+    {
+        of[lane_of / 32].push_back(lane_of);
+        warps |= 1u << lane_of / 32;
+        count++;
+    }
+    unsigned take(unsigned warp_of, unsigned at)
+    {
+        std::vector<unsigned> &v = of[warp_of];
+        unsigned lane_of = v[at];
+        v[at] = v.back();
+        v.pop_back();
+        if (v.empty())
+            warps &= ~(1u << warp_of);
+        count--;
+        return lane_of;
+    }
+    void clear()
+    {
+        for (auto &v : of)
+            v.clear();
+        warps = count = 0;
+    }
+};
+
+enum class haste { even, ahead, behind }; /* of one warp against the others */
+
 struct running_block {
     call *kernel = nullptr;
     std::vector<lane> lanes;
     std::vector<warp> warps;
-    std::vector<unsigned> ready;   /* lanes that can go on, in no order */
+    ready_lanes ready;
+    haste how = haste::even;       /* until the next barrier */
+    unsigned hasty = 0;            /* the warp whose haste it is */
     std::vector<unsigned> waiting; /* at the block's barrier */
     const char *file = nullptr;    /* of that barrier */
     int line = 0;
@@ -92,13 +129,38 @@ static void go_on_with(lane &l)
     self = &l;
 }
 
+static void draw_haste()
+{
+    b.how = (haste)random_below(3);
+    b.hasty = random_below((unsigned)b.warps.size());
+}
+
+/* Of warps that can go on, the one whose lane is next when all lanes are drawn alike. */
+static unsigned draw_evenly(unsigned warps, unsigned *ret_at)
+{
+    unsigned count = 0, at;
+    for (unsigned rest = warps; rest; rest &= rest - 1)
+        count += (unsigned)b.ready.of[__builtin_ctz(rest)].size();
+    at = random_below(count);
+    for (;; warps &= warps - 1) {
+        unsigned w = (unsigned)__builtin_ctz(warps), size = (unsigned)b.ready.of[w].size();
+        if (at < size) {
+            *ret_at = at;
+            return w;
+        }
+        at -= size;
+    }
+}
+
 static unsigned draw_ready()
 {
-    unsigned at = random_below((unsigned)b.ready.size());
-    unsigned index = b.ready[at];
-    b.ready[at] = b.ready.back();
-    b.ready.pop_back();
-    return index;
+    unsigned bit = 1u << b.hasty, warps = b.ready.warps, at;
+    if (b.how == haste::ahead && (warps & bit))
+        warps = bit;
+    if (b.how == haste::behind && (warps & ~bit))
+        warps &= ~bit;
+    unsigned w = draw_evenly(warps, &at);
+    return b.ready.take(w, at);
 }
 
 static void to_main()
@@ -119,7 +181,7 @@ static void fiber_main()
         l.ended = true;
         b.ended++;
         leave_warp(l);
-        if (b.ready.empty() || b.fault[0])
+        if (b.ready.count == 0 || b.fault[0])
             break;
         lane &next = b.lanes[draw_ready()];
         go_on_with(next);
@@ -142,7 +204,7 @@ static void wait()
 {
     lane &l = current();
     l.at = b.current;
-    if (b.ready.empty() || b.fault[0]) {
+    if (b.ready.count == 0 || b.fault[0]) {
         to_main();
         return;
     }
@@ -203,8 +265,10 @@ int block_count(int predicate, const char *file, int line)
     b.waiting.push_back(current().linear);
     if (b.waiting.size() == b.lanes.size()) {
         b.last_count = b.count;
-        b.ready.swap(b.waiting);
+        for (unsigned lane_of : b.waiting)
+            b.ready.add(lane_of);
         b.waiting.clear();
+        draw_haste();
     }
     wait();
     return b.last_count;
@@ -229,7 +293,7 @@ static void hold(warp &w, size_t i, unsigned first)
     m.resolve(requests, m.came);
     for (unsigned lane_of = 0; lane_of < 32; lane_of++) {
         if (m.came >> lane_of & 1)
-            b.ready.push_back(first + lane_of);
+            b.ready.add(first + lane_of);
     }
 }
 
@@ -307,8 +371,9 @@ static void prepare(call &c)
         l.linear = i;
         l.index = {i % c.block.x, i / c.block.x % c.block.y, i / (c.block.x * c.block.y)};
         b.warps[i / 32].alive |= 1u << i % 32;
-        b.ready.push_back(i);
+        b.ready.add(i);
     }
+    draw_haste();
     poison(gpusim_shared_begin, gpusim_shared_end);
     poison(shared_aligned, shared_aligned + c.shared);
 }

@@ -7,6 +7,13 @@
  *     ...
  *     if (g->failed() == NULL) it took fewer than 17 calls
  *
+ * One run can meet every failure, in copies of the process that go on with one each:
+ *
+ *     g->fork_each(GPUSIM_FAIL_ANY, 1);
+ *     rc = ...
+ *     if (g->is_copy()) _exit(rc as it should be after g->failed() ? 0 : 1);
+ *     if (g->counts().wrong > 0) a copy ended otherwise than with 0
+ *
  * Whole programs have GPUSIM_LOSE=path: the first call that finds a file there removes it, and the
  * device is dead for the process.
  */
@@ -32,6 +39,9 @@ struct gpusim_counts {
     uint64_t calls, memory_calls;      /* that may fail */
     uint64_t copies_beside_copies;     /* copies queued while an earlier one was under way */
     uint64_t launches_beside_copies;   /* kernels queued while a copy in another stream was */
+    uint64_t pageable_copies;          /* to or from memory that is not pinned: they wait */
+    uint64_t failed_at;                /* which call of `calls` was made to fail; 0: none */
+    uint64_t copies, wrong;            /* of fork_each(): processes; those that ended badly */
     size_t device_bytes, pinned_bytes; /* now allocated */
 };
 
@@ -44,6 +54,13 @@ struct gpusim_control {
     const char *(*failed)(void); /* the call that failed so; NULL: none did */
     struct gpusim_counts (*counts)(void);
     void (*seed)(uint64_t seed); /* of orders from now on */
+    /*
+     * At each `every`th call that the fault is for, from now to the next plan(), a copy of the
+     * process is made in which it fails; this one waits for the copy's end, and goes on without.
+     * For processes of one thread that share nothing with others.
+     */
+    void (*fork_each)(enum gpusim_fault fault, uint64_t every);
+    int (*is_copy)(void); /* 1: this process is such a copy */
 };
 
 #ifdef __cplusplus

@@ -417,6 +417,7 @@ static cublasStatus_t check_memory(const matmul &w, size_t workspace_bytes)
     NEED(w.how.workspace <= workspace_bytes, CUBLAS_STATUS_INVALID_VALUE);
     NEED(workspace_bytes == 0 || device_range(w.workspace, workspace_bytes, false),
          CUBLAS_STATUS_INVALID_VALUE);
+    NEED((uintptr_t)w.workspace % 16 == 0, CUBLAS_STATUS_INVALID_VALUE);
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -59,6 +59,7 @@ struct descriptor {
     std::shared_ptr<operation> op;
     int engine = -1;
     int64_t tile = default_tile; /* the knob of engine 1 */
+    bool loaded = false;         /* a plan that has run */
 };
 
 const int64_t workspace_wanted = 1024;
@@ -636,6 +637,8 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t to)
     ASK("cudnnBackendFinalize", false);
     auto *d = static_cast<descriptor *>(to);
     NEED(d && !d->final, CUDNN_STATUS_BAD_PARAM);
+    if (d->type != CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR && capturing_any())
+        return refuse(CUDNN_STATUS_EXECUTION_FAILED, "plans are not built during a capture");
     cudnnStatus_t s = finish(*d);
     d->final = s == CUDNN_STATUS_SUCCESS;
     return s;
@@ -703,6 +706,11 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     NEED(handle && p && p->final && p->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
          CUDNN_STATUS_BAD_PARAM);
     NEED(v && v->final && v->type == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, CUDNN_STATUS_BAD_PARAM);
+    if (!p->loaded && capturing(handle->stream)) {
+        spoil_capture(handle->stream, "the first run of a plan, which loads its kernels,");
+        return CUDNN_STATUS_EXECUTION_FAILED;
+    }
+    p->loaded = true;
     run_convolution run = {*p->op, p->engine, p->tile, nullptr, nullptr, nullptr, nullptr};
     run.x = (const char *)address_in(*v, run.op.x);
     run.w = (const char *)address_in(*v, run.op.w);
@@ -715,6 +723,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     read(*v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
     NEED(run.engine != 1 || device_range(workspace, (size_t)workspace_wanted, false),
          CUDNN_STATUS_BAD_PARAM);
+    NEED((uintptr_t)workspace % 16 == 0, CUDNN_STATUS_BAD_PARAM);
     run.workspace = (char *)workspace;
     return submit(handle->stream, "cudnnBackendExecute", run) == cudaSuccess
                ? CUDNN_STATUS_SUCCESS

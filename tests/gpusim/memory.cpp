@@ -128,6 +128,11 @@ static void watch()
     sigaction(SIGSEGV, &a, nullptr);
 }
 
+void memory_die_of_faults()
+{
+    before = {};
+}
+
 void memory_open()
 {
     watch();
@@ -292,6 +297,8 @@ static cudaError_t allocate_pinned(const char *call, void **ret, size_t size)
     guard g(lock);
     if (cudaError_t e = asked(call, true))
         return e;
+    if (capturing_any())
+        return fail(cudaErrorStreamCaptureUnsupported, "%s during a capture", call);
     if (!ret || posix_memalign(ret, 256, size) != 0)
         return fail(cudaErrorMemoryAllocation, "%s: no room for %zu bytes", call, size);
     std::memset(*ret, 0xff, size);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <vector>
 
 namespace gpusim
@@ -11,7 +12,13 @@ namespace gpusim
 
 static const size_t shared_default = 48 << 10, shared_most = 99 << 10; /* of sm_89 and sm_120 */
 static std::map<const void *, size_t> shared_allowed;                  /* by kernel */
-static int device_current;
+static std::set<const void *> loaded;                                  /* kernels */
+static thread_local int device_current;
+
+int current_device()
+{
+    return device_current;
+}
 
 static int device_count()
 {
@@ -41,6 +48,10 @@ cudaError_t launch_call(std::shared_ptr<call> c, cudaStream_t stream)
                     "kernel %s: %zu bytes of dynamic shared memory, %zu allowed", c->name,
                     c->shared, limit);
     const char *name = c->name;
+    if (loaded.insert(c->kernel).second && capturing(stream)) {
+        loaded.erase(c->kernel);
+        return spoil_capture(stream, "the first launch of a kernel, which loads it,");
+    }
     launches_beside_copies += copies_under_way(stream);
     return submit(stream, name, [c] {
         run(*c);
@@ -128,6 +139,7 @@ static cudaError_t submit_copy(const char *call, copy c, cudaMemcpyKind kind, cu
     if (capturing(s) && (pageable_to || pageable_from))
         return fail(cudaErrorStreamCaptureUnsupported, "%s of pageable memory during a capture",
                     call);
+    pageable_copies += pageable_from || pageable_to;
     if (pageable_from)
         c.stage();
     if (!pageable_from && !pageable_to)
@@ -343,6 +355,8 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute
     if (value < 0 || (size_t)value > shared_most)
         return fail(cudaErrorInvalidValue, "cudaFuncSetAttribute: %d bytes of %zu", value,
                     shared_most);
+    if (!capturing_any())
+        loaded.insert(kernel);
     shared_allowed[kernel] = (size_t)value > shared_default ? (size_t)value : shared_default;
     return cudaSuccess;
 }

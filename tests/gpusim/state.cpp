@@ -2,9 +2,11 @@
 #include "state.h"
 #include "control.h"
 
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace gpusim
@@ -93,13 +95,48 @@ void forget_last_error()
 
 static gpusim_fault fault;
 static uint64_t fails_at, calls, memory_calls;
+static uint64_t fails_each; /* of fork_each(); 0: not asked for */
+static uint64_t failed_at, copies, wrong_copies;
 static const char *failed_call;
+static bool copied; /* this process is a copy */
 
 /* GPUSIM_LOSE's file is there: it is taken away. */
 static bool lost_by_file()
 {
     static const char *path = getenv("GPUSIM_LOSE");
     return path && unlink(path) == 0;
+}
+
+/* A copy of this process, in which the call will fail: true there, false here at its end. */
+static bool fork_copy(const char *call)
+{
+    int held = lock.leave(); /* its owner is a thread, and the copy's has another number */
+    pid_t child = fork();
+    int status = 1;
+    lock.enter(held);
+    if (child == 0) {
+        copied = true;
+        fails_each = 0;
+        signal(SIGABRT, SIG_DFL); /* not a test runner's, which would go on in the copy */
+        signal(SIGFPE, SIG_DFL);
+        signal(SIGBUS, SIG_DFL);
+        memory_die_of_faults();
+        return true;
+    }
+    bool ended = child > 0 && waitpid(child, &status, 0) == child;
+    copies++;
+    if (!ended || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        wrong_copies++;
+        fprintf(stderr, "gpusim: call %llu, %s: its copy ended with %#x\n",
+                (unsigned long long)calls, call, (unsigned)status);
+    }
+    return false;
+}
+
+/* Whether this call, the nth that the planned fault is for, fails. */
+static bool fails_now(const char *call, uint64_t nth)
+{
+    return fails_each > 0 ? nth % fails_each == 0 && fork_copy(call) : nth == fails_at;
 }
 
 cudaError_t asked(const char *call, bool takes_memory)
@@ -111,9 +148,10 @@ cudaError_t asked(const char *call, bool takes_memory)
     if (lost_by_file())
         return fail_device(cudaErrorIllegalAddress, "GPUSIM_LOSE: the device is lost at %s", call);
     bool counts = fault == GPUSIM_FAIL_MEMORY ? takes_memory : fault != GPUSIM_FAIL_NONE;
-    if (!counts || (fault == GPUSIM_FAIL_MEMORY ? memory_calls : calls) != fails_at)
+    if (!counts || !fails_now(call, fault == GPUSIM_FAIL_MEMORY ? memory_calls : calls))
         return cudaSuccess;
     failed_call = call;
+    failed_at = calls;
     if (fault == GPUSIM_FAIL_DEVICE)
         return fail_device(cudaErrorIllegalAddress, "planned: the device is lost at %s", call);
     return fail(fault == GPUSIM_FAIL_MEMORY ? cudaErrorMemoryAllocation : cudaErrorUnknown,
@@ -127,7 +165,21 @@ static void control_fail(gpusim_fault f, uint64_t nth)
     fault = f;
     fails_at = nth;
     calls = memory_calls = copies_beside_copies = launches_beside_copies = 0;
+    pageable_copies = 0;
+    fails_each = failed_at = copies = wrong_copies = 0;
     failed_call = nullptr;
+}
+
+static void control_fork_each(gpusim_fault f, uint64_t every)
+{
+    guard g(lock);
+    control_fail(f, 0);
+    fails_each = every;
+}
+
+static int control_is_copy()
+{
+    return copied;
 }
 
 static const char *control_failed()
@@ -138,12 +190,8 @@ static const char *control_failed()
 static gpusim_counts control_counts()
 {
     guard g(lock);
-    return {calls,
-            memory_calls,
-            copies_beside_copies,
-            launches_beside_copies,
-            memory_of_device(),
-            memory_pinned()};
+    return {calls,     memory_calls, copies_beside_copies, launches_beside_copies, pageable_copies,
+            failed_at, copies,       wrong_copies,         memory_of_device(),     memory_pinned()};
 }
 
 const char *message()
@@ -164,8 +212,8 @@ void reset(uint64_t seed)
 
 using namespace gpusim;
 
-extern "C" __attribute__((visibility("default"), used))
-const gpusim_control gpusim_control = {control_fail, control_failed, control_counts, set_seed};
+extern "C" __attribute__((visibility("default"), used)) const gpusim_control gpusim_control = {
+    control_fail, control_failed, control_counts, set_seed, control_fork_each, control_is_copy};
 
 cudaError_t cudaGetLastError(void)
 {

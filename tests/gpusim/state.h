@@ -96,8 +96,9 @@ enum class where { host, pinned, device };
 where where_is(const void *p);
 /* [p, p + bytes) lies in one live allocation of the device (or in pinned memory, if allowed). */
 bool device_range(const void *p, size_t bytes, bool pinned_too);
-void memory_open();  /* kernels may touch device memory */
-void memory_close(); /* only kernels may */
+void memory_open();          /* kernels may touch device memory */
+void memory_close();         /* only kernels may */
+void memory_die_of_faults(); /* whatever handler the process had before */
 void memory_reset();
 size_t memory_of_device(), memory_pinned(); /* bytes allocated */
 
@@ -113,9 +114,12 @@ using work = std::function<bool()>;
 cudaError_t submit(cudaStream_t stream, const char *name, work w);
 bool capturing(cudaStream_t stream);
 bool capturing_any();
+/* A call that a capture of this stream does not allow: its end will fail. Returns the error. */
+cudaError_t spoil_capture(cudaStream_t stream, const char *call);
+int current_device(); /* of this thread, as cudaSetDevice() left it */
 /* Whether a copy waits in a stream other than `but`. */
 bool copies_under_way(cudaStream_t but);
-extern uint64_t copies_beside_copies, launches_beside_copies; /* control.h */
+extern uint64_t copies_beside_copies, launches_beside_copies, pageable_copies; /* control.h */
 /* When no stream can go on: waits for another process; false: there is none to wait for. */
 extern bool (*outside_wait)();
 cudaError_t drain_all();

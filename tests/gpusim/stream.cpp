@@ -49,6 +49,7 @@ struct item {
 struct CUstream_st {
     std::deque<item> queue;
     bool blocking = true; /* waits for the legacy stream */
+    int device = 0;       /* that was the thread's when it was created */
     CUgraph_st *graph = nullptr;
     bool origin = false;       /* the capture began here */
     std::vector<size_t> after; /* what its next captured node waits for */
@@ -125,7 +126,7 @@ namespace gpusim
 
 bool (*outside_wait)();
 
-uint64_t copies_beside_copies, launches_beside_copies;
+uint64_t copies_beside_copies, launches_beside_copies, pageable_copies;
 
 bool copies_under_way(cudaStream_t but)
 {
@@ -201,6 +202,10 @@ cudaError_t submit(cudaStream_t stream, const char *name, work w)
         return submit_legacy(name, std::move(w));
     if (streams.find(stream) == streams.end())
         return fail(cudaErrorInvalidResourceHandle, "%s: no such stream", name);
+    if (stream->device != current_device())
+        return fail(cudaErrorInvalidResourceHandle,
+                    "%s: the stream is of device %d, this thread's is %d", name, stream->device,
+                    current_device());
     if (stream->graph) {
         stream->graph->nodes.push_back({name, std::move(w), stream->after});
         stream->after = {stream->graph->nodes.size() - 1};
@@ -221,6 +226,12 @@ bool capturing(cudaStream_t stream)
     return stream && streams.find(stream) != streams.end() && stream->graph;
 }
 
+cudaError_t spoil_capture(cudaStream_t stream, const char *call)
+{
+    stream->graph->spoilt = call;
+    return fail(cudaErrorStreamCaptureUnsupported, "%s during a capture", call);
+}
+
 /* A call that waits: during a capture it spoils the capture. */
 static cudaError_t may_wait(cudaStream_t only, const char *call)
 {
@@ -229,8 +240,7 @@ static cudaError_t may_wait(cudaStream_t only, const char *call)
     for (CUstream_st *s : streams) {
         if (!s->graph || (only && s != only))
             continue;
-        s->graph->spoilt = call;
-        return fail(cudaErrorStreamCaptureUnsupported, "%s during a capture", call);
+        return spoil_capture(s, call);
     }
     return cudaSuccess;
 }
@@ -263,6 +273,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, unsigned flags)
         return e;
     auto *s = new CUstream_st;
     s->blocking = !(flags & cudaStreamNonBlocking);
+    s->device = current_device();
     streams.insert(s);
     *ret = s;
     return cudaSuccess;

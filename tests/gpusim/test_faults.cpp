@@ -95,6 +95,43 @@ static void a_missing_barrier_before_memory_is_used_again_gives_wrong_numbers(vo
     assert_int_equal(right_orders(5, rotates<false>), 0);
 }
 
+/*
+ * What the second warp wrote must stay until the first has read it, but it goes on to write again
+ * after many meetings of its own lanes: it has to run far ahead to be too early.
+ */
+template <bool second> __global__ void far_ahead_kernel(float *y)
+{
+    __shared__ float row[64];
+    float v = (float)threadIdx.x;
+    row[threadIdx.x] = v;
+    __syncthreads();
+    v = row[63 - threadIdx.x];
+    if (second)
+        __syncthreads();
+    for (int i = 0; i < 40; i++)
+        v = __shfl_xor_sync(0xffffffffu, v, 1);
+    row[threadIdx.x] = -1;
+    y[threadIdx.x] = v;
+}
+
+template <bool second> static bool runs_ahead()
+{
+    float *dy = device(std::vector<float>(64));
+    OK(LAUNCH(far_ahead_kernel<second>, 1, 64, 0, stream, dy));
+    std::vector<float> y = host(dy, 64);
+    for (size_t i = 0; i < 64; i++) {
+        if (y[i] != (float)(63 - i))
+            return false;
+    }
+    return true;
+}
+
+static void a_warp_that_runs_far_ahead_meets_what_a_missing_barrier_leaves_open(void **)
+{
+    assert_int_equal(right_orders(20, runs_ahead<true>), 20);
+    assert_in_range(right_orders(20, runs_ahead<false>), 0, 12);
+}
+
 template <bool sync> __global__ void warp_reverse_kernel(int *y)
 {
     __shared__ int row[32];
@@ -421,6 +458,7 @@ int main()
     const CMUnitTest tests[] = {
         TEST(a_missing_syncthreads_gives_wrong_numbers),
         TEST(a_missing_barrier_before_memory_is_used_again_gives_wrong_numbers),
+        TEST(a_warp_that_runs_far_ahead_meets_what_a_missing_barrier_leaves_open),
         TEST(a_copy_not_waited_for_or_sent_too_early_gives_wrong_numbers),
         TEST(a_missing_syncwarp_gives_wrong_numbers),
         TEST(a_barrier_that_some_threads_never_reach_is_an_error_with_the_kernels_name),

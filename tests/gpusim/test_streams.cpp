@@ -104,7 +104,8 @@ static cudaGraphExec_t captured(const std::function<void()> &work)
 
 static void a_graph_runs_its_kernels_and_copies_each_time(void **)
 {
-    float *x = device(std::vector<float>(8, 1.0f)), *to = pinned<float>(8);
+    float *x = device(std::vector<float>(8, 0.5f)), *to = pinned<float>(8);
+    OK(LAUNCH(double_kernel, 1, 8, 0, stream, x)); /* loads it */
     cudaGraphExec_t exec = captured([&] {
         OK(LAUNCH(double_kernel, 1, 8, 0, stream, x));
         OK(cudaMemcpyAsync(to, x, 32, cudaMemcpyDeviceToHost, stream));
@@ -171,6 +172,37 @@ static void calls_that_wait_spoil_a_capture(void **)
     assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
 }
 
+__global__ void unseen_kernel(float *y)
+{
+    y[threadIdx.x] = 1;
+}
+
+static void a_kernel_that_a_capture_is_the_first_to_launch_is_refused(void **)
+{
+    cudaGraph_t graph;
+    float *x = device(std::vector<float>(8));
+    for (int seen = 0; seen < 2; seen++) {
+        OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+        assert_int_equal(LAUNCH(unseen_kernel, 1, 8, 0, stream, x),
+                         seen ? cudaSuccess : cudaErrorStreamCaptureUnsupported);
+        assert_int_equal(cudaStreamEndCapture(stream, &graph),
+                         seen ? cudaSuccess : cudaErrorStreamCaptureInvalidated);
+        OK(LAUNCH(unseen_kernel, 1, 8, 0, stream, x));
+    }
+}
+
+static void a_thread_that_did_not_set_its_device_has_no_use_of_the_others_streams(void **)
+{
+    setenv("GPUSIM_DEVICES", "2", 1);
+    float *x = device(std::vector<float>(8));
+    OK(cudaSetDevice(1));
+    assert_int_equal(LAUNCH(unseen_kernel, 1, 8, 0, stream, x), cudaErrorInvalidResourceHandle);
+    assert_non_null(std::strstr(gpusim::message(), "the stream is of device 0"));
+    OK(cudaSetDevice(0));
+    OK(LAUNCH(unseen_kernel, 1, 8, 0, stream, x));
+    unsetenv("GPUSIM_DEVICES");
+}
+
 int main()
 {
     const CMUnitTest tests[] = {
@@ -183,6 +215,8 @@ int main()
         TEST(branches_of_a_graph_wait_only_where_told),
         TEST(a_branch_that_does_not_come_back_is_an_error),
         TEST(calls_that_wait_spoil_a_capture),
+        TEST(a_kernel_that_a_capture_is_the_first_to_launch_is_refused),
+        TEST(a_thread_that_did_not_set_its_device_has_no_use_of_the_others_streams),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

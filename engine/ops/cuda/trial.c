@@ -50,10 +50,7 @@ int trial_result(struct trial *t, bool *ret_equal, struct err *e)
     uint32_t flag = 1;
     int rc = 0;
 
-    TRY(cuda_check(
-        cudaMemcpyAsync(&flag, t->flag, sizeof flag, cudaMemcpyDeviceToHost, t->c->stream),
-        "cudaMemcpyAsync", e));
-    TRY(cuda_await_all(t->c, e));
+    TRY(cuda_fetch(t->c, &flag, t->flag, sizeof flag, e));
     *ret_equal = flag == 0;
 out:
     return rc;

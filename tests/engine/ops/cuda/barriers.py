@@ -5,8 +5,8 @@
 
 A barrier is a __syncthreads(), a __syncwarp() or a wait for asynchronous copies. For each one the
 kernels are built without it for the emulated device (tests/gpusim), and the comparison of every op
-with the reference runs in as many orders of threads as there are seeds, until one fails. The build
-folder must hold test_engine_ops_cuda_ops. Ends with 1 if a barrier is not missed: then it is one too
+(or step of a sampler) with the reference runs in as many orders of threads as there are seeds, until
+one fails. The build folder must hold test_engine_ops_cuda_ops and _step. Ends with 1 if a barrier is not missed: then it is one too
 many, or a shape that needs it is not in tests/engine/op_case.h.
 
 About 20 seconds a barrier, so it is run by hand when kernels change.
@@ -22,7 +22,8 @@ import tempfile
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", ".."))
 KERNELS = os.path.join(SOURCE, "engine", "ops", "cuda")
 BARRIER = re.compile(r"__syncthreads\(\)|__syncwarp\(\)|__pipeline_wait_prior\(\w+\)")
-TEST = "every_op_equals_the_reference_within_its_tolerance"
+OPS = ("ops", "every_op_equals_the_reference_within_its_tolerance")
+TESTS = {"step.cu": ("step", None)}  # program and the one test of it; others: OPS
 
 
 def without_comments(text):
@@ -68,13 +69,16 @@ def build_without(build, path, start, end, folder, made):
     return module
 
 
-def missed(build, module, seeds):
+def missed(build, module, seeds, test):
     """The seed whose order of threads makes a test fail; 0: none."""
     for seed in range(1, seeds + 1):
-        env = dict(os.environ, LITHO_CUDA_MODULE=module, GPUSIM_SEED=str(seed), TEST_FILTER=TEST,
+        env = dict(os.environ, LITHO_CUDA_MODULE=module, GPUSIM_SEED=str(seed),
                    ASAN_OPTIONS="detect_leaks=0")
-        done = subprocess.run([os.path.join(build, "bin", "test_engine_ops_cuda_ops")], env=env,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
+        if test[1]:
+            env["TEST_FILTER"] = test[1]
+        done = subprocess.run([os.path.join(build, "bin", "test_engine_ops_cuda_" + test[0])],
+                              env=env, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, timeout=600)
         if done.returncode != 0:
             return seed
     return 0
@@ -98,7 +102,7 @@ def main():
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 seed = missed(build, build_without(build, path, start, end, folder, made),
-                              options.seeds)
+                              options.seeds, TESTS.get(name, OPS))
             text = open(path, encoding="utf-8").read()[start:end]
             print("%-14s %4d  %-26s %s" % (name, line, text,
                                            "missed by seed %d" % seed if seed else "NOT MISSED"),

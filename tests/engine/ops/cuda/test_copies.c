@@ -172,6 +172,7 @@ static void a_picture_is_copied_to_the_host_while_the_next_is_decoded(void **sta
         sim->plan(GPUSIM_FAIL_NONE, 0);
         assert_ok(engine_render(g, all, 3, together, e));
         beside += sim->counts().launches_beside_copies;
+        assert_int_equal(sim->counts().pageable_copies, 0);
         for (int i = 0; i < 3; i++) {
             assert_memory_equal(alone[i].pixels, together[i].pixels, 64 * 64 * 3);
             image_done(&together[i]);

@@ -1,52 +1,26 @@
 /*
  * Calls of NVIDIA's libraries that fail, each once: what is told, that nothing leaks, that a dead
- * device is told apart. On the emulated device alone, which can be asked to fail.
+ * device is told apart. Of the operations; whole pictures: test_picture_faults.c.
  */
-#include "tests/engine/ops/cuda/fixture.h"
-#include "tests/gpusim/control.h"
-
-#include "engine/engine.h"
-
-#include <dlfcn.h>
-
-static const struct gpusim_control *sim;
-
-static bool begins(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
-}
+#include "tests/engine/ops/cuda/faults.h"
 
 /* Calls until all was done but for freeing what was taken, where there is nobody to tell. */
 static uint64_t calls_in_all;
 
-/* The call that failed is named, with its code; kernels, and what they set, by their launchers. A
- * dead device is told by whoever meets it. */
 static void assert_told(const struct err *e)
 {
-    const char *call = sim->failed();
-
-    if (strstr(e->text, "cudaErrorIllegalAddress, 700") != NULL)
-        return;
-    /* A copy to memory that is not pinned waits, too. */
-    if (begins(call, "cudaStreamSynchronize"))
-        call = "cuda";
-    bool launch = !begins(call, "cu") || begins(call, "cudaFuncSetAttribute");
-    const char *at = strstr(e->text, launch ? "kernels_" : call);
-
-    if (at == NULL || strchr(at, '(') == NULL)
-        fail_msg("'%s' failed: %s", call, e->text);
+    if (!is_told(e))
+        fail_msg("'%s' failed: %s", sim->failed(), e->text);
 }
 
 static void assert_nothing_left(void)
 {
     struct gpusim_counts c = sim->counts();
 
-    if (c.device_bytes != 0 || c.pinned_bytes != 0)
+    if (!nothing_is_left())
         fail_msg("%zu bytes of the device and %zu pinned are left after '%s'", c.device_bytes,
                  c.pinned_bytes, sim->failed());
 }
-
-/* --- operations --- */
 
 #define SIDE 4
 #define WIDE 16
@@ -144,16 +118,16 @@ out:
 }
 
 /*
- * use() with the nth call failing, for every `stride`th n; how many it are. Without memory for a
+ * use() with the nth call failing, for every n; how many it are. Without memory for a
  * trial, calls are made one by one instead, with the same bytes; a wait before memory is freed has
  * nobody to tell, and what it meets the next call meets too: one of three may succeed.
  */
-static int sweep(int (*use)(struct err *), enum gpusim_fault fault, int stride, int code)
+static int sweep(int (*use)(struct err *), enum gpusim_fault fault, int code)
 {
     int n = 0, survived = 0, rc;
     struct err e;
 
-    for (uint64_t nth = 1;; nth += (uint64_t)stride, n++) {
+    for (uint64_t nth = 1;; nth++, n++) {
         sim->plan(fault, nth);
         rc = use(&e);
         assert_nothing_left();
@@ -178,81 +152,19 @@ static int sweep(int (*use)(struct err *), enum gpusim_fault fault, int stride, 
 static void each_call_of_the_operations_that_fails_is_told_by_name_and_leaks_nothing(void **state)
 {
     (void)state;
-    assert_in_range(sweep(use_layers, GPUSIM_FAIL_ANY, 1, ERR_INTERNAL), 150, 10000);
+    assert_in_range(sweep(use_layers, GPUSIM_FAIL_ANY, ERR_INTERNAL), 150, 10000);
 }
 
 static void each_call_of_the_operations_that_finds_no_memory_is_class_oom(void **state)
 {
     (void)state;
-    assert_in_range(sweep(use_layers, GPUSIM_FAIL_MEMORY, 1, ERR_OOM), 30, 10000);
+    assert_in_range(sweep(use_layers, GPUSIM_FAIL_MEMORY, ERR_OOM), 30, 10000);
 }
 
 static void each_call_of_the_operations_that_finds_the_device_dead_says_so(void **state)
 {
     (void)state;
-    assert_in_range(sweep(use_layers, GPUSIM_FAIL_DEVICE, 1, ERR_DEVICE), 150, 10000);
-}
-
-/* --- a picture --- */
-
-static int use_engine(struct err *e)
-{
-    const struct engine_options o = {.model = GOLDEN_DIR "/models/sd1",
-                                     .backend = BACKEND_CUDA,
-                                     .precision = PRECISION_F16,
-                                     .threads = 1};
-    const struct render r = {.prompt = "a lighthouse",
-                             .negative_prompt = "",
-                             .steps = 1,
-                             .width = 64,
-                             .height = 64,
-                             .cfg_scale = 1,
-                             .seed = 7};
-    struct image image = {0};
-    struct engine *g = NULL;
-    int rc = 0;
-
-    TRY(engine_open(&o, &g, e));
-    TRY(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
-    calls_in_all = sim->counts().calls;
-out:
-    image_done(&image);
-    engine_close(g);
-    return rc;
-}
-
-/* Every one of them: LITHO_FAULT_STRIDE=1. */
-static int stride(int usual)
-{
-    const char *s = getenv("LITHO_FAULT_STRIDE");
-
-    return s != NULL ? (int)strtol(s, NULL, 10) : usual;
-}
-
-static void a_call_that_fails_ends_the_loading_or_the_picture_alone(void **state)
-{
-    (void)state;
-    sweep(use_engine, GPUSIM_FAIL_ANY, stride(1499), ERR_INTERNAL);
-}
-
-static void memory_that_runs_out_while_loading_or_rendering_is_class_oom(void **state)
-{
-    (void)state;
-    sweep(use_engine, GPUSIM_FAIL_MEMORY, stride(397), ERR_OOM);
-}
-
-static void a_device_that_dies_while_loading_or_rendering_is_told_apart(void **state)
-{
-    (void)state;
-    sweep(use_engine, GPUSIM_FAIL_DEVICE, stride(2999), ERR_DEVICE);
-}
-
-static int find_control(void)
-{
-    void *module = dlopen(getenv("LITHO_CUDA_MODULE"), RTLD_NOW);
-
-    sim = module != NULL ? dlsym(module, "gpusim_control") : NULL;
-    return sim != NULL ? 0 : -1;
+    assert_in_range(sweep(use_layers, GPUSIM_FAIL_DEVICE, ERR_DEVICE), 150, 10000);
 }
 
 int main(void)
@@ -261,14 +173,9 @@ int main(void)
         cmocka_unit_test(each_call_of_the_operations_that_fails_is_told_by_name_and_leaks_nothing),
         cmocka_unit_test(each_call_of_the_operations_that_finds_no_memory_is_class_oom),
         cmocka_unit_test(each_call_of_the_operations_that_finds_the_device_dead_says_so),
-        cmocka_unit_test(a_call_that_fails_ends_the_loading_or_the_picture_alone),
-        cmocka_unit_test(memory_that_runs_out_while_loading_or_rendering_is_class_oom),
-        cmocka_unit_test(a_device_that_dies_while_loading_or_rendering_is_told_apart),
     };
 
-    if (!cuda_is_emulated()) {
-        printf("SKIPPED: only the emulated device fails when asked to\n");
-        return 77;
-    }
-    return find_control() != 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+    int missing = find_control();
+
+    return missing != 0 ? missing : cmocka_run_group_tests(tests, NULL, NULL);
 }
