@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 """litho-worker --device cuda:0, on the emulated device (tests/gpusim)."""
 import json
+import math
 import os
 import subprocess
 import sys
 
-from programs import (BIN, Case, Program, environment, main, pictures, png_texts,
+from programs import (BIN, Case, Program, environment, main, pictures, png_pixels, png_texts,
                       wait_until)
 
-MODULE = os.path.join(BIN, "liblitho-cuda-sim.so")
+MODULE = os.environ.get("LITHO_CUDA_MODULE", os.path.join(BIN, "liblitho-cuda-sim.so"))
 
 JOB = """\
 litho: 1
@@ -19,6 +20,13 @@ prompt: a fox on a teal background
 axes: {seed: 1-2}
 output: {path: "{job}/{seed}.png"}
 """
+
+
+def signal_to_noise(path, wanted):
+    """In dB, of 8-bit pictures."""
+    a, b = png_pixels(path), png_pixels(wanted)
+    squares = sum((x - y) ** 2 for x, y in zip(a, b))
+    return 10 * math.log10(255 * 255 * len(b) / squares) if squares else math.inf
 
 
 class Cuda(Case):
@@ -41,6 +49,21 @@ class Cuda(Case):
             record = json.loads(png_texts(self.path("out", "card", "%d.png" % seed))["litho"])
             self.assertEqual(record["precision"], "f16")
             self.assertRegex(record["device_class"], r"^cuda-gpusim-f16-cublas\d+-cudnn\d+$")
+
+    def test_a_picture_of_a_card_looks_as_that_of_a_processor(self):
+        endpoint = self.coordinator().endpoint
+        Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--device",
+                "cuda:0", LITHO_CUDA_MODULE=MODULE)
+        Program(self, "litho-worker", "--connect", endpoint, "--name", "processor")
+        for precision in ("f16", "f32"):
+            text = JOB.replace("job: card", "job: " + precision) % precision
+            self.litho("submit", self.write(precision + ".yaml", text), "--connect", endpoint)
+        for precision in ("f16", "f32"):
+            self.litho("watch", precision, "--connect", endpoint)
+        for seed in (1, 2):
+            name = "%d.png" % seed  # f16 rounds to 3 digits: 50 dB and more
+            self.assertGreater(signal_to_noise(self.path("out", "f16", name),
+                                               self.path("out", "f32", name)), 40)
 
     def test_f32_waits_for_a_worker_that_renders_it(self):
         endpoint = self.coordinator().endpoint
