@@ -113,6 +113,8 @@ static int do_write(struct batch *b, struct out *out, int64_t now_ms, struct err
     int rc;
 
     out->delivery = NULL;
+    if (!reactor_wants(b->coord, d)) /* a file without a record would be left */
+        return reactor_on(b->coord, &event, now_ms, &b->outbox, e);
     d->replace = may_replace(b, d->job, d->path);
     rc = output_write(b->output, d, &event.failure);
     if (rc == ERR_CONFLICT &&

@@ -155,17 +155,40 @@ out:
     return rc;
 }
 
+static struct task_entry *task_of(const struct coord *c, const struct delivery *d)
+{
+    struct job_entry *j = coord_job(c, d->job);
+    struct task_entry *t = j && j->phase == JOB_RUNNING ? coord_task(c, j, d->index) : NULL;
+
+    return t && t->phase == TASK_WRITING ? t : NULL;
+}
+
+bool reactor_wants(const struct coord *c, const struct delivery *d)
+{
+    return task_of(c, d) != NULL;
+}
+
+/* Its job was cancelled or given up while the picture waited; NULL: removed since. */
+static int delivery_dismiss(struct coord *c, const struct delivery *d, const struct job_entry *j,
+                            struct outbox *o, struct err *e)
+{
+    c->count.unknown++;
+    return j ? send_ack(o, &d->peer, j->hash, d->index, d->attempt, "unknown", e) : 0;
+}
+
 int on_written(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
                struct err *e)
 {
     struct delivery *d = event->delivery;
     struct job_entry *j = coord_job(c, d->job);
-    struct task_entry *t = j && j->phase == JOB_RUNNING ? coord_task(c, j, d->index) : NULL;
+    struct task_entry *t = task_of(c, d);
     struct worker *w = coord_session(c, d->session);
     int rc = 0;
 
-    if (!t || t->phase != TASK_WRITING)
-        goto out;                               /* cancelled meanwhile */
+    if (!t) {
+        rc = delivery_dismiss(c, d, j, o, e);
+        goto out;
+    }
     if (event->failure.code == ERR_CANCELLED) { /* of another life of its chain */
         c->count.unknown++;
         TRY(send_ack(o, &d->peer, j->hash, d->index, d->attempt, "unknown", e));

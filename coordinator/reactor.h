@@ -93,6 +93,9 @@ int reactor_on(struct coord *c, const struct event *event, int64_t now_ms, struc
 /* Gives free workers tasks. */
 int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct err *e);
 
+/* Whether a delivery's picture is still to be written: not if its job was cancelled or given up. */
+bool reactor_wants(const struct coord *c, const struct delivery *d);
+
 /* Puts a job of the store back, at start. Unclaimed attempts wait until now_ms + grace_ms. */
 int reactor_restore(struct coord *c, struct restored *r, int64_t now_ms, struct err *e);
 

@@ -278,6 +278,12 @@ static void the_grace_is_over(struct table *t)
     tick(t, 7000);
 }
 
+static void cancel_and_the_next_try(struct table *t)
+{
+    cancel(t);
+    tick(t, 10000);
+}
+
 /* ---- where it stands, as the coordinator has it */
 
 static const char *state_of(struct table *t)
@@ -366,6 +372,7 @@ static const struct arrow {
     {begun_by_a_gang, the_other_one_fails, "begun", GANG, "over", "revoke"},
     {given, cancel, "given", GIVEN_UP, "over", "revoke"},
     {begun, cancel, "begun", GIVEN_UP, "over", "revoke"},
+    {writing, cancel_and_the_next_try, "writing", GIVEN_UP, "over", "ack unknown"},
     {two_at_work, the_other_picture, "given", OTHER, "over", "revoke"},
     {two_at_work_and_it_began, the_other_picture, "begun", OTHER, "over", "revoke"},
     {given, restart, "given", "the coordinator restarts", "unclaimed", ""},

@@ -1,4 +1,5 @@
 /* One batch on real files: what happens when the disk refuses a commit, and after a restart. */
+#include "proto/png.h"
 #include "tests/coordinator/place.h"
 
 #include <signal.h>
@@ -232,6 +233,70 @@ static void a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers(
     job_free(job);
 }
 
+/* A worker's picture of a task: black. */
+static void hears_result(struct bench *b, const struct job *job, uint64_t index)
+{
+    struct msg m = {.type = MSG_RESULT,
+                    .result = {.ref = {.index = index, .attempt = 1},
+                               .device_class = "cpu",
+                               .precision = "f32"}};
+    uint8_t pixels[8 * 8 * 3] = {0};
+    struct buf png = {0};
+
+    MUST(png_encode(pixels, 8, 8, NULL, 0, &png, e));
+    m.result.png = png.data;
+    m.result.png_size = png.size;
+    memcpy(m.result.ref.job, job_hash(job), sizeof m.result.ref.job);
+    MUST(hash_bytes(png.data, png.size, m.result.sha256, e));
+    place_hears(&b->p, "w", &m);
+    buf_done(&png);
+}
+
+static bool has_picture(const struct bench *b, const struct job *job, uint64_t index)
+{
+    struct buf path = {0};
+    bool there;
+
+    buf_printf(&path, "%s/", buf_text(&b->p.out));
+    MUST(job_path(job, index, &path, e));
+    there = access(buf_text(&path), F_OK) == 0;
+    buf_done(&path);
+    return there;
+}
+
+static void a_cancel_beside_a_result_leaves_no_picture_without_a_record(void **state)
+{
+    struct msg ready = {.type = MSG_READY, .ready = {.credits = 2}},
+               cancel = {.type = MSG_CANCEL, .cancel = {.request = 4, .job = "a"}},
+               worker = {.type = MSG_HELLO,
+                         .hello = {.protocol = PROTOCOL_VERSION,
+                                   .protocol_min = PROTOCOL_VERSION_MIN,
+                                   .role = "worker",
+                                   .software = "test",
+                                   .name = "w",
+                                   .device = "a device",
+                                   .device_class = "cpu"}};
+    struct job *job = seeds_job("a", 3);
+    struct bench *b = *state;
+
+    hello(b);
+    submit(b, job);
+    place_hears(&b->p, "w", &worker);
+    place_hears(&b->p, "w", &ready);
+    place_run(&b->p);
+    assert_int_equal(b->sent[MSG_LEASE], 2);
+    hears_result(b, job, 0);
+    place_run(&b->p);
+    assert_true(has_picture(b, job, 0));
+    hears_result(b, job, 1); /* both are heard before either is acted on */
+    place_hears(&b->p, "client", &cancel);
+    place_run(&b->p);
+    assert_int_equal(b->p.coord.jobs[0]->done, 1);
+    assert_false(has_picture(b, job, 1));
+    assert_int_equal(b->sent[MSG_ACK], 2); /* the worker need not offer it again */
+    job_free(job);
+}
+
 static void a_finished_job_submitted_again_renders_what_was_deleted(void **state)
 {
     struct bench *b = *state;
@@ -280,6 +345,7 @@ int main(void)
         SENTENCE(an_answer_about_records_comes_from_the_store),
         SENTENCE(many_requests_for_pictures_are_answered_over_several_batches),
         SENTENCE(a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers),
+        SENTENCE(a_cancel_beside_a_result_leaves_no_picture_without_a_record),
         SENTENCE(a_finished_job_submitted_again_renders_what_was_deleted),
     };
 
