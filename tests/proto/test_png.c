@@ -152,6 +152,33 @@ static void arguments_out_of_bounds_are_refused(void **state)
     assert_int_equal(file.size, 0);
 }
 
+/* Of a malloc of so much a sanitizer would tell, and a limit of the address space. */
+static void a_chunk_that_claims_gigabytes_is_refused_before_memory_is_taken(void **state)
+{
+    static const char *const types[] = {"eXIf", "iTXt", "iCCP", "zzZz"};
+    struct buf file = {0}, text = {0};
+    uint8_t *pixels;
+    int width, height;
+    struct err e;
+
+    (void)state;
+    encode(&file);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        size_t at = chunk_at(&file, "tEXt");
+
+        memcpy(file.data + at, types[i], 4);
+        memcpy(file.data + at - 4, "\x68\0\0\0", 4);
+        assert_int_equal(png_decode_rgba(file.data, file.size, &pixels, &width, &height, &text, &e),
+                         ERR_INPUT);
+        assert_non_null(strstr(e.text, "ends too early"));
+        assert_int_equal(png_text_get(file.data, file.size, "litho", &text, &e), ERR_INPUT);
+        assert_non_null(strstr(e.text, "ends too early"));
+        memcpy(file.data + at, "tEXt", 4);
+    }
+    buf_done(&file);
+    buf_done(&text);
+}
+
 static void every_cut_of_a_file_is_refused(void **state)
 {
     struct buf file = {0};
@@ -260,6 +287,7 @@ int main(void)
         cmocka_unit_test(the_same_picture_makes_the_same_bytes),
         cmocka_unit_test(what_was_in_the_buffer_stays),
         cmocka_unit_test(arguments_out_of_bounds_are_refused),
+        cmocka_unit_test(a_chunk_that_claims_gigabytes_is_refused_before_memory_is_taken),
         cmocka_unit_test(every_cut_of_a_file_is_refused),
         cmocka_unit_test(no_changed_byte_is_read_as_the_picture),
         cmocka_unit_test(sizes_and_texts_beyond_the_limits_are_refused),
