@@ -23,7 +23,7 @@ out:
 static int migrate(struct store *s, struct err *e)
 {
     sqlite3 *db = s->db;
-    int64_t version;
+    int64_t version, foreign;
     char line[64];
     int rc;
 
@@ -33,6 +33,9 @@ static int migrate(struct store *s, struct err *e)
                        "the state was written by a newer version of this program (schema %lld, "
                        "this one knows %d)",
                        (long long)version, schema_version);
+    TRY(sql_int(db, "SELECT count(*) FROM sqlite_master", &foreign, e));
+    if (version == 0 && foreign > 0)
+        return err_set(e, ERR_CONFLICT, "it is another program's database: move it away");
     for (int64_t i = version; i < schema_version; i++) {
         TRY(sql_run(db, "BEGIN IMMEDIATE", e));
         TRY(sql_run(db, schema_migrations[i], e));
@@ -70,6 +73,16 @@ out:
     return rc;
 }
 
+/* With the file's name, and what to do about damage. */
+static int refused(const char *state_dir, int rc, struct err *e)
+{
+    return e ? err_set(e, rc, "%s/litho.db: %s%s", state_dir, e->text,
+                       rc == ERR_INPUT ? ": move it away, and the next start takes over the "
+                                         "pictures that are in the output folder"
+                                       : "")
+             : rc;
+}
+
 int store_open(const char *state_dir, struct store **ret_store, struct err *e)
 {
     struct store *s = calloc(1, sizeof *s);
@@ -80,8 +93,10 @@ int store_open(const char *state_dir, struct store **ret_store, struct err *e)
     s->lock = -1;
     s->purge = true;
     TRY(state_lock(state_dir, &s->lock, e));
-    TRY(database_open(state_dir, &s->db, e));
-    TRY(migrate(s, e));
+    rc = database_open(state_dir, &s->db, e);
+    if (rc == 0)
+        rc = migrate(s, e);
+    TRY(rc ? refused(state_dir, rc, e) : 0);
     *ret_store = s;
     s = NULL;
 out:

@@ -41,6 +41,7 @@ static int open_signals(struct worker *w, struct err *e)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);           /* a file over the limit is a disk that refuses */
     sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread starts: all inherit it */
     w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return w->signals < 0 ? err_errno(e, "signalfd") : 0;

@@ -46,7 +46,7 @@ static int folder_make(struct cluster *c, struct err *e)
     if (mkdtemp(c->folder) == NULL) {
         int rc = err_errno(e, c->folder);
         c->folder[0] = '\0';
-        return rc;
+        return err_set(e, rc, "%s (the folder for temporary files; TMPDIR names another)", e->text);
     }
     snprintf(c->endpoint, sizeof(c->endpoint), "ipc://%s/socket", c->folder);
     return 0;

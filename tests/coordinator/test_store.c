@@ -301,6 +301,26 @@ static void a_state_of_a_newer_version_is_refused(void **state)
     buf_done(&path);
 }
 
+static void a_database_of_another_program_is_refused_and_stays_as_it_is(void **state)
+{
+    struct buf path = {0};
+    struct store *s;
+    struct err why = {0};
+    sqlite3 *db;
+
+    buf_printf(&path, "%s/litho.db", (char *)*state);
+    assert_int_equal(sqlite3_open(buf_text(&path), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE jobs (a)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(store_open(*state, &s, &why), ERR_CONFLICT);
+    assert_non_null(strstr(why.text, "litho.db: it is another program's"));
+    assert_int_equal(sqlite3_open(buf_text(&path), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "SELECT count(a) FROM jobs", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_not_equal(sqlite3_exec(db, "SELECT 1 FROM records", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    buf_done(&path);
+}
+
 static void a_file_that_is_no_database_is_an_error(void **state)
 {
     struct buf path = {0};
@@ -416,6 +436,7 @@ int main(void)
         SENTENCE(a_rolled_back_batch_leaves_nothing),
         SENTENCE(another_program_may_peek_while_it_is_open),
         SENTENCE(a_state_of_a_newer_version_is_refused),
+        SENTENCE(a_database_of_another_program_is_refused_and_stays_as_it_is),
         SENTENCE(a_file_that_is_no_database_is_an_error),
         SENTENCE(attempts_that_gave_no_picture_are_kept_in_order),
         SENTENCE(a_record_whose_picture_was_replaced_is_no_longer_counted),
