@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""Peers that lie: names, pictures and floods from workers, clients and coordinators of evil will."""
+import hashlib
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import zlib
+
+try:
+    import msgpack
+    import zmq
+except ImportError as missing:
+    print("skipped: %s (Debian: python3-zmq, python3-msgpack)" % missing)
+    sys.exit(77)
+
+from programs import DEADLINE, SIGTERM, Case, Program, main, png_write, wait_until
+
+JOB = "ab" * 32
+BAD = "a\x1b]0;owned\x07\x1b[31m\u009b1m\u202ex\ny"
+TASK = json.dumps({"cfg_scale": 1, "height": 64, "model": "m", "negative_prompt": "",
+                   "precision": "f32", "prompt": "x", "sampler": "euler", "scheduler": "automatic",
+                   "seed": 1, "steps": 1, "width": 64}, sort_keys=True, separators=(",", ":"))
+WELCOME = {"type": "welcome", "protocol": 1, "software": BAD, "heartbeat_ms": 1000,
+           "silence_ms": 15000, "frame_max": 67108864}
+
+
+class Liar(threading.Thread):
+    """A coordinator that answers what the test says: answer(message) gives a list of messages."""
+
+    def __init__(self, answer):
+        super().__init__(daemon=True)
+        self.answer, self.over = answer, threading.Event()
+        self.seen = []
+        self.router = zmq.Context.instance().socket(zmq.ROUTER)
+        self.router.linger = 0
+        self.endpoint = "tcp://127.0.0.1:%d" % self.router.bind_to_random_port("tcp://127.0.0.1")
+        self.start()
+
+    def run(self):
+        while not self.over.is_set():
+            if not self.router.poll(50):
+                continue
+            peer, frame = self.router.recv_multipart()
+            message = msgpack.unpackb(frame)
+            self.seen.append(message)
+            for answer in self.answer(message):
+                self.router.send_multipart([peer, msgpack.packb(answer)])
+
+    def close(self):
+        self.over.set()
+        self.join()
+        self.router.close()
+
+
+class Flood(threading.Thread):
+    """ZMTP by hand, as fast as the socket takes it: one frame after the other, for ever."""
+
+    def __init__(self, *messages):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.first = b"".join(self.frame(message) for message in messages[:-1])
+        self.block = self.frame(messages[-1]) * 20000
+        self.start()
+
+    @staticmethod
+    def frame(message):
+        body = msgpack.packb(message)
+        if len(body) < 256:
+            return bytes([0, len(body)]) + body
+        return b"\x02" + struct.pack(">Q", len(body)) + body
+
+    def run(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER"
+        try:
+            peer.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL" + b"\0" * 16 + b"\0" + b"\0" * 31)
+            peer.recv(64, socket.MSG_WAITALL)
+            peer.sendall(b"\x04" + bytes([len(ready)]) + ready + self.first)
+            threading.Thread(target=self.swallow, args=(peer,), daemon=True).start()
+            while True:
+                peer.sendall(self.block)
+        except OSError:
+            peer.close()
+
+    @staticmethod
+    def swallow(peer):
+        try:
+            while peer.recv(1 << 16):
+                pass
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+
+
+def picture(width, height):
+    return png_write([(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+                      (b"IDAT", zlib.compress(b"\0" * 4000)), (b"IEND", b"")])
+
+
+class Hostile(Case):
+    def setUp(self):
+        super().setUp()
+        self.liars = []
+
+    def tearDown(self):
+        for liar in self.liars:
+            liar.close()
+        super().tearDown()
+
+    def liar(self, *args, kind=Liar):
+        self.liars.append(kind(*args))
+        return self.liars[-1]
+
+    def assert_plain(self, text):
+        for code in map(ord, text):
+            self.assertFalse(code < 32 and code != 10 or 0x7f <= code < 0xa0 or code == 0x202e,
+                             repr(text))
+
+    def test_texts_of_a_coordinator_steer_no_terminal(self):
+        summary = {"job": JOB, "name": BAD, "state": BAD, "tasks": 9, "pending": 0, "running": 1,
+                   "done": 0, "failed": 1, "folder": BAD, "sheet": BAD, "reason": BAD}
+        running = {"index": 0, "attempt": 1, "worker": BAD, "step": 1, "steps": 2, "since_ms": 5}
+        worker = {"name": BAD, "device": BAD, "device_class": BAD, "state": BAD, "done": 0,
+                  "failed": 0, "connected_ms": 1, "silent_ms": 1, "running": [running],
+                  "blocks": [{"model": BAD, "code": BAD}]}
+        answers = {
+            "status": {"type": "job", "summary": summary, "running": [running], "gang": BAD,
+                       "failures": [{"index": 3, "attempts": 1, "code": BAD, "text": BAD}]},
+            "list": {"type": "jobs", "total": 1, "jobs": [summary]},
+            "workers": {"type": "fleet", "workers": [worker]},
+            "history": {"type": "attempts", "index": 0, "state": BAD, "attempts": [
+                {"attempt": 1, "worker": BAD, "code": BAD, "text": BAD}]},
+            "check": {"type": "checked", "files": 1, "next": 0, "bad": [
+                {"index": 1, "path": BAD, "text": BAD}]},
+            "cancel": {"type": "error", "code": "conflict", "text": BAD}}
+
+        def answer(message):
+            if message["type"] == "hello":
+                return [WELCOME]
+            known = answers.get(message["type"])
+            return [dict(known, request=message["request"])] if known else []
+        liar = self.liar(answer)
+        for code, *args in ((0, "status", "x"), (0, "list"), (0, "workers"), (0, "logs", "x", "0"),
+                            (1, "fsck", "x"), (1, "cancel", "x")):
+            done = self.litho(*args, "--connect", liar.endpoint, expect=code)
+            self.assertIn("owned", done.stdout + done.stderr, args)
+            self.assert_plain(done.stdout + done.stderr)
+
+    def test_get_takes_pictures_names_alone_and_pages_that_lead_on(self):
+        png = picture(8, 8)
+        names = ["../out.png", "/tmp/out.png", ".profile", ".ssh/x.png", "a/../b.png", "a//b.png",
+                 "script.sh", "good/0.png"]
+        records = [{"index": i, "state": "done", "path": name, "bytes": len(png), "attempt": 1,
+                    "sha256": hashlib.sha256(png).hexdigest()} for i, name in enumerate(names)]
+
+        def answer(message):
+            if message["type"] == "hello":
+                return [WELCOME]
+            if message["type"] == "records":
+                return [{"type": "page", "request": message["request"], "records": records,
+                         "next": 5}]
+            if message["type"] == "fetch":
+                return [{"type": "picture", "request": message["request"], "png": png,
+                         "index": message["index"], "sha256": hashlib.sha256(png).hexdigest()}]
+            return []
+        done = self.litho("get", "x", "got", "--connect", self.liar(answer).endpoint, expect=1)
+        self.assertIn("leads back", done.stderr)
+        found = [os.path.join(place, name) for place, _, files in os.walk(self.path("got"))
+                 for name in files]
+        self.assertEqual(found, [self.path("got", "good", "0.png")])
+        self.assertEqual([name for name in os.listdir(self.folder) if name != "got"], [])
+
+    def test_a_flood_ends_no_later_than_silence_does(self):
+        flood = self.liar({"type": "ping"}, kind=Flood)
+        done = self.litho("list", "--connect", flood.endpoint, expect=1)
+        self.assertIn("no coordinator answers", done.stderr)
+
+    def test_a_worker_in_a_flood_hears_the_signal_to_stop(self):
+        chunk = {"type": "chunk", "sha256": JOB, "offset": 0, "total": 10 ** 9, "data": b"x" * 4000}
+        flood = self.liar(WELCOME, chunk, kind=Flood)
+        worker = Program(self, "litho-worker", "--connect", flood.endpoint, "--name", "w",
+                         "--threads", "1")
+        wait_until(lambda: "connected" in worker.text(), "the worker is connected")
+        worker.signal(SIGTERM)
+        self.assertEqual(worker.wait(), 0, worker.text())
+
+    def test_leases_that_make_no_sense_fail_and_the_worker_lives(self):
+        lease = {"type": "lease", "job": JOB, "attempt": 1}
+        asset = {"role": "model", "name": "m", "sha256": JOB, "bytes": 2 ** 53 - 1}
+        wrong = [dict(lease, task="[" * 100000), dict(lease, task="{}"),
+                 dict(lease, task=TASK, assets=[dict(asset, name="../../x")]),
+                 dict(lease, task=TASK, assets=[dict(asset, role="boot")]),
+                 dict(lease, task=TASK, assets=[asset]),
+                 dict(lease, task=TASK.replace('"width":64', '"width":99999999')),
+                 dict(lease, task=TASK, gang_guidance=2, gang_tensor=8, gang_rank=1,
+                      gang_meeting="unix:" + "x" * 60000),
+                 dict(lease, task=TASK, gang_guidance=1, gang_tensor=0, gang_rank=15,
+                      gang_meeting="tcp:127.0.0.1:1/x"),
+                 dict(lease, task=TASK, gang_guidance=2, gang_tensor=1, gang_rank=0,
+                      gang_meeting="")]
+        wrong = [dict(message, index=i) for i, message in enumerate(wrong)]
+        silent = [dict(lease, index=90, task=TASK, gang_guidance=65536, gang_tensor=65536,
+                       gang_rank=1), {"type": "lease"}, {"type": "what"}]
+        todo = wrong + silent
+
+        def answer(message):
+            if message["type"] == "hello":
+                return [WELCOME]
+            if message["type"] == "want":
+                return [{"type": "chunk", "sha256": JOB, "offset": message["offset"],
+                         "total": 12345, "data": b"x"}]
+            if message["type"] == "failed":
+                answers = [{"type": "ack", "job": JOB, "index": message["index"], "attempt": 1,
+                            "verdict": "accepted"}]
+            elif message["type"] == "ping":
+                answers = [{"type": "pong"}]
+            else:
+                answers = []
+            return answers + ([todo.pop(0)] if todo else [])
+        liar = self.liar(answer)
+        worker = self.worker(liar.endpoint, "w")
+        wait_until(lambda: not todo and len({m["index"] for m in liar.seen
+                                             if m["type"] == "failed"}) == len(wrong),
+                   "every lease has failed")
+        wait_until(lambda: any(m["type"] == "ping" for m in liar.seen[-3:]), "it goes on")
+        self.assertEqual(worker.stop(), 0, worker.text())
+        self.assert_plain(worker.text())
+
+
+if __name__ == "__main__":
+    main()
