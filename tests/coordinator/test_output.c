@@ -471,6 +471,47 @@ static void a_replaced_picture_is_one_of_ours_only(void **state)
     delivery_free(d);
 }
 
+#define SIXTEEN(c) c c c c c c c c c c c c c c c c
+#define HASH_OF(c) SIXTEEN(c c c c)
+
+/* The n-th picture of a chain, from the one of that hash. */
+#define FRAME(c, seed) "{\"init_image\":\"sha256:" HASH_OF(c) "\",\"seed\":" #seed "}"
+
+static void a_frame_that_started_from_another_picture_is_not_taken(void **state)
+{
+    struct delivery *d = delivery("job/1.png", FRAME("a", 1), 2);
+    struct place *p = *state;
+
+    memcpy(d->record.before, HASH_OF("b"), HASH_HEX_SIZE);
+    assert_int_equal(output_write(p->o, d, NULL), ERR_CANCELLED);
+    assert_false(output_has(p->o, "job/1.png"));
+    memcpy(d->record.before, HASH_OF("a"), HASH_HEX_SIZE);
+    MUST(output_write(p->o, d, e));
+    delivery_free(d);
+    d = delivery("job/2.png", task_a, 2); /* it started from none */
+    memcpy(d->record.before, HASH_OF("a"), HASH_HEX_SIZE);
+    assert_int_equal(output_write(p->o, d, NULL), ERR_CANCELLED);
+    delivery_free(d);
+}
+
+static void an_older_picture_of_a_frame_differs_in_what_it_started_from_alone(void **state)
+{
+    struct place *p = *state;
+    struct buf png = {0};
+
+    picture(FRAME("a", 1), 1, &png);
+    put_file(p, "job/1.png", png.data, png.size);
+    png.size = 0;
+    picture(task_a, 1, &png);
+    put_file(p, "job/first.png", png.data, png.size);
+    assert_true(output_is_older_frame(p->o, "job/1.png", FRAME("b", 1)));
+    assert_false(output_is_older_frame(p->o, "job/1.png", FRAME("b", 2)));
+    assert_false(output_is_older_frame(p->o, "job/1.png", task_a));
+    assert_false(output_is_older_frame(p->o, "job/first.png", FRAME("b", 1)));
+    assert_false(output_is_older_frame(p->o, "job/none.png", FRAME("b", 1)));
+    buf_done(&png);
+}
+
 int main(void)
 {
 #define SENTENCE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -494,6 +535,8 @@ int main(void)
         cmocka_unit_test(an_index_line_names_everything),
         SENTENCE(a_vanished_folder_is_waited_for_and_a_new_one_used),
         SENTENCE(a_replaced_picture_is_one_of_ours_only),
+        SENTENCE(a_frame_that_started_from_another_picture_is_not_taken),
+        SENTENCE(an_older_picture_of_a_frame_differs_in_what_it_started_from_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
