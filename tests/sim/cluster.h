@@ -12,7 +12,7 @@
 
 #define TASKS   24
 #define FRAMES  6 /* of each chain, where there are chains */
-#define WORKERS 3
+#define WORKERS 5 /* at most */
 #define STEP_MS 100
 #define MODEL                                                                                      \
     "what a model is made of, in more than a hundred bytes: so it comes in many parts, some "      \
@@ -66,6 +66,7 @@ struct sim {
     struct outbox outbox;
     struct disk disk;
     struct sim_worker workers[WORKERS];
+    int n_workers;
     struct frame *frames;
     size_t n_frames, room;
     struct job *job;
@@ -80,6 +81,8 @@ struct sim {
     bool acked[TASKS];           /* a picture of it was acknowledged as accepted */
     uint64_t results[TASKS];     /* attempts that sent a picture, as bits */
     int deaths, restarts, lost, refused, seconds, pairs;
+    bool hosts; /* two hosts of two workers each, and one whose worker others cannot reach */
+    int across, hosts_lost; /* pairs of workers of two hosts */
 };
 
 static uint32_t draw(struct sim *s, uint32_t n)
@@ -99,6 +102,13 @@ static inline void start_of(const char *task, char ret_hex[HASH_HEX_SIZE])
 static bool chance(struct sim *s, uint32_t one_in)
 {
     return !s->calm && draw(s, one_in) == 0;
+}
+
+static inline const char *host_of(const struct sim *s, int worker)
+{
+    static const char *const hosts[WORKERS] = {"a", "a", "b", "b", "c"};
+
+    return s->hosts ? hosts[worker] : "here";
 }
 
 static inline struct peer peer_of(const struct sim *s, int worker)

@@ -209,6 +209,35 @@ static inline void effects(struct sim *s, size_t *done)
     }
 }
 
+/* Could be in a pair for t with another worker of its host. */
+static inline bool is_idle(const struct worker *w, const struct task_entry *t)
+{
+    return !w->lost && !w->leaving && w->stated && w->credits > 0 && w->n_tasks == 0 &&
+           w->probing == 0 && !w->reserved && w->meeting && w->meeting[0] &&
+           !task_refused_by(t, w->session) &&
+           !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels);
+}
+
+/* A pair of two hosts is for want of two idle workers on one, and can meet. */
+static inline void audit_pair(struct sim *s, int helper, const struct msg_lease *m)
+{
+    const struct task_entry *t = coord_task(&s->coord, s->coord.jobs[0], m->ref.index);
+    int leader = m->gang_meeting[1] - '0';
+
+    if (strcmp(host_of(s, leader), host_of(s, helper)) == 0)
+        return;
+    s->across++;
+    if (leader == WORKERS - 1 || helper == WORKERS - 1)
+        fail_msg("workers %d and %d cannot meet", leader, helper);
+    for (size_t i = 0; t && i < s->coord.n_workers; i++)
+        for (size_t k = 0; k < i; k++) {
+            const struct worker *v = s->coord.workers[i], *w = s->coord.workers[k];
+
+            if (strcmp(v->host, w->host) == 0 && is_idle(v, t) && is_idle(w, t))
+                fail_msg("a pair of two hosts, while two are idle on %s", v->host);
+        }
+}
+
 static inline void messages(struct sim *s)
 {
     for (size_t i = 0; i < s->outbox.n; i++) {
@@ -225,6 +254,8 @@ static inline void messages(struct sim *s)
         if (m.type == MSG_ACK && strcmp(m.ack.verdict, "accepted") == 0 &&
             s->results[m.ack.ref.index] >> m.ack.ref.attempt % 64 & 1)
             s->acked[m.ack.ref.index] = true;
+        if (m.type == MSG_LEASE && m.lease.gang_rank == 1)
+            audit_pair(s, out->peer.id[1] - '0', &m.lease);
         msg_done(&m);
         transmit(s, false, out->peer.id[1] - '0', out->frame.data, out->frame.size);
     }

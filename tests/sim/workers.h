@@ -47,7 +47,7 @@ static inline struct sim_worker *partner(struct sim *s, int worker)
 {
     struct sim_worker *w = &s->workers[worker];
 
-    for (int i = 0; i < WORKERS; i++)
+    for (int i = 0; i < s->n_workers; i++)
         if (i != worker && s->workers[i].rendering && s->workers[i].gang.guidance &&
             strcmp(s->workers[i].meeting, w->meeting) == 0)
             return &s->workers[i];
@@ -55,9 +55,9 @@ static inline struct sim_worker *partner(struct sim *s, int worker)
 }
 
 /* Every third task is f32, which the last worker does not render. */
-static inline bool refuses(int worker, uint64_t index)
+static inline bool refuses(const struct sim *s, int worker, uint64_t index)
 {
-    return worker == WORKERS - 1 && index % 3 == 0;
+    return worker == s->n_workers - 1 && index % 3 == 0;
 }
 
 static inline void perform(struct sim *s, int worker)
@@ -81,7 +81,7 @@ static inline void perform(struct sim *s, int worker)
         case SESSION_START:
             if (s->files && w->have < sizeof MODEL - 1)
                 fail_msg("worker %d renders without the model", worker);
-            if (s->files && refuses(worker, a->ref.index))
+            if (s->files && refuses(s, worker, a->ref.index))
                 fail_msg("worker %d renders f32", worker);
             start_of(a->task, w->start);
             if (s->chains && a->ref.index % FRAMES > 0 &&
@@ -227,13 +227,15 @@ static inline void worker_starts(struct sim *s, int worker)
 {
     static const struct hello_precision rows[] = {
         {"auto", "bf16", "cpu"}, {"bf16", "bf16", "cpu"}, {"f32", "f32", "cpu"}};
-    const struct session_options o = {.name = "sim",
-                                      .device = "sim",
-                                      .device_class = "cpu",
-                                      .host = "here",
-                                      .precisions = rows,
-                                      .n_precisions = s->files && worker == WORKERS - 1 ? 2 : 3,
-                                      .capacity = 2};
+    const struct session_options o = {
+        .name = "sim",
+        .device = "sim",
+        .device_class = "cpu",
+        .host = host_of(s, worker),
+        .gang_address = s->hosts && worker < WORKERS - 1 ? "127.0.0.1" : NULL,
+        .precisions = rows,
+        .n_precisions = s->files && worker == s->n_workers - 1 ? 2 : 3,
+        .capacity = 2};
 
     MUST(session_new(&o, &s->workers[worker].session, e));
     offer(s, worker);
@@ -254,6 +256,17 @@ static inline void worker_dies(struct sim *s, int worker)
     w->connection++;
     w->born_ms = s->now_ms + draw(s, 8000);
     s->deaths++;
+}
+
+/* Both workers of a host at once, and for a while. */
+static inline void host_dies(struct sim *s, int host)
+{
+    for (int i = 2 * host; i < 2 * host + 2; i++) {
+        if (s->workers[i].session)
+            worker_dies(s, i);
+        s->workers[i].born_ms = s->now_ms + 20000 + draw(s, 20000);
+    }
+    s->hosts_lost++;
 }
 
 #endif
