@@ -10,7 +10,7 @@ from programs import (BIN, SIGKILL, SOURCE, Case, Program, index_lines, main, pi
                       png_texts, wait_until)
 
 MODULE = os.path.join(BIN, "liblitho-cuda-sim.so")
-NAMES = ("one", "two", "three", "four")
+NAMES = ("one", "two", "three", "four", "five")
 
 JOB = """\
 litho: 1
@@ -70,11 +70,11 @@ class Gangs(Case):
             self.assertEqual(worker.stop(), 0, worker.text())
         return endpoint, shared, names
 
-    def lose_a_member(self, gang, steps):
-        """The folder of the picture that three workers make although one of a gang is killed."""
+    def lose_a_member(self, gang, steps, n_workers=3):
+        """The folder of the picture that the workers make although one of a gang is killed."""
         coordinator = self.coordinator()
         endpoint = coordinator.endpoint
-        workers = {name: self.member(endpoint, name) for name in NAMES[:3]}
+        workers = {name: self.member(endpoint, name) for name in NAMES[:n_workers]}
         self.litho("submit", self.write("pair.yaml", self.job(gang, steps=steps)), "--connect",
                    endpoint)
 
@@ -86,7 +86,7 @@ class Gangs(Case):
         self.litho("watch", "shared", "--connect", endpoint)
         self.assertGreaterEqual(len(re.findall("gang job=", coordinator.text())), 2,
                                 coordinator.text())
-        for name in (name for name in NAMES[:3] if name != victim):
+        for name in (name for name in NAMES[:n_workers] if name != victim):
             self.assertEqual(workers[name].stop(), 0, workers[name].text())
         return self.path("out")
 
@@ -122,6 +122,11 @@ class OnCpus(Gangs):
         self.assertEqual(pictures(out), pictures(alone))
 
 
+    def test_nor_does_one_of_four_that_hold_parts(self):
+        out = self.lose_a_member("{guidance: 2, tensor: 2}", 8, 5)
+        self.assertEqual(len([name for name in pictures(out) if "sheet" not in name]), 1)
+
+
 @unittest.skipUnless(os.path.exists(MODULE), "this build has no emulated device")
 class OnCuda(Gangs):
     device, precision = "cuda:0", "f16"
@@ -131,7 +136,8 @@ class OnCuda(Gangs):
         self.compare(2, "2", 0)
 
     def test_four_devices_hold_parts(self):
-        # A partial sum is rounded to f16 once more than one device's.
+        # f16 in another order of sums is another set of roundings: ARCHITECTURE.md, decision 51. One
+        # device's own picture moves by two levels if its prompt has a weight of 1.0005.
         _, shared, names = self.compare(4, "{guidance: 2, tensor: 2}", 2)
         record = json.loads(png_texts(os.path.join(shared, names[0]))["litho"])
         self.assertRegex(record["device_class"], r"^cuda-gpusim-f16-.*\+tensor2$")

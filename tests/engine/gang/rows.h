@@ -69,28 +69,51 @@ out:
     return rc;
 }
 
+/* The member dies at its n-th exchange of rows from now. */
+static int rows_until_death;
+static int (*rows_exchange)(struct gang *g, const struct gang_transfer *transfers, int n,
+                            struct err *e);
+
+static inline int rows_dying_exchange(struct gang *g, const struct gang_transfer *transfers, int n,
+                                      struct err *e)
+{
+    if (--rows_until_death == 0)
+        raise(SIGKILL);
+    return rows_exchange(g, transfers, n, e);
+}
+
+static inline void rows_doom(struct gang *g, int exchanges)
+{
+    rows_until_death = exchanges;
+    rows_exchange = g->exchange;
+    g->exchange = rows_dying_exchange;
+}
+
+/* dies_at: 0, or the exchange at which the last member dies. */
 static inline int rows_member(const struct gang_place *place, const char *model, rows_open_fn open,
-                              struct rows_result *r)
+                              struct rows_result *r, int dies_at)
 {
     struct rows_call c = {.y = place->rank == 0 ? r->rows : NULL};
     struct err e = {0};
     int rc = 0;
 
     TRY(gang_join(place, &c.gang, &e));
+    if (dies_at > 0 && place->rank == place->size - 1)
+        rows_doom(c.gang, dies_at);
     TRY(rows_run(&c, model, open, &e));
     if (place->rank == 0) /* the first has the most rows */
         r->rows_bytes = c.peak;
 out:
-    if (rc != 0)
+    if (rc != 0 && dies_at == 0)
         fprintf(stderr, "member %d: %s\n", place->rank, e.text);
     if (c.gang != NULL)
         c.gang->free(c.gang);
     return -rc;
 }
 
-/* size 1: alone. */
-static inline void rows_in_processes(int size, const char *model, rows_open_fn open,
-                                     struct rows_result *r)
+/* size 1: alone. ret_status[size]: as waitpid() has them. */
+static inline void rows_statuses(int size, const char *model, rows_open_fn open,
+                                 struct rows_result *r, int dies_at, int ret_status[])
 {
     struct gang_offer *offer = NULL;
     pid_t pids[GANG_SIZE_MAX];
@@ -111,19 +134,40 @@ static inline void rows_in_processes(int size, const char *model, rows_open_fn o
             continue;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (size > 1)
-            _exit(rows_member(&place, model, open, r));
+            _exit(rows_member(&place, model, open, r, dies_at));
         if (rows_run(&alone, model, open, NULL) != 0)
             _exit(1);
         r->whole_bytes = alone.peak;
         _exit(0);
     }
-    for (int i = 0; i < size; i++) {
-        int status = -1;
-
-        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
-        assert_int_equal(status, 0);
-    }
+    for (int i = 0; i < size; i++)
+        assert_int_equal(waitpid(pids[i], &ret_status[i], 0), pids[i]);
     gang_offer_free(offer);
+}
+
+static inline void rows_in_processes(int size, const char *model, rows_open_fn open,
+                                     struct rows_result *r)
+{
+    int status[GANG_SIZE_MAX];
+
+    rows_statuses(size, model, open, r, 0, status);
+    for (int i = 0; i < size; i++)
+        assert_int_equal(status[i], 0);
+}
+
+/* The last member dies in the decoder; all others end with ERR_LOST. */
+static inline void rows_lose_a_member(int size, const char *model, rows_open_fn open, int dies_at)
+{
+    struct rows_result *r =
+        mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status[GANG_SIZE_MAX];
+
+    assert_true(r != MAP_FAILED);
+    rows_statuses(size, model, open, r, dies_at, status);
+    assert_true(WIFSIGNALED(status[size - 1]) && WTERMSIG(status[size - 1]) == SIGKILL);
+    for (int i = 0; i < size - 1; i++)
+        assert_true(WIFEXITED(status[i]) && WEXITSTATUS(status[i]) == -ERR_LOST);
+    munmap(r, sizeof *r);
 }
 
 #endif

@@ -72,26 +72,35 @@ static void guidance_and_layers_are_split_at_once(void **state)
     assert_as_one(GOLDEN_DIR "/models/sdxl", 2, 2);
 }
 
-/* Partial sums are rounded to bf16 once more each: of the order of bf16's own error to float32. */
+/*
+ * bf16 is off from float32 by what its roundings add up to, and another order of sums is another
+ * set of roundings: a gang's picture is as near as one device's, no nearer to that one. Over
+ * several pictures, since one set may be lucky; a partial sum is rounded besides: 1.2.
+ */
 static void in_bf16_it_is_as_near_as_bf16_is(void **state)
 {
-    struct crew exact = crew_of(GOLDEN_DIR "/models/sd1", 1, 1),
-                one = crew_of(GOLDEN_DIR "/models/sd1", 1, 1),
-                two = crew_of(GOLDEN_DIR "/models/sd1", 2, 2);
-    double own, error;
+    double own = 0, error[2] = {0};
 
     (void)state;
-    one.engine.precision = two.engine.precision = PRECISION_BF16;
-    crew_render(&exact);
-    crew_render(&one);
-    crew_render(&two);
-    own = relative_l2(one.result->latent, exact.result->latent, LATENT);
-    error = relative_l2(two.result->latent, exact.result->latent, LATENT);
-    print_message("bf16 is off by %.1e, by 2 x 2 by %.1e\n", own, error);
-    assert_true(error < NET_TOLERANCE || error < 2 * own);
-    crew_done(&exact);
-    crew_done(&one);
-    crew_done(&two);
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct crew c[4];
+
+        for (int k = 0; k < 4; k++) { /* exact, one, 2 x 2, 1 x 4 */
+            c[k] = crew_of(GOLDEN_DIR "/models/sd1", k == 2 ? 2 : 1, k == 3 ? 4 : k == 2 ? 2 : 1);
+            c[k].engine.precision = k == 0 ? PRECISION_F32 : PRECISION_BF16;
+            c[k].render.seed = seed;
+            crew_render(&c[k]);
+        }
+        own += pow(relative_l2(c[1].result->latent, c[0].result->latent, LATENT), 2);
+        for (int k = 0; k < 2; k++)
+            error[k] += pow(relative_l2(c[2 + k].result->latent, c[0].result->latent, LATENT), 2);
+        for (int k = 0; k < 4; k++)
+            crew_done(&c[k]);
+    }
+    print_message("bf16 is off by %.1e, by 2 x 2 by %.1e, by 1 x 4 by %.1e\n", sqrt(own / 4),
+                  sqrt(error[0] / 4), sqrt(error[1] / 4));
+    for (int k = 0; k < 2; k++)
+        assert_true(sqrt(error[k] / 4) < NET_TOLERANCE || error[k] < 1.2 * 1.2 * own);
 }
 
 static void again_it_is_the_same_to_the_bit(void **state)
@@ -185,16 +194,21 @@ static void die(void *user, int step, int steps)
 
 static void a_member_killed_in_mid_step_hangs_nobody(void **state)
 {
-    struct crew c = crew_of(GOLDEN_DIR "/models/sd1", 2, 2);
+    static const int cases[][3] = {{1, 2, 0}, {1, 2, 1}, {2, 2, 3}}; /* who dies */
 
     (void)state;
-    c.in_step = die;
-    c.marked = 3;
-    crew_start(&c);
-    assert_int_equal(crew_wait(&c, 3), -SIGKILL);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(crew_wait(&c, i), -ERR_LOST);
-    crew_done(&c);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct crew c = crew_of(GOLDEN_DIR "/models/sd1", cases[k][0], cases[k][1]);
+
+        c.in_step = die;
+        c.marked = cases[k][2];
+        crew_start(&c);
+        assert_int_equal(crew_wait(&c, c.marked), -SIGKILL);
+        for (int i = 0; i < crew_size(&c); i++)
+            if (i != c.marked)
+                assert_int_equal(crew_wait(&c, i), -ERR_LOST);
+        crew_done(&c);
+    }
 }
 
 static void a_part_renders_in_a_gang_alone(void **state)

@@ -49,6 +49,14 @@ static void a_member_may_have_one_row(void **state)
     check("sd1", open_fast, ROWS_H);
 }
 
+/* At the first border, and amidst the layers. */
+static void a_member_killed_in_the_decoder_hangs_nobody(void **state)
+{
+    (void)state;
+    rows_lose_a_member(2, "sd1", open_fast, 1);
+    rows_lose_a_member(3, "sd1", open_fast, 9);
+}
+
 static void rows_are_dealt_without_gap(void **state)
 {
     (void)state;
@@ -73,6 +81,7 @@ int main(void)
         cmocka_unit_test(rows_of_two_three_and_four_make_the_picture_of_one),
         cmocka_unit_test(the_oracle_agrees),
         cmocka_unit_test(a_member_may_have_one_row),
+        cmocka_unit_test(a_member_killed_in_the_decoder_hangs_nobody),
         cmocka_unit_test(rows_are_dealt_without_gap),
     };
 

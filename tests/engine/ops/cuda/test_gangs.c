@@ -45,7 +45,7 @@ static void guidance_over_two_devices_changes_no_byte(void **state)
     crew_done(&two);
 }
 
-/* Partial sums are rounded to f16 once more: of the order of f16's own error to float32. */
+/* f16 in another order of sums is another set of roundings, as far from float32 as one device's. */
 static void assert_near(const struct crew *all)
 {
     static float exact[LATENT], one[LATENT];
@@ -68,7 +68,7 @@ static void assert_near(const struct crew *all)
     print_message("f16 is off by %.1e, by %d x %d%s by %.1e\n", own, all->guidance, all->tensor,
                   all->by_host ? " through the host" : "", error);
     assert_true(own < 0.02);
-    assert_true(error < 2 * own);
+    assert_true(error < 1.5 * own);
 }
 
 static void both_over_four_devices(void **state)
@@ -168,6 +168,12 @@ static void a_member_killed_in_mid_step_hangs_nobody(void **state)
     assert_nobody_hangs(1, 2, die_called);
 }
 
+static void nor_one_that_shares_guidance(void **state)
+{
+    (void)state;
+    assert_nobody_hangs(2, 1, die_called);
+}
+
 static void a_member_killed_in_a_recorded_step_hangs_nobody(void **state)
 {
     (void)state;
@@ -206,7 +212,7 @@ static void assert_rows_make_the_whole(const char *model, rows_open_fn open, int
     print_message("%s is off by %.1e, by rows of %d by %.1e; %.2f of the memory\n", model, own,
                   size, error, (double)r->rows_bytes / (double)r->whole_bytes);
     assert_true(own < 0.03);
-    assert_true(error < 2 * own);
+    assert_true(error < 1.5 * own);
     assert_true(r->rows_bytes < r->whole_bytes);
     munmap(r, bytes);
 }
@@ -220,6 +226,14 @@ static void pictures_are_decoded_by_rows(void **state)
     assert_rows_make_the_whole("sdxl", open_bf16, 4);
 }
 
+static void a_member_killed_in_the_decoder_hangs_nobody(void **state)
+{
+    (void)state;
+    if (!cuda_is_emulated())
+        skip(); /* every member opens the first device */
+    rows_lose_a_member(2, "sd1", open_f16, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,7 +244,9 @@ int main(void)
         cmocka_unit_test(layers_over_four_devices_recorded_or_called),
         cmocka_unit_test(pictures_are_decoded_by_rows),
         cmocka_unit_test(a_member_killed_in_mid_step_hangs_nobody),
+        cmocka_unit_test(nor_one_that_shares_guidance),
         cmocka_unit_test(a_member_killed_in_a_recorded_step_hangs_nobody),
+        cmocka_unit_test(a_member_killed_in_the_decoder_hangs_nobody),
     };
     int missing_all = cuda_missing();
 
