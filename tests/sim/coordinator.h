@@ -218,7 +218,7 @@ static inline bool is_idle(const struct worker *w, const struct task_entry *t)
            !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels);
 }
 
-/* A pair of two hosts is for want of two idle workers on one, and can meet. */
+/* A pair of two hosts is for want of another idle worker on either, and can meet. */
 static inline void audit_pair(struct sim *s, int helper, const struct msg_lease *m)
 {
     const struct task_entry *t = coord_task(&s->coord, s->coord.jobs[0], m->ref.index);
@@ -229,13 +229,13 @@ static inline void audit_pair(struct sim *s, int helper, const struct msg_lease 
     s->across++;
     if (leader == WORKERS - 1 || helper == WORKERS - 1)
         fail_msg("workers %d and %d cannot meet", leader, helper);
-    for (size_t i = 0; t && i < s->coord.n_workers; i++)
-        for (size_t k = 0; k < i; k++) {
-            const struct worker *v = s->coord.workers[i], *w = s->coord.workers[k];
+    for (size_t i = 0; t && i < s->coord.n_workers; i++) {
+        const struct worker *v = s->coord.workers[i];
 
-            if (strcmp(v->host, w->host) == 0 && is_idle(v, t) && is_idle(w, t))
-                fail_msg("a pair of two hosts, while two are idle on %s", v->host);
-        }
+        if (is_idle(v, t) &&
+            (strcmp(v->host, host_of(s, leader)) == 0 || strcmp(v->host, host_of(s, helper)) == 0))
+            fail_msg("a pair of two hosts, while another worker of %s is idle", v->host);
+    }
 }
 
 static inline void messages(struct sim *s)
