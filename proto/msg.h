@@ -4,7 +4,7 @@
  *
  * A message is one frame: a MessagePack map with string keys; `type` says which. Unknown keys are
  * skipped, missing required keys, wrong types and values over a limit are ERR_INPUT. Pure
- * functions; no thread rules beyond the usual.
+ * functions; no thread rules beyond the usual. Behind it: msgpack-c.
  *
  *     struct msg m = {.type = MSG_ACK, .ack = {.ref = ref, .verdict = "accepted"}};
  *     TRY(msg_encode(&m, &frame, e));

@@ -2,6 +2,15 @@
 
 #include "proto/msg.h"
 
+#include <stdint.h>
+
+/* What one tag byte says (msgpack spec.md, "Formats"). */
+struct head {
+    size_t head_bytes; /* tag, length and extension type */
+    uint64_t body_bytes;
+    uint64_t children; /* values inside: twice the pairs of a map */
+};
+
 static uint64_t big_endian(const unsigned char *p, size_t n)
 {
     uint64_t value = 0;
@@ -21,13 +30,14 @@ static bool head_with_length(const unsigned char *p, size_t left, size_t length_
     return true;
 }
 
-bool msg_head_read(const unsigned char *p, size_t left, struct msg_head *h)
+/* false for a tag that does not exist or a cut head. left >= 1. */
+static bool head_read(const unsigned char *p, size_t left, struct head *h)
 {
     unsigned char tag = p[0];
     size_t width = 0;
     uint64_t length = 0;
 
-    *h = (struct msg_head){.head_bytes = 1};
+    *h = (struct head){.head_bytes = 1};
     if (tag <= 0x7f || tag >= 0xe0 || tag == 0xc0 || tag == 0xc2 || tag == 0xc3)
         return true; /* small integers, nil, booleans */
     if (tag <= 0x8f) {
@@ -67,7 +77,7 @@ int msg_scan(const void *frame, size_t size, struct err *e)
     uint64_t open[MSG_DEPTH_MAX + 1] = {1}; /* values still to come at each depth */
     size_t depth = 0, at = 0;
     uint64_t n_values = 1;
-    struct msg_head h;
+    struct head h;
 
     if (size > MSG_FRAME_MAX)
         return err_set(e, ERR_INPUT, "frame of %zu bytes, over the limit of %u", size,
@@ -81,7 +91,7 @@ int msg_scan(const void *frame, size_t size, struct err *e)
             depth--;
         }
         open[depth]--;
-        if (at == size || !msg_head_read(bytes + at, size - at, &h) || h.head_bytes > size - at ||
+        if (at == size || !head_read(bytes + at, size - at, &h) || h.head_bytes > size - at ||
             h.body_bytes > size - at - h.head_bytes || h.children > size - at - h.head_bytes)
             return err_set(e, ERR_INPUT, "frame is not MessagePack: torn or unknown at byte %zu",
                            at);

@@ -8,19 +8,7 @@
 
 #include "proto/err.h"
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-
-/* What one tag says (MessagePack's spec.md, "Formats"). */
-struct msg_head {
-    size_t head_bytes; /* tag, length and extension type */
-    uint64_t body_bytes;
-    uint64_t children; /* values inside: twice the pairs of a map */
-};
-
-/* false for a tag that does not exist or a cut head. left >= 1. */
-bool msg_head_read(const unsigned char *p, size_t left, struct msg_head *ret_head);
 
 /*
  * ERR_INPUT with the offset if the frame is longer than MSG_FRAME_MAX, torn, nested deeper than
