@@ -14,7 +14,7 @@ int send_ack(struct outbox *o, const struct peer *peer, const char *hash, uint64
 {
     struct msg m = {.type = MSG_ACK, .ack = {.verdict = verdict}};
 
-    snprintf(m.ack.ref.job, sizeof m.ack.ref.job, "%s", hash);
+    memcpy(m.ack.ref.job, hash, sizeof m.ack.ref.job);
     m.ack.ref.index = index;
     m.ack.ref.attempt = attempt;
     return outbox_send(o, peer, &m, e);
@@ -26,7 +26,7 @@ int send_revoke(struct coord *c, struct outbox *o, const struct worker *w,
     struct msg m = {.type = MSG_REVOKE};
 
     c->count.revoked++;
-    snprintf(m.revoke.ref.job, sizeof m.revoke.ref.job, "%s", t->job->hash);
+    memcpy(m.revoke.ref.job, t->job->hash, sizeof m.revoke.ref.job);
     m.revoke.ref.index = t->index;
     m.revoke.ref.attempt = attempt;
     return outbox_send(o, &w->peer, &m, e);

@@ -64,7 +64,7 @@ struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
 int attempt_dismiss(struct coord *c, const struct worker *w, const struct attempt_ref *ref,
                     const char *verdict, struct outbox *o, struct err *e);
 
-/* verdict: accepted, duplicate or unknown; static. */
+/* hash: [HASH_HEX_SIZE], of the job. verdict: accepted, duplicate or unknown; static. */
 int send_ack(struct outbox *o, const struct peer *peer, const char *hash, uint64_t index,
              uint32_t attempt, const char *verdict, struct err *e);
 

@@ -290,7 +290,7 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
     TRY(assets_note(t, &assets, o, e));
     m.lease.assets = assets.rows;
     m.lease.n_assets = assets.n;
-    snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
+    memcpy(m.lease.ref.job, t->job->hash, sizeof m.lease.ref.job);
     m.lease.ref.index = t->index;
     for (size_t i = 0; i < g->n; i++) {
         struct run *r;

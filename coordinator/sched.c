@@ -644,7 +644,7 @@ int sched_lease(struct coord *c, struct worker *w, struct task_entry *t, const c
     m.lease.n_assets = assets.n;
     m.lease.keep = chain_goes_on(t);
     m.lease.alone = t->lost.n > 0 || t->tries > 0; /* so that no batch mate is blamed again */
-    snprintf(m.lease.ref.job, sizeof m.lease.ref.job, "%s", t->job->hash);
+    memcpy(m.lease.ref.job, t->job->hash, sizeof m.lease.ref.job);
     m.lease.ref.index = t->index;
     m.lease.ref.attempt = t->attempts;
     TRY(outbox_send(o, &w->peer, &m, e));

@@ -76,7 +76,7 @@ int coord_task_add(struct coord *c, struct job_entry *j, uint64_t index,
 
     if (!t)
         return err_set(e, ERR_OOM, "no memory for another task in flight");
-    if (c->n_tasks > c->n_buckets)
+    if (c->n_tasks > c->n_buckets / 2) /* a chain of two is two waits for memory */
         grow(c);
     t->job = j;
     t->index = index;
