@@ -9,6 +9,8 @@
 #include <sqlite3.h>
 
 #define BATCHES   6
+#define STRIDE    5000 /* of the batches' tasks: each has a page of settled ones to itself */
+#define TASKS     (BATCHES * STRIDE + 1)
 #define TRIES_MAX 50
 
 /* Which call fails, and how; one for all files of the process. */
@@ -157,7 +159,7 @@ static void faults_install(void)
 
 static int apply_batch(struct store *s, struct job *job, int batch, struct err *e)
 {
-    struct record record = {.index = (uint64_t)batch, .attempt = 1, .bytes = 5};
+    struct record record = {.index = (uint64_t)batch * STRIDE, .attempt = 1, .bytes = 5};
     struct store_row row = {.op = STORE_JOB, .job = 1, .bundle = job, .folder = (char *)"folder"};
     int rc;
 
@@ -165,13 +167,13 @@ static int apply_batch(struct store *s, struct job *job, int batch, struct err *
         TRY(store_apply(s, &row, e));
     row = (struct store_row){.op = STORE_ATTEMPT,
                              .job = 1,
-                             .index = (uint64_t)batch,
+                             .index = (uint64_t)batch * STRIDE,
                              .attempts = 1,
                              .worker = (char *)"w"};
     TRY(store_apply(s, &row, e));
     row = (struct store_row){.op = STORE_HISTORY,
                              .job = 1,
-                             .index = (uint64_t)batch,
+                             .index = (uint64_t)batch * STRIDE,
                              .attempts = 1,
                              .worker = (char *)"w",
                              .code = "internal",
@@ -266,7 +268,7 @@ static bool one_failure(struct job *job, long n, int code)
 static bool is_odd(void *user, const struct record *r)
 {
     (void)user;
-    return r->index % 2 == 1;
+    return r->index / STRIDE % 2 == 1;
 }
 
 static bool never(void *user)
@@ -275,78 +277,174 @@ static bool never(void *user)
     return false;
 }
 
-static int is_loaded(void *user, struct restored *r, struct err *e)
+/* The job as a start, or the end of its opening, finds it. */
+struct opening {
+    bool loaded, reopening;
+};
+
+static int look(void *user, struct restored *r, struct err *e)
 {
     (void)e;
-    *(bool *)user = r->job != NULL && !r->reopening;
+    *(struct opening *)user = (struct opening){.loaded = r->job != NULL, .reopening = r->reopening};
     return 0;
 }
 
-/* One step of opening a job again, tried until the disk takes it. */
-static void insist(struct store *s, int step, uint64_t *next, bool *over, bool *loaded)
+/* How many records are left of all, by what was asked. */
+static int left_by(enum reopen what)
 {
-    const struct store_slice slice = {
-        .job = 1, .what = REOPEN_MISSING, .again = is_odd, .enough = never};
-    struct err e;
+    return what == REOPEN_ALL ? 0 : BATCHES / 2;
+}
+
+static int reopen_slice(struct store *s, enum reopen what, uint64_t *next, bool *over,
+                        struct err *e)
+{
+    const struct store_slice slice = {.job = 1, .what = what, .again = is_odd, .enough = never};
     size_t taken;
+
+    return store_reopen_slice(s, &slice, next, &taken, over, e);
+}
+
+/* One step of opening a job again, tried until the disk takes it. */
+static void insist(struct store *s, enum reopen what, bool end, uint64_t *next, bool *over,
+                   struct opening *found)
+{
+    struct err e;
     int rc = ERR_IO;
 
     for (int i = 0; rc == ERR_IO && i < TRIES_MAX; i++)
-        rc = step == 0 ? store_reopen_slice(s, &slice, next, &taken, over, &e)
-                       : store_reopen_end(s, 1, REOPEN_MISSING, is_loaded, loaded, &e);
+        rc = end ? store_reopen_end(s, 1, what, look, found, &e)
+                 : reopen_slice(s, what, next, over, &e);
     if (rc != 0)
-        fail_msg("call %ld, step %d: %s: %s", faults.calls, step, err_name(rc), e.text);
+        fail_msg("call %ld, end %d: %s: %s", faults.calls, end, err_name(rc), e.text);
 }
 
-/* A finished job that is opened again with the n-th call failing. */
-static bool one_failure_of_reopening(struct job *job, long n, int code)
+static void reopen_all(struct store *s, enum reopen what)
 {
-    char *dir = temporary_folder();
+    struct opening found = {0};
+    uint64_t next = 0;
+    bool over = false;
+
+    while (!over)
+        insist(s, what, false, &next, &over, &found);
+    insist(s, what, true, &next, &over, &found);
+    assert_true(found.loaded && !found.reopening);
+}
+
+/* It runs, has the records that it is to have, and is not being opened. */
+static void assert_reopened(const char *dir, enum reopen what)
+{
     struct store *s = open_insisting(dir);
-    bool over = false, loaded = false, struck;
-    uint64_t next = 0, done;
+    struct opening found = {0};
+    uint64_t done;
+
+    assert_int_equal(counted(s), left_by(what));
+    MUST(store_count_done(s, 1, &done, e));
+    assert_int_equal(done, left_by(what));
+    MUST(store_restore(s, look, &found, e));
+    assert_true(found.loaded && !found.reopening);
+    store_close(s);
+}
+
+static struct store *finished(const char *dir, struct job *job)
+{
+    const struct store_row row = {.op = STORE_STATE, .job = 1, .state = "done", .done = BATCHES};
+    struct store *s = open_insisting(dir);
 
     for (int batch = 0; batch < BATCHES; batch++)
         MUST(commit_batch(s, job, batch, e));
+    MUST(store_begin(s, e));
+    MUST(store_apply(s, &row, e));
+    MUST(store_commit(s, e));
+    return s;
+}
+
+/* A finished job that is opened again with the n-th call failing. */
+static bool one_failure_of_reopening(struct job *job, enum reopen what, long n)
+{
+    char *dir = temporary_folder();
+    struct store *s = finished(dir, job);
+    bool struck;
+
     faults.left = n;
     faults.calls = 0;
     faults.struck = false;
-    faults.code = code;
-    while (!over)
-        insist(s, 0, &next, &over, &loaded);
-    insist(s, 1, &next, &over, &loaded);
-    assert_true(loaded);
+    faults.code = SQLITE_FULL;
+    reopen_all(s, what);
     store_close(s);
     struck = faults.struck;
     faults.left = 0;
-    s = open_insisting(dir);
-    assert_int_equal(counted(s), BATCHES / 2);
-    MUST(store_count_done(s, 1, &done, e));
-    assert_int_equal(done, BATCHES / 2);
-    loaded = false;
-    MUST(store_restore(s, is_loaded, &loaded, e)); /* it runs, and is not being opened */
-    assert_true(loaded);
-    store_close(s);
+    assert_reopened(dir, what);
     remove_tree(dir);
     free(dir);
     return struck;
 }
 
+/* The process is killed there instead: the next one finds that the job is being opened, or that it
+ * was not begun, or all of it done; never a job that runs with a part of its records taken back. */
+static bool one_death_of_reopening(struct job *job, enum reopen what, long n)
+{
+    char *dir = temporary_folder();
+    struct store *s = finished(dir, job);
+    struct opening found = {0};
+    bool over = false, alive = true, struck;
+    uint64_t next = 0;
+
+    faults.left = n;
+    faults.calls = 0;
+    faults.struck = false;
+    faults.deadly = true;
+    faults.code = SQLITE_IOERR_WRITE;
+    while (alive && !over)
+        alive = reopen_slice(s, what, &next, &over, NULL) == 0;
+    if (alive)
+        store_reopen_end(s, 1, what, look, &found, NULL);
+    store_close(s);
+    struck = faults.struck;
+    faults.deadly = false;
+    faults.left = 0;
+    s = open_insisting(dir);
+    found = (struct opening){0};
+    MUST(store_restore(s, look, &found, e));
+    if (!found.reopening && counted(s) != (found.loaded ? left_by(what) : BATCHES))
+        fail_msg("call %ld: %d records are left, and nobody goes on", n, counted(s));
+    reopen_all(s, what);
+    store_close(s);
+    assert_reopened(dir, what);
+    remove_tree(dir);
+    free(dir);
+    return struck;
+}
+
+static void sweep_reopening(bool (*one)(struct job *job, enum reopen what, long n))
+{
+    static const enum reopen whats[] = {REOPEN_MISSING, REOPEN_CHANGED, REOPEN_ALL};
+    struct job *job = seeds_job("a", TASKS);
+
+    for (size_t i = 0; i < sizeof whats / sizeof *whats; i++) {
+        long n = 1;
+
+        while (one(job, whats[i], n))
+            n++;
+        assert_true(n > 10);
+    }
+    job_free(job);
+}
+
 static void opening_a_job_again_survives_any_call_that_fails(void **state)
 {
-    struct job *job = seeds_job("a", BATCHES);
-    long n = 1;
-
     (void)state;
-    while (one_failure_of_reopening(job, n, SQLITE_FULL))
-        n++;
-    assert_true(n > 10);
-    job_free(job);
+    sweep_reopening(one_failure_of_reopening);
+}
+
+static void a_process_killed_at_any_call_of_opening_a_job_goes_on_with_it(void **state)
+{
+    (void)state;
+    sweep_reopening(one_death_of_reopening);
 }
 
 static void sweep(int code)
 {
-    struct job *job = seeds_job("a", BATCHES);
+    struct job *job = seeds_job("a", TASKS);
     long n = 1;
 
     while (one_failure(job, n, code))
@@ -404,7 +502,7 @@ static bool one_death(struct job *job, long n)
 
 static void a_process_killed_at_any_call_loses_nothing_that_it_told(void **state)
 {
-    struct job *job = seeds_job("a", BATCHES);
+    struct job *job = seeds_job("a", TASKS);
     long n = 1;
 
     (void)state;
@@ -447,7 +545,7 @@ out:
 /* A start that cannot read says so; it never goes on with less than there is. */
 static void a_start_whose_nth_call_fails_says_so_or_finds_everything(void **state)
 {
-    struct job *job = seeds_job("a", BATCHES + 1);
+    struct job *job = seeds_job("a", TASKS);
     char *dir = temporary_folder();
     struct store *s = open_insisting(dir);
     struct found found;
@@ -480,7 +578,7 @@ static void a_start_whose_nth_call_fails_says_so_or_finds_everything(void **stat
 
 static void each_commit_is_synced_before_it_is_told(void **state)
 {
-    struct job *job = seeds_job("a", BATCHES);
+    struct job *job = seeds_job("a", TASKS);
     char *dir = temporary_folder();
     struct store *s = open_insisting(dir);
 
@@ -504,6 +602,7 @@ int main(void)
         cmocka_unit_test(a_start_whose_nth_call_fails_says_so_or_finds_everything),
         cmocka_unit_test(each_commit_is_synced_before_it_is_told),
         cmocka_unit_test(opening_a_job_again_survives_any_call_that_fails),
+        cmocka_unit_test(a_process_killed_at_any_call_of_opening_a_job_goes_on_with_it),
         cmocka_unit_test(a_disk_full_at_any_write_loses_and_repeats_nothing),
     };
 
