@@ -4,11 +4,14 @@
 #include "tests/engine/ops/cuda/fixture.h"
 
 /*
- * Peak signal to noise ratio asked for, in dB. PyTorch's own bf16 pictures of the small models are
- * 38 to 40 dB from its float32 (by diffusers); 35 dB is an error of 1.8 % of the range in the mean
- * square, which nobody sees.
+ * Peak signal to noise ratio asked for, in dB. The small models reach 55 in f16 and 48 in bf16 on
+ * the emulated device, and a card rounds in other places, not more often; a wrong constant of the
+ * softmax leaves 36, guidance off by a fifth 32 to 36.
  */
-#define PSNR_MIN 35
+static double least_psnr(enum precision precision)
+{
+    return precision == PRECISION_F16 ? 48 : 43;
+}
 
 /* The case `name` of images/MODEL. */
 static struct render find_case(const char *model, const char *name, json_t **ret_cases)
@@ -45,7 +48,7 @@ static void check_picture(const char *model, const char *name, enum precision pr
     snprintf(path, sizeof path, GOLDEN_DIR "/images/%s/%s.png", model, name);
     db = psnr(&image, path);
     print_message("  %s %s %s: %.1f dB\n", model, name, precision_name(precision), db);
-    assert_true(db >= PSNR_MIN);
+    assert_true(db >= least_psnr(precision));
     image_done(&image);
     case_done(&r);
     json_decref(cases);
@@ -113,7 +116,7 @@ static void an_engine_on_cuda_renders_and_takes_bf16_for_sdxl(void **state)
     assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     db = psnr(&image, GOLDEN_DIR "/images/sdxl/txt2img-no-guidance.png");
     print_message("  sdxl: %.1f dB\n", db);
-    assert_true(db >= PSNR_MIN);
+    assert_true(db >= least_psnr(PRECISION_BF16));
     image_done(&image);
     case_done(&r);
     json_decref(cases);
