@@ -1,5 +1,6 @@
 #include "jobs/clash_table.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool has_text(const char *text)
@@ -19,36 +20,12 @@ static bool no_sigmas(const struct task *t)
 
 static bool no_eta(const struct task *t)
 {
-    switch (t->sampler) {
-    case SAMPLER_DDIM:
-    case SAMPLER_TCD:
-    case SAMPLER_EULER_A:
-    case SAMPLER_DPM2_A:
-    case SAMPLER_DPMPP_2S_A:
-    case SAMPLER_DPMPP_2M_SDE:
-    case SAMPLER_DPMPP_3M_SDE:
-    case SAMPLER_DPMPP_SDE:
-        return false;
-    default:
-        return t->eta.set && t->eta.value != 0;
-    }
+    return isnan(sampler_eta(t->sampler)) && t->eta.set && t->eta.value != 0;
 }
 
 static bool no_s_noise(const struct task *t)
 {
-    switch (t->sampler) {
-    case SAMPLER_LMS:
-    case SAMPLER_PNDM:
-    case SAMPLER_HEUN:
-    case SAMPLER_EULER:
-    case SAMPLER_DPM2:
-    case SAMPLER_DPMPP_2M:
-    case SAMPLER_UNIPC:
-    case SAMPLER_DEIS:
-        return t->s_noise.set && t->s_noise.value != 1;
-    default:
-        return false;
-    }
+    return !sampler_adds_noise(t->sampler) && t->s_noise.set && t->s_noise.value != 1;
 }
 
 static bool mask_alone(const struct task *t)

@@ -188,7 +188,10 @@ static void suggest_value(int param, const char *text, struct buf *ret_hint)
         names[n++] = term_name(param_terms((enum param)param), i);
     if (param == PARAM_SAMPLER)
         label = sampler_of_label(text);
-    if (label && !suggest_nearest(text, names, n))
+    if (param == PARAM_SAMPLER && sampler_is_foreign(text))
+        buf_printf(ret_hint, "; '%s' is an algorithm of its own, which Lithograph does not have",
+                   text);
+    else if (label && !suggest_nearest(text, names, n))
         buf_printf(ret_hint, ", did you mean '%s'?", label);
     else
         suggest_text(text, names, n, ret_hint);

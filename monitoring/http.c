@@ -96,6 +96,15 @@ static enum MHD_Result respond_metrics(struct http *h, struct MHD_Connection *co
     return result;
 }
 
+/* What a browser is shown: where to look, since pictures and jobs are not told here. */
+static const char front[] =
+    "<!doctype html><title>litho-coordinator</title>\n"
+    "<p>This is litho-coordinator. <a href=\"/metrics\">/metrics</a> is for Prometheus, "
+    "<a href=\"/healthz\">/healthz</a> for a probe.</p>\n"
+    "<p>Jobs: <code>litho list</code>, <code>litho status JOB</code>, <code>litho watch "
+    "JOB</code>; "
+    "workers: <code>litho workers</code>.</p>\n";
+
 static enum MHD_Result handle(void *user, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *data,
                               size_t *data_size, void **state)
@@ -115,6 +124,8 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
         return respond_metrics(h, connection);
     if (strcmp(url, "/healthz") == 0)
         return respond(connection, MHD_HTTP_OK, "text/plain", "ok\n", 3);
+    if (strcmp(url, "/") == 0)
+        return respond(connection, MHD_HTTP_OK, "text/html; charset=utf-8", front, strlen(front));
     return respond(connection, MHD_HTTP_NOT_FOUND, "text/plain", "/metrics or /healthz\n", 21);
 }
 

@@ -1,7 +1,7 @@
 /*
- * Serves GET /metrics (the last text published, Prometheus format) and GET /healthz ("ok") on a
- * loopback address, from threads of its own. It reads nothing of the program: the program hands it
- * finished texts. Behind it: libmicrohttpd.
+ * Serves GET /metrics (the last text published, Prometheus format) GET /healthz ("ok") and GET / (a
+ * page that says so) on a loopback address, from threads of its own. It reads nothing of the
+ * program: the program hands it finished texts. Behind it: libmicrohttpd.
  *
  *     TRY(http_open("127.0.0.1:9464", &h, e));
  *     http_publish(h, &text);

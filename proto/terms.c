@@ -1,5 +1,6 @@
 #include "proto/terms.h"
 
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -64,6 +65,8 @@ int term_from_label(enum term_kind kind, const char *text)
         if (strcasecmp(tables[kind].terms[i].name, text) == 0 ||
             strcasecmp(tables[kind].terms[i].label, text) == 0)
             return i;
+    if (kind == TERM_SCHEDULER && strcasecmp(text, "SGMUniform") == 0)
+        return SCHEDULER_SGM_UNIFORM; /* an alias of AUTOMATIC1111's */
     return -1;
 }
 
@@ -137,8 +140,23 @@ static const struct {
     {"dpm_2_ancestral", SAMPLER_DPM2_A},
     {"dpmpp_2s_ancestral", SAMPLER_DPMPP_2S_A},
     {"uni_pc", SAMPLER_UNIPC},
+    {"uni_pc_bh2", SAMPLER_UNIPC},
+    {"dpmpp_sde_gpu", SAMPLER_DPMPP_SDE},
+    {"dpmpp_2m_sde_gpu", SAMPLER_DPMPP_2M_SDE},
+    {"dpmpp_3m_sde_gpu", SAMPLER_DPMPP_3M_SDE},
+    {"DPMSolverSDEScheduler", SAMPLER_DPMPP_SDE},
     {"PNDM", SAMPLER_PNDM},
 };
+
+/* The scheduler behind a sampler's name, "dpmpp_2m_karras", or its label, "DPM++ 2M Karras"; -1. */
+static int rest_scheduler(const char *text, const char *sampler, char between)
+{
+    size_t n = strlen(sampler);
+
+    if (strncasecmp(text, sampler, n) != 0 || text[n] != between)
+        return -1;
+    return term_from_label(TERM_SCHEDULER, text + n + 1);
+}
 
 /* The sampler of a text without a scheduler, or -1. */
 static int find_sampler(const char *text)
@@ -149,6 +167,8 @@ static int find_sampler(const char *text)
         return id;
     if (strncasecmp(text, "k_", 2) == 0)
         return find_sampler(text + 2);
+    if (strncasecmp(text, "sample_", 7) == 0)
+        return find_sampler(text + 7);
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
         if (strcasecmp(aliases[i].name, text) == 0)
             return (int)aliases[i].sampler;
@@ -160,11 +180,9 @@ int sampler_from_label(const char *text, enum sampler_id *ret_sampler, int *ret_
     int sampler = find_sampler(text), scheduler = -1;
 
     for (int i = 0; sampler < 0 && i < SAMPLER_COUNT; i++) {
-        size_t n = strlen(samplers[i].label);
-
-        if (strncasecmp(text, samplers[i].label, n) != 0 || text[n] != ' ')
-            continue;
-        scheduler = term_from_label(TERM_SCHEDULER, text + n + 1);
+        scheduler = rest_scheduler(text, samplers[i].label, ' ');
+        if (scheduler < 0)
+            scheduler = rest_scheduler(text, samplers[i].name, '_');
         if (scheduler >= 0)
             sampler = i;
     }
@@ -173,6 +191,109 @@ int sampler_from_label(const char *text, enum sampler_id *ret_sampler, int *ret_
     *ret_sampler = (enum sampler_id)sampler;
     *ret_scheduler = scheduler;
     return 0;
+}
+
+double sampler_eta(enum sampler_id sampler)
+{
+    switch (sampler) {
+    case SAMPLER_DDIM:
+        return 0;
+    case SAMPLER_EULER_A:
+    case SAMPLER_DPM2_A:
+    case SAMPLER_DPMPP_2S_A:
+    case SAMPLER_DPMPP_2M_SDE:
+    case SAMPLER_DPMPP_3M_SDE:
+    case SAMPLER_DPMPP_SDE:
+        return 1;
+    case SAMPLER_TCD:
+        return 0.3;
+    default:
+        return NAN;
+    }
+}
+
+bool sampler_adds_noise(enum sampler_id sampler)
+{
+    switch (sampler) {
+    case SAMPLER_PNDM:
+    case SAMPLER_LMS:
+    case SAMPLER_HEUN:
+    case SAMPLER_EULER:
+    case SAMPLER_DPM2:
+    case SAMPLER_DPMPP_2M:
+    case SAMPLER_UNIPC:
+    case SAMPLER_DEIS:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* Samplers of AUTOMATIC1111, ComfyUI and diffusers that are algorithms of their own. */
+static const char *const foreign[] = {"ipndm",
+                                      "ipndm_v",
+                                      "heunpp2",
+                                      "exp_heun_2_x0",
+                                      "dpm_fast",
+                                      "dpm_adaptive",
+                                      "restart",
+                                      "dpmpp_2m_sde_heun",
+                                      "dpmpp_2s",
+                                      "ddim_cfgpp",
+                                      "res_multistep",
+                                      "gradient_estimation",
+                                      "er_sde",
+                                      "seeds_2",
+                                      "seeds_3",
+                                      "sa_solver",
+                                      "sa_solver_pece",
+                                      "IPNDMScheduler",
+                                      "SASolverScheduler",
+                                      "DPMSolverSinglestepScheduler",
+                                      "EDMEulerScheduler",
+                                      "EDMDPMSolverMultistepScheduler",
+                                      "FlowMatchEulerDiscreteScheduler",
+                                      "FlowMatchHeunDiscreteScheduler",
+                                      "CMStochasticIterativeScheduler",
+                                      "VQDiffusionScheduler",
+                                      "KarrasVeScheduler",
+                                      "AmusedScheduler"};
+
+/* One letter after the other, "DPM++ 2M" like "dpmpp_2m". */
+static const char *next_letter(const char **text)
+{
+    static const char plus[] = "p";
+    const char *at;
+
+    while (**text == ' ' || **text == '_' || **text == '-')
+        ++*text;
+    at = **text == '+' ? plus : *text;
+    if (**text)
+        ++*text;
+    return at;
+}
+
+static bool is_alike(const char *a, const char *b)
+{
+    for (;;) {
+        const char *x = next_letter(&a), *y = next_letter(&b);
+
+        if (strncasecmp(x, y, 1) != 0)
+            return false;
+        if (!*x)
+            return true;
+    }
+}
+
+bool sampler_is_foreign(const char *text)
+{
+    size_t size = strlen(text);
+
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (is_alike(text, foreign[i]))
+            return true;
+    /* CFG++, whatever the sampler that it changes. */
+    return size > 6 && (is_alike(text + size - 6, "cfg_pp") || is_alike(text + size - 5, "cfg++"));
 }
 
 enum scheduler_id scheduler_resolve(enum sampler_id sampler, enum scheduler_id scheduler)

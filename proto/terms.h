@@ -7,6 +7,8 @@
 
 #include "proto/err.h"
 
+#include <stdbool.h>
+
 /* enum, name in manifests, AUTOMATIC1111's label (where it has none, the name in its style) */
 #define SAMPLER_TABLE(X)                                                                           \
     X(SAMPLER_DDIM, "ddim", "DDIM")                                                                \
@@ -128,12 +130,26 @@ int precision_from_name(const char *name);
 
 /*
  * A sampler by any of its names, whatever the capitals: ours, AUTOMATIC1111's label also with a
- * scheduler's behind it ("DPM++ 2M Karras", "DPM++ 2M SDE Exponential"), k-diffusion's
- * ("k_euler_a", "dpm_2_ancestral") or the diffusers class ("EulerDiscreteScheduler").
- * ret_scheduler: the scheduler that the text says, or -1. Returns 0, or -1 where it names none:
- * "DPM++ 2M SDE Heun" is another sampler, not a scheduler of one.
+ * scheduler's behind it ("DPM++ 2M Karras", "dpmpp_2m_karras"), k-diffusion's and ComfyUI's
+ * ("k_euler_a", "sample_euler", "dpm_2_ancestral", "dpmpp_sde_gpu") or the diffusers class
+ * ("EulerDiscreteScheduler"). ret_scheduler: the scheduler that the text says, or -1. Returns 0, or
+ * -1 where it names none: "DPM++ 2M SDE Heun" is another sampler, not a scheduler of one.
  */
 int sampler_from_label(const char *text, enum sampler_id *ret_sampler, int *ret_scheduler);
+
+/* Bounds of a task's eta and s_noise. */
+#define ETA_MAX     1
+#define S_NOISE_MAX 10
+
+/* The eta that a sampler has where a task leaves it open; NAN: it has none, and takes no other. */
+double sampler_eta(enum sampler_id sampler);
+
+/* Whether its steps add noise, which s_noise multiplies. */
+bool sampler_adds_noise(enum sampler_id sampler);
+
+/* Whether a text names a sampler of web UIs or diffusers that is none of ours, nor like one: to
+ * suggest one that is written alike would mislead. */
+bool sampler_is_foreign(const char *text);
 
 /*
  * What `automatic` means for a sampler (AUTOMATIC1111 1.10): karras for dpm2, dpm2_a, dpmpp_2s_a,

@@ -2,8 +2,6 @@
 
 #include <math.h>
 
-#define S_NOISE_MAX 100
-
 /* ---- the noise process: float32, as torch computes it */
 
 /* Nichol and Dhariwal 2021 (arXiv:2102.09672), eq. 17, capped at 0.999. */
@@ -268,18 +266,17 @@ static int check_order(const struct schedule *s, const struct schedule_settings 
     return 0;
 }
 
-static int init_noise(struct schedule *s, const struct schedule_settings *set,
-                      const struct schedule_options *o, struct err *e)
+static int init_noise(struct schedule *s, const struct schedule_options *o, struct err *e)
 {
-    double own = set->class->eta, eta = o->eta.value;
+    double own = sampler_eta(s->sampler), eta = o->eta.value;
     double s_noise = o->s_noise.set ? o->s_noise.value : 1;
 
     if (o->eta.set && isnan(own) && eta != 0)
         return err_set(e, ERR_INPUT, "sampler %s has no eta", sampler_name(s->sampler));
-    if (o->eta.set && !isnan(own) && !(eta >= 0 && eta <= set->class->eta_max))
-        return err_set(e, ERR_INPUT, "eta is %g: sampler %s takes 0 to %g", eta,
-                       sampler_name(s->sampler), set->class->eta_max);
-    if (s_noise != 1 && !set->class->noisy)
+    if (o->eta.set && !isnan(own) && !(eta >= 0 && eta <= ETA_MAX))
+        return err_set(e, ERR_INPUT, "eta is %g: sampler %s takes 0 to %d", eta,
+                       sampler_name(s->sampler), ETA_MAX);
+    if (s_noise != 1 && !sampler_adds_noise(s->sampler))
         return err_set(e, ERR_INPUT, "sampler %s adds no noise, and has no s_noise",
                        sampler_name(s->sampler));
     if (!(s_noise >= 0 && s_noise <= S_NOISE_MAX))
@@ -334,7 +331,7 @@ int schedule_init(struct schedule *s, const struct schedule_config *c,
         TRY(err_set(e, ERR_INPUT, "steps is %d: the model's schedule allows 1 to %d", o->steps,
                     set.n_train));
     take_settings(s, &set, o->steps);
-    TRY(init_noise(s, &set, o, e));
+    TRY(init_noise(s, o, e));
     TRY(init_alphas(s, &set, e));
     TRY(init_steps(s, &set, o, e));
     TRY(check_order(s, &set, e));

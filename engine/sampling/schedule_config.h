@@ -28,9 +28,6 @@ struct sampler_class {
     bool has_sample;  /* takes prediction_type sample */
     bool has_zero;    /* has rescale_betas_zero_snr */
     bool has_options; /* has use_karras_sigmas and its like */
-    bool noisy;       /* adds noise */
-    double eta;       /* its own eta; NAN: it has none */
-    double eta_max;
 };
 
 struct schedule_settings {

@@ -76,6 +76,19 @@ static void metrics_shows_the_last_text_published(void **state)
     http_close(h);
 }
 
+static void a_browser_is_shown_where_to_look(void **state)
+{
+    struct http *h = open_any();
+    char answer[2048];
+
+    (void)state;
+    ask(h, "GET / HTTP/1.0\r\n\r\n", answer, sizeof answer);
+    assert_non_null(strstr(answer, "200"));
+    assert_non_null(strstr(answer, "text/html"));
+    assert_non_null(strstr(answer, "href=\"/metrics\""));
+    http_close(h);
+}
+
 static void other_pages_and_methods_are_refused(void **state)
 {
     struct http *h = open_any();
@@ -133,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_shows_the_last_text_published),
         cmocka_unit_test(a_text_published_during_a_request_is_the_answer_or_the_one_before),
+        cmocka_unit_test(a_browser_is_shown_where_to_look),
         cmocka_unit_test(other_pages_and_methods_are_refused),
         cmocka_unit_test(only_loopback_addresses_are_served),
     };

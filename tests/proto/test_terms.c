@@ -1,6 +1,7 @@
 /* Names that manifest, wire, metadata and engine share. */
 #include "proto/terms.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -68,6 +69,11 @@ static void samplers_are_found_by_every_name_that_others_have_for_them(void **st
     assert_label("PLMS", SAMPLER_PNDM, -1);
     assert_label("k_dpm_2_a", SAMPLER_DPM2_A, -1);
     assert_label("eulerancestraldiscretescheduler", SAMPLER_EULER_A, -1);
+    assert_label("sample_dpmpp_2s_ancestral", SAMPLER_DPMPP_2S_A, -1);
+    assert_label("dpmpp_3m_sde_gpu", SAMPLER_DPMPP_3M_SDE, -1);
+    assert_label("uni_pc_bh2", SAMPLER_UNIPC, -1);
+    assert_label("dpmpp_2m_karras", SAMPLER_DPMPP_2M, SCHEDULER_KARRAS);
+    assert_label("dpmpp_2m_sde_sgm_uniform", SAMPLER_DPMPP_2M_SDE, SCHEDULER_SGM_UNIFORM);
 }
 
 static void what_names_another_sampler_is_not_taken_for_one_of_ours(void **state)
@@ -84,6 +90,38 @@ static void what_names_another_sampler_is_not_taken_for_one_of_ours(void **state
     (void)state;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_label(others[i], -1, -1);
+}
+
+static void samplers_that_are_not_ours_are_known_as_such(void **state)
+{
+    static const char *const foreign[] = {"ipndm",    "DPM++ 2M SDE Heun", "dpmpp_2m_sde_heun",
+                                          "DPM fast", "euler_cfg_pp",      "DDIM CFG++",
+                                          "heunpp2"};
+    static const char *const typos[] = {"dpmp_2m", "DPM++ 2M Fast", "eulr", "", "p"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (!sampler_is_foreign(foreign[i]))
+            fail_msg("'%s' is not known", foreign[i]);
+    for (size_t i = 0; i < sizeof typos / sizeof *typos; i++)
+        assert_false(sampler_is_foreign(typos[i]));
+    for (int i = 0; i < SAMPLER_COUNT; i++) {
+        assert_false(sampler_is_foreign(sampler_name((enum sampler_id)i)));
+        assert_false(sampler_is_foreign(sampler_label((enum sampler_id)i)));
+    }
+}
+
+static void every_eta_is_within_its_bounds_and_scales_a_noise_that_is_added(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SAMPLER_COUNT; i++) {
+        double eta = sampler_eta((enum sampler_id)i);
+
+        assert_true(isnan(eta) || (eta >= 0 && eta <= ETA_MAX));
+        assert_true(isnan(eta) || sampler_adds_noise((enum sampler_id)i));
+    }
+    assert_true(isnan(sampler_eta(SAMPLER_EULER)) && !sampler_adds_noise(SAMPLER_EULER));
+    assert_true(isnan(sampler_eta(SAMPLER_DDPM)) && sampler_adds_noise(SAMPLER_DDPM));
 }
 
 static void schedulers_are_found_by_label(void **state)
@@ -123,6 +161,8 @@ int main(void)
         cmocka_unit_test(what_is_not_in_the_table_has_no_id_and_no_name),
         cmocka_unit_test(samplers_are_found_by_every_name_that_others_have_for_them),
         cmocka_unit_test(what_names_another_sampler_is_not_taken_for_one_of_ours),
+        cmocka_unit_test(samplers_that_are_not_ours_are_known_as_such),
+        cmocka_unit_test(every_eta_is_within_its_bounds_and_scales_a_noise_that_is_added),
         cmocka_unit_test(schedulers_are_found_by_label),
         cmocka_unit_test(automatic_is_what_the_web_ui_takes_for_a_sampler),
     };
