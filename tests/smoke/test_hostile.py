@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Peers that lie: names, pictures and floods from workers, clients and coordinators of evil will."""
+"""Peers that lie: names, pictures and leases from workers, clients and coordinators of evil will."""
 import hashlib
 import json
 import os
@@ -16,7 +16,7 @@ except ImportError as missing:
     print("skipped: %s (Debian: python3-zmq, python3-msgpack)" % missing)
     sys.exit(77)
 
-from programs import DEADLINE, SIGTERM, Case, Program, main, png_write, wait_until
+from programs import Case, main, png_write, wait_until
 
 JOB = "ab" * 32
 BAD = "a\x1b]0;owned\x07\x1b[31m\u009b1m\u202ex\ny"
@@ -55,56 +55,6 @@ class Liar(threading.Thread):
         self.router.close()
 
 
-class Flood(threading.Thread):
-    """ZMTP by hand, as fast as the socket takes it: one frame after the other, for ever."""
-
-    def __init__(self, *messages):
-        super().__init__(daemon=True)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
-        self.first = b"".join(self.frame(message) for message in messages[:-1])
-        self.block = self.frame(messages[-1]) * 20000
-        self.start()
-
-    @staticmethod
-    def frame(message):
-        body = msgpack.packb(message)
-        if len(body) < 256:
-            return bytes([0, len(body)]) + body
-        return b"\x02" + struct.pack(">Q", len(body)) + body
-
-    def run(self):
-        while True:
-            try:
-                peer, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
-
-    def serve(self, peer):
-        ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER"
-        try:
-            peer.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL" + b"\0" * 16 + b"\0" + b"\0" * 31)
-            peer.recv(64, socket.MSG_WAITALL)
-            peer.sendall(b"\x04" + bytes([len(ready)]) + ready + self.first)
-            threading.Thread(target=self.swallow, args=(peer,), daemon=True).start()
-            while True:
-                peer.sendall(self.block)
-        except OSError:
-            peer.close()
-
-    @staticmethod
-    def swallow(peer):
-        try:
-            while peer.recv(1 << 16):
-                pass
-        except OSError:
-            pass
-
-    def close(self):
-        self.listener.close()
-
-
 def picture(width, height):
     return png_write([(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
                       (b"IDAT", zlib.compress(b"\0" * 4000)), (b"IEND", b"")])
@@ -120,8 +70,8 @@ class Hostile(Case):
             liar.close()
         super().tearDown()
 
-    def liar(self, *args, kind=Liar):
-        self.liars.append(kind(*args))
+    def liar(self, answer):
+        self.liars.append(Liar(answer))
         return self.liars[-1]
 
     def assert_plain(self, text):
@@ -182,20 +132,6 @@ class Hostile(Case):
                  for name in files]
         self.assertEqual(found, [self.path("got", "good", "0.png")])
         self.assertEqual([name for name in os.listdir(self.folder) if name != "got"], [])
-
-    def test_a_flood_ends_no_later_than_silence_does(self):
-        flood = self.liar({"type": "ping"}, kind=Flood)
-        done = self.litho("list", "--connect", flood.endpoint, expect=1)
-        self.assertIn("no coordinator answers", done.stderr)
-
-    def test_a_worker_in_a_flood_hears_the_signal_to_stop(self):
-        chunk = {"type": "chunk", "sha256": JOB, "offset": 0, "total": 10 ** 9, "data": b"x" * 4000}
-        flood = self.liar(WELCOME, chunk, kind=Flood)
-        worker = Program(self, "litho-worker", "--connect", flood.endpoint, "--name", "w",
-                         "--threads", "1")
-        wait_until(lambda: "connected" in worker.text(), "the worker is connected")
-        worker.signal(SIGTERM)
-        self.assertEqual(worker.wait(), 0, worker.text())
 
     def test_leases_that_make_no_sense_fail_and_the_worker_lives(self):
         lease = {"type": "lease", "job": JOB, "attempt": 1}
