@@ -178,6 +178,104 @@ static void slow_steps_that_were_learned_are_waited_for(void **state)
     assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
 }
 
+/* w1, which has only that task, goes on saying so for so long without a step of it. */
+static bool is_revoked_within(struct table *t, int seconds)
+{
+    fresh(t);
+    for (int i = 0; i < seconds; i += 10) {
+        ready_holding(t, "w1", 0, 0, 1);
+        tick(t, 10000);
+    }
+    return count_sent(t, "w1", MSG_REVOKE) > 0;
+}
+
+/* A job of one task for w1, which begins it. */
+static void begin_with(struct table *t, const char *job, const char *fixed)
+{
+    submit_job(t, seeds_job_with(1, (struct spec){.job = job, .fixed = fixed}));
+    ready(t, "w1", 1);
+    assert_leased(t, "w1", 0, 1);
+    progress(t, "w1", 0, 1, 0);
+}
+
+static void what_was_learned_of_other_steps_gives_no_patience(void **state)
+{
+    static const char *const others[] = {"'model':'m2'", "'width':256", "'sampler':'euler'"};
+    struct table *t = *state;
+
+    hello(t, "w1", "worker");
+    begin_with(t, "a", "'steps':20");
+    for (uint32_t step = 1; step < 5; step++) { /* 14 s a step: 140 s are waited for */
+        t->now_ms += 14000;
+        progress(t, "w1", 0, 1, step);
+    }
+    result(t, "w1", 0, 1);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char name[2] = {(char)('b' + i), 0};
+
+        fresh(t);
+        begin_with(t, name, others[i]);
+        assert_true(is_revoked_within(t, 80));
+        failed(t, "w1", 0, 1, "bad_input");
+        tick(t, 1000);
+        ready(t, "w1", 1);
+        result(t, "w1", 0, 2);
+    }
+}
+
+/* Twice the side is four times the pixels, and attention grows with their square. */
+static void the_larger_second_pass_is_waited_for(void **state)
+{
+    struct table *t = *state;
+
+    hello(t, "w1", "worker");
+    begin_with(t, "a", "'hr_scale':2,'denoising_strength':0.5");
+    t->now_ms += 1000;
+    progress(t, "w1", 0, 1, 1); /* 1 s a step: 10 s, and 160 s in the second pass */
+    assert_false(is_revoked_within(t, 160));
+    assert_true(is_revoked_within(t, 20));
+}
+
+static void a_model_may_take_ten_minutes_to_open(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    assert_false(is_revoked_within(t, 600));
+    assert_true(is_revoked_within(t, 20));
+}
+
+static void a_new_process_of_a_worker_died_of_what_was_begun(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 2);
+    join(t, "w1", 2);
+    progress(t, "w1", 0, 1, 0);
+    hello(t, "w1", "worker");
+    ready(t, "w1", 0);
+    assert_int_equal(the_task(t, 0)->lost.n, 1);
+    assert_int_equal(the_task(t, 1)->lost.n, 0); /* not begun */
+}
+
+static void a_task_that_its_only_worker_could_not_do_waits_for_the_next_one(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    join(t, "w2", 0);
+    failed(t, "w1", 0, 1, "asset_missing");
+    fresh(t);
+    lose(t, "w1");
+    lose(t, "w2");
+    tick(t, 60000);
+    assert_null(recorded(t, 0)); /* nobody is connected to ask */
+    join(t, "w3", 1);
+    assert_leased(t, "w3", 0, 2);
+}
+
 static void progress_of_a_revoked_attempt_is_answered_with_revoke(void **state)
 {
     struct table *t = *state;
@@ -204,6 +302,11 @@ int main(void)
         SENTENCE(a_worker_that_says_bye_is_not_blamed),
         SENTENCE(a_lease_whose_steps_stop_is_revoked_and_given_elsewhere),
         SENTENCE(slow_steps_that_were_learned_are_waited_for),
+        SENTENCE(what_was_learned_of_other_steps_gives_no_patience),
+        SENTENCE(the_larger_second_pass_is_waited_for),
+        SENTENCE(a_model_may_take_ten_minutes_to_open),
+        SENTENCE(a_new_process_of_a_worker_died_of_what_was_begun),
+        SENTENCE(a_task_that_its_only_worker_could_not_do_waits_for_the_next_one),
         SENTENCE(progress_of_a_revoked_attempt_is_answered_with_revoke),
     };
 

@@ -142,6 +142,65 @@ static void bad_input_is_the_tasks_fault_and_blocks_no_worker(void **state)
     assert_int_equal(logged(t, "worker_blocked"), 0);
 }
 
+/* A failure as a worker says it, retryable or not. */
+static void failed_as(struct table *t, const char *class, bool retryable, uint32_t attempt)
+{
+    struct msg m = {.type = MSG_FAILED,
+                    .failed = {.code = class, .text = "it went wrong", .retryable = retryable}};
+
+    m.failed.ref = ref(t, 0, attempt);
+    say(t, "w", &m);
+}
+
+static void what_would_fail_everywhere_is_tried_once_whatever_the_worker_says(void **state)
+{
+    static const char *const classes[] = {"bad_input", "bad_argument", "conflict"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        void *one = NULL;
+        struct table *t;
+
+        setup(&one);
+        t = one;
+        submit(t, "a", 1);
+        join(t, "w", 1);
+        fresh(t);
+        failed_as(t, classes[i], true, 1);
+        assert_non_null(recorded(t, 0));
+        assert_string_equal(recorded(t, 0)->code, classes[i]);
+        teardown(&one);
+    }
+}
+
+static void what_the_worker_calls_final_is_not_tried_again(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    fresh(t);
+    failed_as(t, "internal", false, 1);
+    assert_non_null(recorded(t, 0));
+}
+
+static void a_cancelled_attempt_is_no_try(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    for (uint32_t attempt = 1; attempt <= 5; attempt++) {
+        assert_leased(t, "w", 0, attempt);
+        fresh(t);
+        failed_as(t, "cancelled", true, attempt);
+        ready(t, "w", 1);
+        tick(t, 1000);
+    }
+    assert_null(recorded(t, 0));
+    assert_int_equal(the_task(t, 0)->tries, 0);
+}
+
 static void oom_goes_to_a_worker_with_more_memory_only(void **state)
 {
     struct table *t = *state;
@@ -244,6 +303,9 @@ int main(void)
         SENTENCE(a_task_that_the_only_unblocked_worker_failed_goes_to_the_blocked_one),
         SENTENCE(workers_shows_what_a_worker_is_blocked_for_until_a_picture_lifts_it),
         SENTENCE(bad_input_is_the_tasks_fault_and_blocks_no_worker),
+        SENTENCE(what_would_fail_everywhere_is_tried_once_whatever_the_worker_says),
+        SENTENCE(what_the_worker_calls_final_is_not_tried_again),
+        SENTENCE(a_cancelled_attempt_is_no_try),
         SENTENCE(oom_goes_to_a_worker_with_more_memory_only),
         SENTENCE(oom_of_the_largest_worker_fails_the_task),
         SENTENCE(max_failed_stops_the_job_early_and_says_why),

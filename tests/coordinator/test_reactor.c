@@ -112,7 +112,9 @@ static void after_a_restart_running_attempts_are_adopted(void **state)
     assert_int_equal(count_sent(t, "w1", MSG_LEASE), 1);
     assert_leased(t, "w1", 2, 1);
     fresh(t);
-    tick(t, 7000);
+    tick(t, 5000);
+    assert_int_equal(count_sent(t, "w1", MSG_LEASE), 0);
+    tick(t, 2000);
     assert_leased(t, "w1", 1, 3);
     fresh(t);
     result(t, "w1", 0, 4);

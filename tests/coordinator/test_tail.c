@@ -174,6 +174,17 @@ static void who_has_no_more_memory_than_was_too_little_gets_no_second_attempt(vo
     assert_false(tries(t, "fast"));
 }
 
+static void a_second_attempt_takes_the_workers_room(void **state)
+{
+    struct table *t = *state;
+
+    slow_and_fast(t, 2000, 100);
+    assert_true(tries(t, "fast"));
+    fresh(t);
+    submit(t, "b", 1);
+    assert_int_equal(count_sent(t, "fast", MSG_LEASE), 0);
+}
+
 static void a_paused_job_gets_no_second_attempt(void **state)
 {
     struct table *t = *state;
@@ -205,6 +216,7 @@ int main(void)
         SENTENCE(who_failed_the_task_gets_no_second_attempt_at_it),
         SENTENCE(who_is_blocked_for_the_model_gets_no_second_attempt),
         SENTENCE(who_has_no_more_memory_than_was_too_little_gets_no_second_attempt),
+        SENTENCE(a_second_attempt_takes_the_workers_room),
         SENTENCE(a_paused_job_gets_no_second_attempt),
         SENTENCE(a_job_that_waits_for_its_disk_gets_no_second_attempt),
     };
