@@ -245,12 +245,22 @@ static bool has_untouched(const struct coord *c, const struct job_entry *j, cons
            ((j->queue.left > 0 && queue_may_suit(&j->queue, w)) || has_frames(c, j));
 }
 
+/* Of a job that was not begun, what its first lot needs stands for the rest (stays()). */
+static int first_needs_known(struct job_entry *j, struct err *e)
+{
+    struct needs needs;
+
+    return j->queue.described ? 0 : queue_needs(j, 0, &needs, e);
+}
+
 /* The job whose turn it is, of those numbered differently from `tried`; NULL: none. */
-static struct job_entry *next_job(const struct coord *c, const struct worker *w, int64_t now_ms,
-                                  const uint64_t *tried, size_t n_tried)
+static int next_job(const struct coord *c, const struct worker *w, int64_t now_ms,
+                    const uint64_t *tried, size_t n_tried, struct job_entry **ret_job,
+                    struct err *e)
 {
     struct job_entry *best = NULL;
     uint64_t least = UINT64_MAX;
+    int rc = 0;
 
     for (size_t i = 0; i < c->n_jobs; i++)
         if (has_untouched(c, c->jobs[i], w, now_ms) && c->jobs[i]->pass < least)
@@ -261,11 +271,15 @@ static struct job_entry *next_job(const struct coord *c, const struct worker *w,
 
         for (size_t k = 0; k < n_tried; k++)
             known |= tried[k] == j->number;
-        if (!known && has_untouched(c, j, w, now_ms) &&
-            (!best || sooner(c, j, best, w, least, now_ms)))
+        if (known || !has_untouched(c, j, w, now_ms))
+            continue;
+        TRY(first_needs_known(j, e));
+        if (!best || sooner(c, j, best, w, least, now_ms))
             best = j;
     }
-    return best;
+out:
+    *ret_job = best;
+    return rc;
 }
 
 /* The next task of the job that nobody has touched and this worker may have; NULL: none now. */
@@ -355,7 +369,7 @@ static int pick(struct coord *c, struct worker *w, int64_t now_ms, struct task_e
         lacking++;
     }
     for (size_t n = 0; n < SCHED_JOBS_TRIED && !*ret_task && !*ret_waits; n++) {
-        j = next_job(c, w, now_ms, tried, n);
+        TRY(next_job(c, w, now_ms, tried, n, &j, e));
         if (!j)
             break;
         tried[n] = j->number;

@@ -8,9 +8,10 @@
  * the oldest. Within the job, what is ready on the worker goes first (queue.h). At the end of all
  * work the fastest idle workers choose first (tail.h).
  *
- * The bound on starvation: of jobs of one priority that have tasks for the workers at hand, none
- * gets more than SCHED_SLACK + 1 leases while another of them gets none; and a job of a priority
- * lower by d gets a lease at least every d * SCHED_AGE_MS, if any leases are given then.
+ * The bound on starvation: of jobs of one priority that have tasks for the workers at hand, none is
+ * ever more than SCHED_SLACK + 1 leases ahead of another, so that a waiting one sees twice that of
+ * each at most. And no job gets a lease before another of a priority lower by d that has waited
+ * (d + 1) * SCHED_AGE_MS longer. Previews, and tasks that came back, are outside of both.
  *
  * Giving a task out takes two steps: its output path is probed (OUT_PROBE), then, if the path is
  * free, the lease leaves. A picture found there is recorded instead, another file fails the task.

@@ -94,6 +94,21 @@ static void a_blocked_worker_renders_no_preview_while_others_can(void **state)
     assert_int_equal(count_sent(t, "good", MSG_LEASE), 4);
 }
 
+static void a_job_not_begun_whose_model_is_resident_goes_before_an_older_one(void **state)
+{
+    struct table *t = *state;
+    char alike[HASH_HEX_SIZE];
+
+    submit_job(t, seeds_job_with(1, (struct spec){.job = "a", .fixed = "'model':'m1'"}));
+    join(t, "w", 0);
+    takes(t, "w");
+    submit_job(t, model_job("other", "m2", NULL));
+    submit_job(t, model_job("alike", "m1", NULL));
+    memcpy(alike, t->job, sizeof alike);
+    takes(t, "w");
+    assert_string_equal(t->job, alike);
+}
+
 /* Another size of the model that is resident costs less than another model, though fewer are at
  * the latter. */
 static void another_size_of_the_resident_model_goes_before_another_model(void **state)
@@ -251,6 +266,7 @@ int main(void)
         SENTENCE(each_ten_seconds_of_waiting_are_worth_one_of_priority),
         SENTENCE(what_is_resident_puts_no_job_more_than_seventeen_leases_ahead),
         SENTENCE(a_blocked_worker_renders_no_preview_while_others_can),
+        SENTENCE(a_job_not_begun_whose_model_is_resident_goes_before_an_older_one),
         SENTENCE(another_size_of_the_resident_model_goes_before_another_model),
         SENTENCE(tasks_of_a_paused_job_do_not_put_off_the_end),
         SENTENCE(a_deadline_is_in_danger_if_the_rest_takes_three_quarters_of_the_time),
