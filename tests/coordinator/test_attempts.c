@@ -99,6 +99,23 @@ static void a_retryable_failure_fails_the_task_at_the_third_try(void **state)
     assert_int_equal(the_job(t)->failures[0].attempts, 3);
 }
 
+static void the_same_worker_gets_a_failed_task_again_later_each_time(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    for (uint32_t attempt = 1; attempt <= 2; attempt++) { /* half a second, then a whole one */
+        failed(t, "w", 0, attempt, "internal");
+        ready(t, "w", 1);
+        fresh(t);
+        tick(t, 500 * attempt - 1);
+        assert_int_equal(count_sent(t, "w", MSG_LEASE), 0);
+        tick(t, 1);
+        assert_leased(t, "w", 0, attempt + 1);
+    }
+}
+
 static void a_ready_sent_before_the_ack_of_a_failure_revives_nothing(void **state)
 {
     struct table *t = *state;
@@ -171,6 +188,7 @@ int main(void)
         SENTENCE(bad_input_fails_the_task_at_once),
         SENTENCE(a_retryable_failure_goes_to_another_worker_first),
         SENTENCE(a_retryable_failure_fails_the_task_at_the_third_try),
+        SENTENCE(the_same_worker_gets_a_failed_task_again_later_each_time),
         SENTENCE(a_ready_sent_before_the_ack_of_a_failure_revives_nothing),
         SENTENCE(a_missing_model_fails_when_no_connected_worker_is_left_to_ask),
         SENTENCE(a_task_too_large_for_all_but_a_lost_worker_fails),

@@ -12,21 +12,26 @@ static void pause_of(struct table *t, const char *job)
     say(t, "client", &m);
 }
 
-/* A worker of so much memory renders one task, of so many milliseconds a step, and is idle then. */
-static void pace(struct table *t, const char *name, uint64_t memory, int64_t step_ms)
+/* The worker renders one task, of so many milliseconds a step, and is idle then. */
+static void pace_as(struct table *t, struct msg_hello h, int64_t step_ms)
 {
     char job[20];
 
-    snprintf(job, sizeof job, "pace-%s", name);
+    snprintf(job, sizeof job, "pace-%s", h.name);
     submit(t, job, 1);
-    hello_with(t, (struct msg_hello){.name = name, .memory_bytes = memory, .batch = 4});
-    ready(t, name, 1);
-    assert_leased(t, name, 0, 1);
-    progress(t, name, 0, 1, 0);
+    hello_with(t, h);
+    ready(t, h.name, 1);
+    assert_leased(t, h.name, 0, 1);
+    progress(t, h.name, 0, 1, 0);
     t->now_ms += step_ms;
-    progress(t, name, 0, 1, 1);
-    result(t, name, 0, 1);
+    progress(t, h.name, 0, 1, 1);
+    result(t, h.name, 0, 1);
     fresh(t);
+}
+
+static void pace(struct table *t, const char *name, uint64_t memory, int64_t step_ms)
+{
+    pace_as(t, (struct msg_hello){.name = name, .memory_bytes = memory, .batch = 4}, step_ms);
 }
 
 /* The worker gets that attempt at task 0 of the job of the last submission, and begins it. */
@@ -185,6 +190,39 @@ static void a_second_attempt_takes_the_workers_room(void **state)
     assert_int_equal(count_sent(t, "fast", MSG_LEASE), 0);
 }
 
+/* Whether a fast worker of that class tries the second frame of a chain whose first one cpu-avx2
+ * made, as result() says. */
+static bool tries_frame_as(const char *device_class)
+{
+    void *one = NULL;
+    struct table *t;
+    bool does;
+
+    setup(&one);
+    t = one;
+    pace(t, "slow", 0, 2000);
+    pace_as(t, (struct msg_hello){.name = "fast", .device_class = device_class}, 100);
+    submit_job(t, bundle_job((struct spec){
+                      .axes = "[{'name':'frame','columns':['frame'],'range':{'first':0,'step':1,"
+                              "'count':2}}]",
+                      .chain = "{'axis':'frame','seed_behavior':'iter'}"}));
+    ready(t, "slow", 1);
+    result(t, "slow", 0, 1);
+    ready(t, "slow", 1);
+    assert_leased(t, "slow", 1, 1);
+    progress(t, "slow", 1, 1, 0);
+    does = tries(t, "fast");
+    teardown(&one);
+    return does;
+}
+
+static void a_second_attempt_at_a_frame_is_of_its_chains_class(void **state)
+{
+    (void)state;
+    assert_true(tries_frame_as("cpu-avx2"));
+    assert_false(tries_frame_as("cpu-avx512"));
+}
+
 static void a_paused_job_gets_no_second_attempt(void **state)
 {
     struct table *t = *state;
@@ -216,6 +254,7 @@ int main(void)
         SENTENCE(who_failed_the_task_gets_no_second_attempt_at_it),
         SENTENCE(who_is_blocked_for_the_model_gets_no_second_attempt),
         SENTENCE(who_has_no_more_memory_than_was_too_little_gets_no_second_attempt),
+        SENTENCE(a_second_attempt_at_a_frame_is_of_its_chains_class),
         SENTENCE(a_second_attempt_takes_the_workers_room),
         SENTENCE(a_paused_job_gets_no_second_attempt),
         SENTENCE(a_job_that_waits_for_its_disk_gets_no_second_attempt),
