@@ -94,6 +94,22 @@ static void a_lease_waits_for_its_files_and_lists_them(void **state)
     msg_done(&m);
 }
 
+/* What `submit` compares with later, to render only what changed. */
+static void the_record_of_a_picture_has_the_tasks_hash_of_its_lease(void **state)
+{
+    char hash[HASH_HEX_SIZE];
+    struct table *t = *state;
+
+    memset(hash, 'b', HASH_HEX_SIZE - 1);
+    hash[HASH_HEX_SIZE - 1] = 0;
+    start(t);
+    answer_model(t, hash);
+    fresh(t);
+    result(t, "w1", 0, 1);
+    assert_non_null(recorded(t, 0));
+    assert_int_equal(strlen(recorded(t, 0)->task_hash), HASH_HEX_SIZE - 1);
+}
+
 static size_t asked_by_name(const struct table *t, const char *name)
 {
     size_t n = 0;
@@ -345,6 +361,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_assets, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_lease_waits_for_its_files_and_lists_them),
+        TEST(the_record_of_a_picture_has_the_tasks_hash_of_its_lease),
         TEST(a_leases_files_have_the_names_that_its_prompt_calls),
         TEST(what_the_coordinator_does_not_have_is_left_to_the_worker),
         TEST(only_files_that_a_job_names_are_sent),

@@ -115,6 +115,18 @@ static void a_picture_found_in_the_folder_needs_no_lease(void **state)
     assert_int_equal(the_job(t)->phase, JOB_DONE);
 }
 
+static void a_picture_made_from_other_files_is_rendered_again(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 3);
+    t->probe = PROBE_STALE;
+    fresh(t);
+    join(t, "w", 1);
+    assert_leased(t, "w", 0, 1);
+    assert_null(recorded(t, 0));
+}
+
 static void a_job_ends_failed_when_one_task_did(void **state)
 {
     struct table *t = *state;
@@ -200,6 +212,7 @@ int main(void)
         SENTENCE(a_strangers_file_fails_the_task_before_it_is_leased),
         SENTENCE(a_strangers_file_that_appeared_meanwhile_fails_the_task),
         SENTENCE(a_picture_found_in_the_folder_needs_no_lease),
+        SENTENCE(a_picture_made_from_other_files_is_rendered_again),
         SENTENCE(a_job_ends_failed_when_one_task_did),
         SENTENCE(a_job_with_a_sheet_is_finishing_until_it_is_drawn),
         SENTENCE(a_sheet_that_cannot_be_drawn_only_warns),
