@@ -246,6 +246,39 @@ static void a_model_may_take_ten_minutes_to_open(void **state)
     assert_true(is_revoked_within(t, 20));
 }
 
+static void a_step_said_again_or_beyond_the_last_is_no_progress(void **state)
+{
+    static const uint32_t steps[] = {3, 2, 21};
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    progress(t, "w1", 0, 1, 0);
+    progress(t, "w1", 0, 1, 3);
+    fresh(t);
+    for (int i = 0; i < 7; i++) {
+        progress(t, "w1", 0, 1, steps[i % 3]);
+        tick(t, 10000);
+    }
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+}
+
+static void files_that_do_not_come_in_are_no_progress(void **state)
+{
+    struct msg m = {.type = MSG_FETCHING, .fetching = {.fetched = 5, .total = 10}};
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w1", 1);
+    m.fetching.ref = ref(t, 0, 1);
+    fresh(t);
+    for (int i = 0; i < 61; i++) {
+        say(t, "w1", &m);
+        tick(t, 10000);
+    }
+    assert_int_equal(count_sent(t, "w1", MSG_REVOKE), 1);
+}
+
 static void a_new_process_of_a_worker_died_of_what_was_begun(void **state)
 {
     struct table *t = *state;
@@ -305,6 +338,8 @@ int main(void)
         SENTENCE(what_was_learned_of_other_steps_gives_no_patience),
         SENTENCE(the_larger_second_pass_is_waited_for),
         SENTENCE(a_model_may_take_ten_minutes_to_open),
+        SENTENCE(a_step_said_again_or_beyond_the_last_is_no_progress),
+        SENTENCE(files_that_do_not_come_in_are_no_progress),
         SENTENCE(a_new_process_of_a_worker_died_of_what_was_begun),
         SENTENCE(a_task_that_its_only_worker_could_not_do_waits_for_the_next_one),
         SENTENCE(progress_of_a_revoked_attempt_is_answered_with_revoke),
