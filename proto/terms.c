@@ -144,7 +144,6 @@ static const struct {
     {"dpmpp_sde_gpu", SAMPLER_DPMPP_SDE},
     {"dpmpp_2m_sde_gpu", SAMPLER_DPMPP_2M_SDE},
     {"dpmpp_3m_sde_gpu", SAMPLER_DPMPP_3M_SDE},
-    {"DPMSolverSDEScheduler", SAMPLER_DPMPP_SDE},
     {"PNDM", SAMPLER_PNDM},
 };
 
@@ -248,6 +247,7 @@ static const char *const foreign[] = {"ipndm",
                                       "sa_solver",
                                       "sa_solver_pece",
                                       "IPNDMScheduler",
+                                      "DPMSolverSDEScheduler",
                                       "SASolverScheduler",
                                       "DPMSolverSinglestepScheduler",
                                       "EDMEulerScheduler",

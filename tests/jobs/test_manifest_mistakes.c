@@ -50,6 +50,14 @@ static void keys_of_other_programs_are_told_what_they_are_here(void **state)
             "<lora:NAME:0.8>\n");
 }
 
+static void a_sampler_of_others_is_refused_and_no_neighbour_offered(void **state)
+{
+    (void)state;
+    refused("litho: 1\nmodel: m\nprompt: a\nsampler: ipndm\n",
+            "job.yaml:4:10: sampler 'ipndm' must be one of:" SAMPLERS
+            "; 'ipndm' is an algorithm of its own, which Lithograph does not have\n");
+}
+
 static void what_must_be_there_is_missed(void **state)
 {
     (void)state;
@@ -327,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_mistakes_are_told_in_one_go),
         cmocka_unit_test(keys_of_other_programs_are_told_what_they_are_here),
+        cmocka_unit_test(a_sampler_of_others_is_refused_and_no_neighbour_offered),
         cmocka_unit_test(what_must_be_there_is_missed),
         cmocka_unit_test(broken_yaml_names_the_place),
         cmocka_unit_test(text_that_yaml_takes_for_something_else_is_told_to_need_quotes),

@@ -94,9 +94,9 @@ static void what_names_another_sampler_is_not_taken_for_one_of_ours(void **state
 
 static void samplers_that_are_not_ours_are_known_as_such(void **state)
 {
-    static const char *const foreign[] = {"ipndm",    "DPM++ 2M SDE Heun", "dpmpp_2m_sde_heun",
-                                          "DPM fast", "euler_cfg_pp",      "DDIM CFG++",
-                                          "heunpp2"};
+    static const char *const foreign[] = {"ipndm",    "DPM++ 2M SDE Heun",    "dpmpp_2m_sde_heun",
+                                          "DPM fast", "euler_cfg_pp",         "DDIM CFG++",
+                                          "heunpp2",  "DPMSolverSDEScheduler"};
     static const char *const typos[] = {"dpmp_2m", "DPM++ 2M Fast", "eulr", "", "p"};
 
     (void)state;
