@@ -232,8 +232,11 @@ static void a_stop(struct session *s)
 /* "reconnect, hello" */
 static void list_actions(struct session *s, char *ret_text, size_t size)
 {
-    static const char *const names[] = {"send",   "spill", "unspill", "reconnect",
-                                        "gather", "start", "cancel",  "end"};
+    static const char *const names[] = {
+        [SESSION_SPILL] = "spill",         [SESSION_UNSPILL] = "unspill", [SESSION_KEEP] = "keep",
+        [SESSION_RECONNECT] = "reconnect", [SESSION_GATHER] = "gather",   [SESSION_START] = "start",
+        [SESSION_CANCEL] = "cancel",       [SESSION_END] = "end",
+    };
     const struct session_action *a;
     size_t at = 0;
 
