@@ -75,7 +75,8 @@ static void guidance_and_layers_are_split_at_once(void **state)
 /*
  * bf16 is off from float32 by what its roundings add up to, and another order of sums is another
  * set of roundings: a gang's picture is as near as one device's, no nearer to that one. Over
- * several pictures, since one set may be lucky; a partial sum is rounded besides: 1.2.
+ * several pictures, since one set may be lucky. A partial sum is rounded besides: 1.11 times as far
+ * with AMX, 1.17 with AVX512_BF16, whose sums have another order.
  */
 static void in_bf16_it_is_as_near_as_bf16_is(void **state)
 {
@@ -100,7 +101,7 @@ static void in_bf16_it_is_as_near_as_bf16_is(void **state)
     print_message("bf16 is off by %.1e, by 2 x 2 by %.1e, by 1 x 4 by %.1e\n", sqrt(own / 4),
                   sqrt(error[0] / 4), sqrt(error[1] / 4));
     for (int k = 0; k < 2; k++)
-        assert_true(sqrt(error[k] / 4) < NET_TOLERANCE || error[k] < 1.2 * 1.2 * own);
+        assert_true(sqrt(error[k] / 4) < NET_TOLERANCE || error[k] < 1.3 * 1.3 * own);
 }
 
 static void again_it_is_the_same_to_the_bit(void **state)
