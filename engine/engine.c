@@ -116,6 +116,7 @@ void engine_close(struct engine *g)
     pipeline_done(&g->pipeline);
     embeddings_free(g->embeddings);
     free(g->embedding_infos);
+    model_lora_done(g->model);
     model_close(g->model);
     if (g->ops != NULL)
         workspace_done(&g->workspace, g->ops);
@@ -275,22 +276,6 @@ out:
     return rc;
 }
 
-void render_size(const struct render *r, int *ret_width, int *ret_height)
-{
-    struct hires_size second;
-
-    *ret_width = r->width + r->outpaint_left + r->outpaint_right;
-    *ret_height = r->height + r->outpaint_top + r->outpaint_bottom;
-    if (hires_size(r, &second)) {
-        *ret_width = second.width;
-        *ret_height = second.height;
-    }
-    if (r->init.pixels != NULL && r->inpaint.full_res) {
-        *ret_width = r->init.width;
-        *ret_height = r->init.height;
-    }
-}
-
 uint64_t engine_weight_bytes(const struct engine *g)
 {
     return g->model->weight_bytes;
@@ -382,10 +367,4 @@ int engine_embeddings(struct engine *g, size_t i, const struct embedding_info **
 out:
     free(infos);
     return rc;
-}
-
-void image_done(struct image *image)
-{
-    free(image->pixels);
-    *image = (struct image){0};
 }

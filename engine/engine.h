@@ -15,7 +15,8 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
-#include "engine/optional.h"
+#include "engine/lora/lora_info.h"
+#include "engine/pipeline/render.h"
 #include "proto/err.h"
 #include "proto/hash_memo.h"
 #include "proto/terms.h"
@@ -27,7 +28,6 @@
 #include <stdint.h>
 
 struct engine;
-struct gang; /* engine/gang/gang.h */
 
 enum backend { BACKEND_CPU, BACKEND_REF, BACKEND_CUDA };
 
@@ -123,94 +123,6 @@ int engine_files(struct engine *g, const struct model_file **ret_files, size_t *
  */
 int engine_model_hash(struct engine *g, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
-/* A picture that a render starts from. Borrowed for the render; NULL pixels: there is none. */
-struct picture_in {
-    int width, height;
-    const uint8_t *pixels; /* RGB [height, width, 3]; of a mask: grey [height, width] */
-};
-
-#define RENDER_SIDE_MAX 16384 /* pixels, of every picture here */
-
-/* What is repainted of the initial picture. */
-struct inpaint {
-    struct picture_in mask; /* of the initial picture's size; white is repainted */
-    double blur;            /* standard deviation, pixels; 0..64 */
-    bool invert;            /* black is repainted */
-    enum mask_fill fill;
-    bool full_res;        /* the part around the mask is rendered at full width and height */
-    int full_res_padding; /* pixels around it, of the initial picture */
-};
-
-#define HIRES_SCALE_MAX 16
-
-/* A second pass at a larger size; of text to picture alone. */
-struct hires {
-    double scale;      /* 1..HIRES_SCALE_MAX; 0 with width and height 0: no second pass */
-    int width, height; /* of the final picture, pixels, multiples of 8, instead of scale; one of
-                          them 0: by the first picture's ratio */
-    enum upscaler upscaler;
-    int steps; /* of the second pass' schedule, of which denoising_strength says how many run; 0: as
-                  many as the first */
-};
-
-/* Zero is every field's default, where 0 is not a value that it could have. */
-struct render {
-    const char *prompt, *negative_prompt; /* UTF-8, AUTOMATIC1111's grammar */
-    enum emphasis emphasis;
-    int clip_skip; /* AUTOMATIC1111's: 1 (or 0) the last layer, 2 the one before it */
-    enum sampler_id sampler;
-    enum scheduler_id scheduler;
-    int steps;               /* 1..1000 */
-    struct optional eta;     /* noise that a stochastic sampler adds; unset: the sampler's own */
-    struct optional s_noise; /* factor of that noise; unset: 1 */
-    bool rescale_betas_zero_snr; /* whatever the model's scheduler file says */
-    int width, height; /* pixels; multiples of the model's latent factor (8); of the first pass */
-    double cfg_scale;  /* <= 1: no guidance */
-    double guidance_rescale; /* 0..1, Lin et al. 2023 (arXiv:2305.08891), section 3.4 */
-    int64_t seed;
-    enum rng_kind rng;
-    int64_t subseed;
-    double subseed_strength;                   /* 0..1 */
-    int seed_resize_width, seed_resize_height; /* pixels; 0: the render's own size */
-
-    struct picture_in init;    /* img2img; NULL pixels: text to picture */
-    enum resize_mode resize;   /* of init to width x height */
-    double denoising_strength; /* 0..1: of img2img, inpainting and the second pass */
-    struct inpaint inpaint;
-    int outpaint_left, outpaint_right, outpaint_top, outpaint_bottom; /* pixels around width x
-                                                                         height, multiples of 8 */
-    struct hires hires;
-    int vae_tile; /* side of the VAE's tiles, pixels, a multiple of 64; 0: the whole picture */
-
-    /*
-     * The gang that renders this picture, NULL: this engine alone. Its size is the engine's shards
-     * times 1, or 2 for guidance split over two; member r holds shard r % shards. All members call
-     * with equal fields. Rank 0 gets the picture, the others an image without pixels.
-     */
-    struct gang *gang;
-
-    /* After each step of all passes (step counts from 1), of a device when it is queued: up to two
-     * steps early. May be NULL. */
-    void (*progress)(void *user, int step, int steps);
-    void *user;
-    const atomic_bool *cancel; /* once true, the render ends with ERR_CANCELLED; may be NULL */
-};
-
-/*
- * Pixels of the picture that the render makes: with outpainting and the second pass; with
- * inpaint.full_res those of the initial picture.
- */
-void render_size(const struct render *r, int *ret_width, int *ret_height);
-
-/*
- * Whether the two may be parts of one batch: they agree in all that steps and sizes depend on,
- * while prompts, seeds, guidance and pictures are each one's own. Their LoRAs must be the same too,
- * which only the engine knows (ERR_ARG).
- */
-bool render_batches(const struct render *a, const struct render *b);
-
-#define ENGINE_BATCH_MAX 64 /* renders of one batch */
-
 /* Bytes that the batch of n renders will take at its peak, weights included. ERR_INPUT for what
  * cannot be rendered. ERR_ARG: renders that do not go together. */
 int engine_plan(struct engine *g, const struct render *const *renders, size_t n,
@@ -219,15 +131,6 @@ int engine_plan(struct engine *g, const struct render *const *renders, size_t n,
 /* Bytes of the weights, those of the LoRAs of the last render or plan included: a part of what
  * engine_plan says. */
 uint64_t engine_weight_bytes(const struct engine *g);
-
-/* A LoRA that a render used. All borrowed until the next render or plan. */
-#define ENGINE_LORAS_MAX 64 /* in one render */
-struct lora_info {
-    const char *name, *path;
-    double unet, te;       /* weights */
-    const char *sha256;    /* of the file */
-    const char *data_hash; /* whose first 12 digits AUTOMATIC1111 lists under "Lora hashes" */
-};
 
 /* Those of the last render or plan, sorted by name. Returns how many. */
 size_t engine_loras(const struct engine *g, struct lora_info ret_loras[ENGINE_LORAS_MAX]);
@@ -244,13 +147,6 @@ struct embedding_info {
  */
 int engine_embeddings(struct engine *g, size_t i, const struct embedding_info **ret_infos,
                       size_t *ret_n, struct err *e);
-
-struct image {
-    int width, height; /* pixels */
-    uint8_t *pixels;   /* [height, width, 3] RGB; owned */
-    bool black;        /* every number that was decoded is 0 */
-};
-void image_done(struct image *image);
 
 /*
  * Renders a batch of n pictures, 1..ENGINE_BATCH_MAX: all or none. Latents and pixels are functions

@@ -26,9 +26,9 @@
 #ifndef ENGINE_CHECKPOINT_CHECKPOINT_H
 #define ENGINE_CHECKPOINT_CHECKPOINT_H
 
-#include "engine/checkpoint/part.h"
 #include "engine/sampling/schedule.h"
-#include "engine/text/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "engine/weights/part.h"
 
 struct checkpoint;
 

@@ -209,7 +209,7 @@ static int choose_tokenizer(struct single *s, int i, struct err *e)
     s->c->pads[i] = s->layout.text_open[i] ? "!" : "<|endoftext|>";
     if (s->config == NULL)
         return 0;
-    TRY(layer_path(path, s->config, i == 0 ? "tokenizer" : "tokenizer_2", e));
+    TRY(part_path(path, s->config, i == 0 ? "tokenizer" : "tokenizer_2", e));
     if (is_folder(path))
         TRY(checkpoint_use_tokenizer(s->c, i, s->config, "config:", e));
 out:

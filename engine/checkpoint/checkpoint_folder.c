@@ -1,7 +1,7 @@
 #include "engine/checkpoint/checkpoint_layout.h"
 
-#include "engine/checkpoint/config.h"
 #include "engine/networks/layer.h"
+#include "engine/weights/config.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -102,7 +102,7 @@ int checkpoint_read_index(struct checkpoint *c, const char *folder, const char *
     json_t *root = NULL;
     int rc = 0;
 
-    TRY(layer_path(path, folder, "model_index.json", e));
+    TRY(part_path(path, folder, "model_index.json", e));
     TRY(json_read_file(path, &root, e));
     TRY(read_index(c, path, root, e));
     TRY(checkpoint_add_file(c, as, folder, "model_index.json", false, e));
@@ -120,8 +120,8 @@ int checkpoint_add_part_file(struct checkpoint *c, const char *as, const char *f
     char relative[PATH_MAX], path[PATH_MAX];
     int rc = 0;
 
-    TRY(layer_path(relative, name, file, e));
-    TRY(layer_path(path, folder, relative, e));
+    TRY(part_path(relative, name, file, e));
+    TRY(part_path(path, folder, relative, e));
     if (needed || access(path, F_OK) == 0)
         TRY(checkpoint_add_file(c, as, folder, relative, denoiser, e));
 out:
@@ -155,7 +155,7 @@ static int open_part(struct checkpoint *c, int part, struct err *e)
     char path[PATH_MAX];
     int rc = 0;
 
-    TRY(layer_path(path, c->path, f->name, e));
+    TRY(part_path(path, c->path, f->name, e));
     TRY(part_open(&c->parts[part], path, f->file, e));
     TRY(checkpoint_add_part_file(c, "", c->path, f->name, "config.json", true, false, e));
     TRY(checkpoint_add_weights(c, "", c->path, f->name, c->parts[part].weights,
@@ -202,7 +202,7 @@ static int read_vae_base(struct checkpoint *c, const char *vae, struct err *e)
 
     if (stat(vae, &st) == 0 && S_ISDIR(st.st_mode))
         return 0;
-    TRY(layer_path(path, c->path, "vae/config.json", e));
+    TRY(part_path(path, c->path, "vae/config.json", e));
     if (access(path, F_OK) != 0)
         return 0;
     TRY(json_read_file(path, &c->vae_base, e));

@@ -15,10 +15,10 @@ static int open_folder(struct checkpoint *c, const char *folder, struct err *e)
     char path[PATH_MAX];
     int rc = 0;
 
-    TRY(layer_path(path, folder, "model_index.json", e));
+    TRY(part_path(path, folder, "model_index.json", e));
     if (access(path, F_OK) == 0)
         name = "vae";
-    TRY(layer_path(path, folder, name, e));
+    TRY(part_path(path, folder, name, e));
     TRY(part_open(p, strcmp(name, ".") == 0 ? folder : path, file, e));
     TRY(checkpoint_add_part_file(c, "vae:", folder, name, "config.json", true, false, e));
     TRY(checkpoint_add_weights(c, "vae:", folder, name, p->weights, false, e));

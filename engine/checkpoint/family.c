@@ -1,6 +1,6 @@
 #include "engine/checkpoint/family.h"
 
-#include "engine/checkpoint/data.h"
+#include "engine/data/data.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
  * Families of Stable Diffusion: what a checkpoint in one file is by its tensors' names and shapes,
- * and what is published of its family (engine/checkpoint/data).
+ * and what is published of its family (engine/data).
  *
  * Recognized as diffusers' single_file_utils, AUTOMATIC1111's sd_models_config and ComfyUI's
  * supported_models do it: SDXL by its second text encoder or label_emb, SD 2 by OpenCLIP's text
@@ -13,7 +13,7 @@
 #ifndef ENGINE_CHECKPOINT_FAMILY_H
 #define ENGINE_CHECKPOINT_FAMILY_H
 
-#include "engine/checkpoint/weights.h"
+#include "engine/weights/weights.h"
 #include "proto/json.h"
 
 /* How a checkpoint in one file is made. All names are static. */
@@ -38,7 +38,7 @@ const char *family_names(char *text, size_t size);
 
 /*
  * {"rules": .., "unet": .., "vae": .., "text_encoder": .., "scheduler": ..}, with text_encoder_2
- * for XL, as engine/checkpoint/data/README.md says. Caller releases with json_decref. ERR_INPUT:
+ * for XL, as engine/data/README.md says. Caller releases with json_decref. ERR_INPUT:
  * there is no such family.
  */
 int family_open(const char *name, json_t **ret_family, struct err *e);

@@ -10,8 +10,8 @@
 #ifndef ENGINE_CHECKPOINT_LDM_NAMES_H
 #define ENGINE_CHECKPOINT_LDM_NAMES_H
 
-#include "engine/checkpoint/weights.h"
 #include "engine/networks/unet_config.h"
+#include "engine/weights/weights.h"
 
 /*
  * UNet2DConditionModel to openaimodel.UNetModel, whose blocks are numbered through: each down block

@@ -47,7 +47,7 @@ int model_lora_folders(struct model *m, const char *const *folders, uint64_t bud
     l->folders = folders;
     l->budget_bytes = budget_bytes;
     TRY(lora_target_init(&l->target, m, e));
-    loras_free(m->loras);
+    model_lora_done(m);
     m->loras = l;
     l = NULL;
 out:
@@ -87,8 +87,10 @@ static void take_off(struct loras *l)
     l->text_id[0] = '\0';
 }
 
-void loras_free(struct loras *l)
+void model_lora_done(struct model *m)
 {
+    struct loras *l = m != NULL ? m->loras : NULL;
+
     if (l == NULL)
         return;
     take_off(l);
@@ -96,6 +98,7 @@ void loras_free(struct loras *l)
         lora_file_close(l->kept[i].file);
     lora_target_done(&l->target);
     free(l);
+    m->loras = NULL;
 }
 
 /* Closes a kept file; the layers must not go on with what was read from it. */

@@ -13,12 +13,13 @@
  *     TRY(model_lora_folders(m, folders, budget, e));                 // once
  *     TRY(model_loras(m, uses, n, e));       // before each plan or render, before its texts
  *     key = prompt and model_lora_text_id(m);                         // of a cache of texts
+ *     model_lora_done(m);                                             // before model_close()
  */
 #ifndef ENGINE_LORA_LORA_H
 #define ENGINE_LORA_LORA_H
 
-#include "engine/engine.h"
-#include "engine/model.h"
+#include "engine/checkpoint/model.h"
+#include "engine/lora/lora_info.h"
 #include "engine/prompt/check.h"
 
 #define LORA_USES_MAX ENGINE_LORAS_MAX /* at once */
@@ -62,7 +63,7 @@ const char *model_lora_text_id(const struct model *m);
  */
 size_t model_lora_infos(const struct model *m, struct lora_info *ret_infos);
 
-/* Takes everything off and closes the files. For model_close(), before the networks close. */
-void loras_free(struct loras *l);
+/* Takes everything off and closes the files; before model_close(). NULL is legal. */
+void model_lora_done(struct model *m);
 
 #endif

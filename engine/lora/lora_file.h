@@ -10,8 +10,8 @@
 #ifndef ENGINE_LORA_LORA_FILE_H
 #define ENGINE_LORA_LORA_FILE_H
 
+#include "engine/checkpoint/model.h"
 #include "engine/lora/lora_names.h"
-#include "engine/model.h"
 #include "proto/hash.h"
 
 #include <sys/stat.h>

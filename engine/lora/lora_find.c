@@ -40,7 +40,7 @@ static int find_below(const char *folder, const char *name, char ret_path[PATH_M
     while ((entry = readdir(d)) != NULL) {
         if (entry->d_name[0] == '.')
             continue;
-        TRY(layer_path(below, folder, entry->d_name, e));
+        TRY(part_path(below, folder, entry->d_name, e));
         if (!file_at(below, name, ".safetensors", path))
             continue;
         if (ret_path[0] != '\0')

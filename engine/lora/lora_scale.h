@@ -8,8 +8,8 @@
 #ifndef ENGINE_LORA_LORA_SCALE_H
 #define ENGINE_LORA_LORA_SCALE_H
 
-#include "engine/checkpoint/weights.h"
 #include "engine/lora/lora_names.h"
+#include "engine/weights/weights.h"
 
 struct lora_scale {
     json_t *notes; /* owned; NULL: the file has none */

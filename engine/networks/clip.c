@@ -1,6 +1,6 @@
 #include "engine/networks/clip.h"
 
-#include "engine/checkpoint/config.h"
+#include "engine/weights/config.h"
 
 #include <math.h>
 

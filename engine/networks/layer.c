@@ -530,15 +530,6 @@ void conv_layer_free(struct ops *o, struct conv_layer *c)
     free(c);
 }
 
-int layer_path(char ret_path[PATH_MAX], const char *folder, const char *file, struct err *e)
-{
-    int n = snprintf(ret_path, PATH_MAX, "%s/%s", folder, file);
-
-    if (n < 0 || n >= PATH_MAX)
-        return err_set(e, ERR_ARG, "'%.100s...': the path is too long", folder);
-    return 0;
-}
-
 void nhwc_from_nchw(float *out, const float *in, int64_t channels, int64_t pixels)
 {
     for (int64_t p = 0; p < pixels; p++)

@@ -14,9 +14,9 @@
 #ifndef ENGINE_NETWORKS_LAYER_H
 #define ENGINE_NETWORKS_LAYER_H
 
-#include "engine/checkpoint/part.h"
 #include "engine/networks/shard.h"
 #include "engine/ops/workspace.h"
+#include "engine/weights/part.h"
 
 #include <limits.h>
 
@@ -162,9 +162,6 @@ struct norm *loader_norm_part(struct loader *ld, int64_t channels, struct range 
  * frees with free(3).
  */
 void *loader_items(struct loader *ld, size_t n_items, size_t item_size);
-
-/* "FOLDER/FILE"; ERR_ARG if that is longer than the system's limit. */
-int layer_path(char ret_path[PATH_MAX], const char *folder, const char *file, struct err *e);
 
 /*
  * Layouts of one picture or latent between torch's [channels, h * w] and ours [h * w, channels].

@@ -5,7 +5,7 @@
 #ifndef ENGINE_NETWORKS_UNET_CONFIG_H
 #define ENGINE_NETWORKS_UNET_CONFIG_H
 
-#include "engine/checkpoint/config.h"
+#include "engine/weights/config.h"
 
 #define UNET_TIME_IDS 6 /* numbers of SDXL's size conditioning */
 

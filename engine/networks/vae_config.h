@@ -2,7 +2,7 @@
 #ifndef ENGINE_NETWORKS_VAE_CONFIG_H
 #define ENGINE_NETWORKS_VAE_CONFIG_H
 
-#include "engine/checkpoint/config.h"
+#include "engine/weights/config.h"
 
 struct vae_config {
     int latent_channels;

@@ -1,6 +1,6 @@
 #include "engine/ops/cuda.h"
 
-#include "engine/ops/cuda/module.h"
+#include "engine/ops/cuda_module.h"
 #include "proto/version.h"
 
 #include <dlfcn.h>

@@ -18,9 +18,9 @@
 #ifndef ENGINE_OPS_OPS_H
 #define ENGINE_OPS_OPS_H
 
-#include "engine/arena.h"
+#include "engine/ops/arena.h"
 #include "engine/ops/step.h"
-#include "engine/tensor.h"
+#include "engine/ops/tensor.h"
 #include "proto/err.h"
 #include "proto/terms.h"
 

@@ -4,7 +4,7 @@
 #ifndef ENGINE_OPS_SHAPE_H
 #define ENGINE_OPS_SHAPE_H
 
-#include "engine/tensor.h"
+#include "engine/ops/tensor.h"
 #include "proto/err.h"
 
 /* w [out, in, ...] of the given rank and bias [out] (or NULL), both of a float dtype: else

@@ -1,11 +1,11 @@
 /*
- * What may be rendered, and what together. engine.h has render_batches().
+ * What may be rendered, and what together. render.h has render_batches().
  */
 #ifndef ENGINE_PIPELINE_BATCH_H
 #define ENGINE_PIPELINE_BATCH_H
 
-#include "engine/engine.h"
-#include "engine/model.h"
+#include "engine/checkpoint/model.h"
+#include "engine/pipeline/render.h"
 
 /* Renders that go together; borrowed for the call. Each render_batches() with the first. */
 struct batch {

@@ -25,8 +25,8 @@
 #ifndef ENGINE_PIPELINE_CANVAS_H
 #define ENGINE_PIPELINE_CANVAS_H
 
-#include "engine/engine.h"
 #include "engine/pipeline/pixels.h"
+#include "engine/pipeline/render.h"
 
 struct canvas {
     int width, height;     /* of what is rendered, pixels */

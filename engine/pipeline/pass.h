@@ -27,8 +27,8 @@
 #ifndef ENGINE_PIPELINE_PASS_H
 #define ENGINE_PIPELINE_PASS_H
 
-#include "engine/engine.h"
 #include "engine/pipeline/pixels.h"
+#include "engine/pipeline/render.h"
 #include "engine/pipeline/texts.h"
 #include "engine/sampling/noise.h"
 #include "engine/sampling/sampler.h"

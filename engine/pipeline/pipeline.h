@@ -1,6 +1,6 @@
 /*
  * Pictures from one model: canvas, passes of the sampler, decoding; a batch goes through all of it
- * together. The engine's own file; engine.h is the interface to others.
+ * together. Inside the engine; engine.h is the interface to others.
  *
  *     struct pipeline p = {.model = m};
  *     TRY(pipeline_plan(&p, &batch, &plan, e));
@@ -11,9 +11,9 @@
 #ifndef ENGINE_PIPELINE_PIPELINE_H
 #define ENGINE_PIPELINE_PIPELINE_H
 
-#include "engine/engine.h"
 #include "engine/ops/workspace.h"
 #include "engine/pipeline/batch.h"
+#include "engine/pipeline/render.h"
 #include "engine/text/conditioning.h"
 
 /* An embedding that a render used; owned. */

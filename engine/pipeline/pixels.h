@@ -17,7 +17,7 @@
 #ifndef ENGINE_PIPELINE_PIXELS_H
 #define ENGINE_PIPELINE_PIXELS_H
 
-#include "engine/arena.h"
+#include "engine/ops/arena.h"
 #include "proto/err.h"
 #include "proto/terms.h"
 

@@ -16,7 +16,7 @@
 #ifndef ENGINE_PIPELINE_TEXTS_H
 #define ENGINE_PIPELINE_TEXTS_H
 
-#include "engine/engine.h"
+#include "engine/pipeline/render.h"
 #include "engine/text/conditioning.h"
 
 #define TEXTS_BRANCHES_MAX (1 + GUIDANCE_PARTS_MAX) /* of one call */

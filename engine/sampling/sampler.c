@@ -1,4 +1,4 @@
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 /* Each sampler, and how many arrays it keeps. */
 static const struct {

@@ -27,7 +27,7 @@
 #ifndef ENGINE_SAMPLING_SCHEDULE_H
 #define ENGINE_SAMPLING_SCHEDULE_H
 
-#include "engine/optional.h"
+#include "engine/sampling/optional.h"
 #include "proto/err.h"
 #include "proto/terms.h"
 

@@ -1,7 +1,7 @@
 #include "engine/text/embedding.h"
 
-#include "engine/checkpoint/weights.h"
 #include "engine/networks/layer.h"
+#include "engine/weights/weights.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -124,7 +124,7 @@ static int add_file(struct folder *f, const char *file, struct err *e)
 
     if (stem == 0)
         return 0;
-    TRY(layer_path(path, f->path, file, e));
+    TRY(part_path(path, f->path, file, e));
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
         return 0; /* gone, or being written */
     items = realloc(f->items, (f->n + 1) * sizeof *items);

@@ -18,7 +18,7 @@
 #ifndef ENGINE_TEXT_EMBEDDING_H
 #define ENGINE_TEXT_EMBEDDING_H
 
-#include "engine/text/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 

@@ -10,7 +10,7 @@
 #ifndef ENGINE_TEXT_PROMPTS_H
 #define ENGINE_TEXT_PROMPTS_H
 
-#include "engine/model.h"
+#include "engine/checkpoint/model.h"
 #include "proto/hash.h"
 #include "proto/terms.h"
 

@@ -14,6 +14,7 @@
 #include "engine/pipeline/pipeline.h"
 #include "tests/bench/meter.h"
 #include "tests/bench/peak.h"
+#include "tests/engine/models.h"
 
 #include <omp.h>
 #include <sys/resource.h>
@@ -360,7 +361,7 @@ static int bench(const struct options *p, struct err *e)
     b.copy = measure_copy(p->threads, p->quick);
     meter_wrap(b.ops);
     start = seconds();
-    TRY(model_open(p->model, b.ops, 0, &b.model, e));
+    TRY(open_model(p->model, b.ops, &b.model, e));
     start = seconds() - start;
     factor = vae_factor(b.model->vae);
     b.latent = (struct extent){2, p->size / factor, p->size / factor};

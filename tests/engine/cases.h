@@ -243,7 +243,7 @@ static inline void check_cases(const char *model, const char *images, const char
         struct ops *o = backend_open(b);
         struct model *m = NULL;
 
-        assert_ok(model_open(path, o, 0, &m, e));
+        assert_ok(open_model(path, o, &m, e));
         json_array_foreach(cases, i, c)
         {
             if (strcmp(case_text(c, "model"), model) == 0 &&

@@ -5,9 +5,9 @@
 #ifndef TESTS_ENGINE_FOLDERS_H
 #define TESTS_ENGINE_FOLDERS_H
 
-#include "engine/model.h"
 #include "proto/buf.h"
 #include "proto/json.h"
+#include "tests/engine/models.h"
 #include "tests/engine/nets.h"
 
 #include <dirent.h>
@@ -47,8 +47,8 @@ static inline void folder_link(const char *from, const char *to)
 
         if (entry->d_name[0] == '.')
             continue;
-        assert_ok(layer_path(source, from, entry->d_name, e));
-        assert_ok(layer_path(path, to, entry->d_name, e));
+        assert_ok(part_path(source, from, entry->d_name, e));
+        assert_ok(part_path(path, to, entry->d_name, e));
         assert_int_equal(stat(source, &st), 0);
         if (S_ISDIR(st.st_mode))
             folder_link(source, path);
@@ -70,7 +70,7 @@ static inline void folder_remove(const char *folder)
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        assert_ok(layer_path(path, folder, entry->d_name, e));
+        assert_ok(part_path(path, folder, entry->d_name, e));
         if (unlink(path) != 0)
             folder_remove(path);
     }

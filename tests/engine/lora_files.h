@@ -87,7 +87,7 @@ static inline void lora_folder_remove(const char *folder)
     while ((entry = readdir(d)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        assert_ok(layer_path(path, folder, entry->d_name, e));
+        assert_ok(part_path(path, folder, entry->d_name, e));
         if (unlink(path) != 0)
             lora_folder_remove(path);
     }

@@ -16,7 +16,7 @@ static double lowest_psnr(struct ops *o, const char *images, size_t stride)
     json_t *cases = NULL;
 
     snprintf(folder, sizeof folder, GOLDEN_DIR "/models/%s", images);
-    assert_ok(model_open(folder, o, 0, &m, e));
+    assert_ok(open_model(folder, o, &m, e));
     snprintf(folder, sizeof folder, GOLDEN_DIR "/images/%s", images);
     snprintf(path, sizeof path, "%s/cases.json", folder);
     assert_ok(json_read_file(path, &cases, e));

@@ -5,7 +5,7 @@
  *     clang -fsanitize=fuzzer,address,undefined ... fuzz_weights.c -o fuzz_weights
  *     ./fuzz_weights corpus/weights
  */
-#include "engine/checkpoint/weights.h"
+#include "engine/weights/weights.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  */
 #include "worker/image_file.h"
 
-#include "engine/checkpoint/weights.h"
+#include "engine/weights/weights.h"
 #include "proto/buf.h"
 #include "proto/json.h"
 

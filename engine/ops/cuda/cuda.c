@@ -1,7 +1,7 @@
 #include "engine/ops/cuda/cuda.h"
-#include "engine/ops/cuda/module.h"
 #include "engine/ops/cuda/plans.h"
 #include "engine/ops/cuda/product.h"
+#include "engine/ops/cuda_module.h"
 #ifdef LITHO_NCCL
 #include "engine/gang/nccl.h"
 #endif

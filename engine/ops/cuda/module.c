@@ -1,4 +1,4 @@
-#include "engine/ops/cuda/module.h"
+#include "engine/ops/cuda_module.h"
 
 #include "engine/ops/cuda/cuda.h"
 #include "proto/version.h"

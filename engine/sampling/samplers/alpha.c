@@ -2,7 +2,7 @@
  * Samplers that walk over the products of alphas at whole time steps. Equal to diffusers'
  * DDIMScheduler, DDPMScheduler, LCMScheduler and TCDScheduler.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
  * smallest sigma, and where a scheduler of the web UI ends at 0, the last step is their limit, the
  * predicted picture.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
  * to diffusers' DPMSolverMultistepScheduler with dpmsolver++ and sde-dpmsolver++; on an exploding
  * latent (the web UI's schedulers), to k-diffusion's sample_dpmpp_2m and sample_dpmpp_2m_sde.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

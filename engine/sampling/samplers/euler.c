@@ -2,7 +2,7 @@
  * Euler's method and its ancestral form, Karras et al. 2022 (arXiv:2206.00364) and k-diffusion.
  * Equal to diffusers' EulerDiscreteScheduler and EulerAncestralDiscreteScheduler.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 /* From sigma to another, along the direction to the predicted picture. */
 static struct value euler_step(struct entry *n, float sigma, float to)

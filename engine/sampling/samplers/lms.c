@@ -3,7 +3,7 @@
  * the order is that of the entry's index, at most 4, and where a run starts later in the list the
  * slopes that it has not seen count as 0, as there.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

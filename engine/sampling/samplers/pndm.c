@@ -4,7 +4,7 @@
  * takes the first step again with the mean slope. A run that starts later in the list goes through
  * the same order of formulas, as there.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

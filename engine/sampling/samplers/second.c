@@ -4,7 +4,7 @@
  * KDPM2AncestralDiscreteScheduler: entries of even index begin a step, those of odd index end it,
  * and a last step that ends at no noise has the first call alone.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 /* What is kept: the latent of the step's start, and heun's first slope. */
 enum { START, FIRST };

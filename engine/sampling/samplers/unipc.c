@@ -4,7 +4,7 @@
  * own entry, then predicts the next one: the last entry's own correction counts, one more would
  * need one more call.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
  * of the picture's generator where the web UI may take a Brownian tree's. Lu et al. 2022
  * (arXiv:2211.01095). Time is minus the log of sigma there.
  */
-#include "engine/sampling/samplers/inner.h"
+#include "engine/sampling/sampler_inner.h"
 
 #include <math.h>
 

@@ -291,7 +291,7 @@ static void a_tensor_that_the_index_leaves_out_is_missing(void **state)
     folder_make(folder, "sd1", "left");
     shard_unet(folder, 2, UNET, UNET ".safetensors.index.json");
     set_shard(folder, "conv_out.bias", NULL);
-    assert_int_equal(model_open(folder, o, 0, &m, &e), ERR_INPUT);
+    assert_int_equal(open_model(folder, o, &m, &e), ERR_INPUT);
     assert_non_null(strstr(e.text, "index.json: tensor 'conv_out.bias' is missing"));
     o->free(o);
     folder_remove(folder);

@@ -70,7 +70,7 @@ static inline int crew_picture(const struct crew *c, int rank, struct image *ret
     if (c->unrecorded)
         ops->record = NULL;
     ops->shard = (struct shard){.rank = rank % c->tensor, .size = c->tensor};
-    TRY(model_open(o->model, ops, 0, &m, why));
+    TRY(open_model(o->model, ops, &m, why));
     TRY(model_lora_folders(m, o->lora_folders, 0, why));
     p.model = m;
     TRY(pipeline_plan(&p, &b, &plan, why));
@@ -81,9 +81,10 @@ static inline int crew_picture(const struct crew *c, int rank, struct image *ret
         if (rank == 1) {
             pipeline_done(&p);
             p = (struct pipeline){0};
+            model_lora_done(m);
             model_close(m);
             m = NULL;
-            TRY(model_open(o->model, ops, 0, &m, why));
+            TRY(open_model(o->model, ops, &m, why));
             p.model = m;
         }
         TRY(pipeline_run(&p, &b, rank == 0 ? c->result->latent : NULL, ret_image, why));
@@ -93,6 +94,7 @@ out:
     if (ops != NULL)
         workspace_done(&w, ops);
     pipeline_done(&p);
+    model_lora_done(m);
     model_close(m);
     if (ops != NULL)
         ops->free(ops);

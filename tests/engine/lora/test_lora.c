@@ -156,7 +156,7 @@ static void subject_open(struct subject *s, int backend, const char *model, cons
 
     *s = (struct subject){.ops = backend_open(backend)};
     snprintf(path, sizeof path, GOLDEN_DIR "/models/%s", model);
-    assert_ok(model_open(path, s->ops, 0, &s->model, e));
+    assert_ok(open_model(path, s->ops, &s->model, e));
     assert_ok(model_lora_folders(s->model, folders, 0, e));
     snprintf(path, sizeof path, GOLDEN_DIR "/lora/%s.safetensors", results);
     assert_ok(weights_open(path, &s->results, e));
@@ -167,6 +167,7 @@ static void subject_close(struct subject *s)
 {
     pass_done(&s->pass);
     weights_close(s->results);
+    model_lora_done(s->model);
     model_close(s->model);
     s->ops->free(s->ops);
 }

@@ -498,7 +498,7 @@ static void touch(const char *folder, const char *file)
 {
     char path[PATH_MAX];
 
-    assert_ok(layer_path(path, folder, file, e));
+    assert_ok(part_path(path, folder, file, e));
     write_file(path, "", 0);
 }
 
@@ -506,7 +506,7 @@ static void subfolder(const char *folder, const char *name)
 {
     char path[PATH_MAX];
 
-    assert_ok(layer_path(path, folder, name, e));
+    assert_ok(part_path(path, folder, name, e));
     assert_int_equal(mkdir(path, 0777), 0);
 }
 
@@ -516,7 +516,7 @@ static void check_found(const char *const *folders, const char *name, const char
     char path[PATH_MAX], want[PATH_MAX];
 
     assert_ok(lora_find(folders, name, path, e));
-    assert_ok(layer_path(want, folder, file, e));
+    assert_ok(part_path(want, folder, file, e));
     assert_string_equal(path, want);
 }
 

@@ -1,7 +1,7 @@
 /* Pictures before and after a render, byte for byte as Pillow, OpenCV and AUTOMATIC1111. */
 #include "engine/pipeline/pixels.h"
 
-#include "engine/checkpoint/weights.h"
+#include "engine/weights/weights.h"
 #include "proto/json.h"
 #include "tests/engine/nets.h"
 

@@ -1,7 +1,7 @@
 /* The noise of one picture: the web UI's variation and seed resize (tests/golden/noise). */
-#include "engine/checkpoint/weights.h"
 #include "engine/ops/step_math.h"
 #include "engine/sampling/noise.h"
+#include "engine/weights/weights.h"
 #include "proto/json.h"
 
 #include <math.h>

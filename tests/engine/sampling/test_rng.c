@@ -1,6 +1,6 @@
 /* torch's CPU generator and CUDA's: every recorded case of tests/golden/noise and a1111/philox. */
-#include "engine/checkpoint/weights.h"
 #include "engine/sampling/rng.h"
+#include "engine/weights/weights.h"
 
 #include <math.h>
 #include <setjmp.h>

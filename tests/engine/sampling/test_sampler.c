@@ -4,9 +4,9 @@
  *
  *     test_engine_sampler FOLDER SEED    # the same for another recording, FOLDER/samplers
  */
-#include "engine/checkpoint/weights.h"
 #include "engine/sampling/rng.h"
 #include "engine/sampling/sampler.h"
+#include "engine/weights/weights.h"
 #include "proto/json.h"
 
 #include <math.h>

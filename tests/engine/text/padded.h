@@ -2,7 +2,7 @@
 #ifndef TESTS_ENGINE_TEXT_PADDED_H
 #define TESTS_ENGINE_TEXT_PADDED_H
 
-#include "engine/text/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* Prompts as states, against transformers and the web UI; and which text holds at which call. */
 #include "engine/text/conditioning.h"
 #include "proto/json.h"
+#include "tests/engine/models.h"
 #include "tests/engine/nets.h"
 
 #define MODELS GOLDEN_DIR "/models/"
@@ -17,7 +18,7 @@ static void bench_open(struct bench *b, const char *model)
 
     snprintf(path, sizeof path, MODELS "%s", model);
     *b = (struct bench){.ops = backend_open(1)};
-    assert_ok(model_open(path, b->ops, 0, &b->model, e));
+    assert_ok(open_model(path, b->ops, &b->model, e));
 }
 
 static void bench_close(struct bench *b)

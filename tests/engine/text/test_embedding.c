@@ -4,6 +4,7 @@
 
 #include "engine/text/chunks.h"
 #include "proto/json.h"
+#include "tests/engine/models.h"
 #include "tests/engine/nets.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@ static int open_all(void **state)
 {
     (void)state;
     ops = backend_open(1);
-    assert_ok(model_open(GOLDEN_DIR "/models/sd1", ops, 0, &model, e));
+    assert_ok(open_model(GOLDEN_DIR "/models/sd1", ops, &model, e));
     snprintf(folder, sizeof folder, BINARY_DIR "/embeddings-%ld", (long)getpid());
     snprintf(other, sizeof other, BINARY_DIR "/embeddings-%ld-2", (long)getpid());
     return 0;

@@ -3,6 +3,7 @@
 
 #include "engine/text/chunks.h"
 #include "proto/json.h"
+#include "tests/engine/models.h"
 #include "tests/engine/nets.h"
 
 #define TOKENS 77
@@ -20,7 +21,7 @@ static int bench_open(void **state)
     static struct bench b;
 
     b = (struct bench){.ops = backend_open(1)};
-    assert_ok(model_open(GOLDEN_DIR "/models/sd1", b.ops, 0, &b.model, e));
+    assert_ok(open_model(GOLDEN_DIR "/models/sd1", b.ops, &b.model, e));
     assert_ok(arena_init(&b.arena, 4u << 20, e));
     assert_ok(arena_init(&b.host, 4u << 20, e));
     b.ops->arena = &b.arena;

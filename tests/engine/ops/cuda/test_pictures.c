@@ -43,7 +43,7 @@ static void check_picture(const char *model, const char *name, enum precision pr
     double db;
 
     snprintf(path, sizeof path, GOLDEN_DIR "/models/%s", model);
-    assert_ok(model_open(path, o, 0, &m, e));
+    assert_ok(open_model(path, o, &m, e));
     image = render_planned(m, &r, NULL);
     snprintf(path, sizeof path, GOLDEN_DIR "/images/%s/%s.png", model, name);
     db = psnr(&image, path);
@@ -81,7 +81,7 @@ static void sdxl_with_a_vae_that_passes_its_range_is_refused_in_f16(void **state
     struct err e = {0};
 
     (void)state;
-    assert_int_equal(model_open(GOLDEN_DIR "/models/sdxl", o, 0, &m, &e), ERR_INPUT);
+    assert_int_equal(open_model(GOLDEN_DIR "/models/sdxl", o, &m, &e), ERR_INPUT);
     assert_non_null(strstr(e.text, "force_upcast"));
     o->free(o);
 }

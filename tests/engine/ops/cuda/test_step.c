@@ -261,7 +261,7 @@ static void steps_copy_nothing_but_the_cpus_noise_and_are_one_recording(void **s
     struct pipeline p = {0};
 
     (void)state;
-    assert_ok(model_open(GOLDEN_DIR "/models/sd1", o, 0, &p.model, e));
+    assert_ok(open_model(GOLDEN_DIR "/models/sd1", o, &p.model, e));
     watch(o);
     for (int sampler = 0; sampler <= SAMPLER_COUNT; sampler++) {
         bool host_noise = sampler == SAMPLER_COUNT; /* a last time, with torch's generator */

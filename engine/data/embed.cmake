@@ -1,0 +1,21 @@
+# cmake -DFOLDER=engine/data -DOUT=engine_data.c -P embed.cmake: the published data as C strings.
+function(as_string file ret)
+  file(READ ${file} text)
+  string(REPLACE "\\" "\\\\" text "${text}")
+  string(REPLACE "\"" "\\\"" text "${text}")
+  string(REPLACE "?" "\\?" text "${text}") # no trigraphs
+  string(REPLACE "\n" "\\n\"\n    \"" text "${text}")
+  set(${ret} "\"${text}\"" PARENT_SCOPE)
+endfunction()
+
+file(GLOB files ${FOLDER}/families/*.json)
+list(TRANSFORM files REPLACE ".*/(.*)\\.json" "\\1" OUTPUT_VARIABLE names)
+list(SORT names)
+file(WRITE ${OUT} "/* Made from engine/data by embed.cmake. */\n#include \"engine/data/data.h\"\n\n")
+file(APPEND ${OUT} "const struct data_family data_families[] = {\n")
+foreach(name ${names})
+  as_string(${FOLDER}/families/${name}.json text)
+  file(APPEND ${OUT} "    {\"${name}\", ${text}},\n")
+endforeach()
+as_string(${FOLDER}/clip/merges.txt text)
+file(APPEND ${OUT} "    {0, 0}};\n\nconst char data_clip_merges[] =\n    ${text};\n")
