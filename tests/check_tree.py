@@ -4,7 +4,8 @@
 - Links in Markdown files lead somewhere; so do paths in backquotes that begin with a room's name.
 - The reading order of ARCHITECTURE.md names what is there; its decisions are numbered from 1 without a gap.
 - The examples at the top of headers call functions with as many arguments as they are declared with.
-- A room includes headers of the rooms below it alone, and no header includes itself by way of others.
+- A room includes headers of the rooms below it alone, a folder of the engine those of the rows below it in
+  ARCHITECTURE.md, and no header includes itself by way of others. Every folder of sources is named there.
 """
 import os
 import re
@@ -112,6 +113,35 @@ def room(path):
     return max((r for r in ROOMS if path.startswith(r + "/")), key=len, default=None)
 
 
+def engine_rows(text):
+    """Folder to the number of its row, from the block of ARCHITECTURE.md that lists the engine's folders."""
+    block = re.search(r"^Inside the engine.*?```\n(.*?)```", text, re.M | re.S).group(1)
+    rows = {}
+    for number, row in enumerate(block.splitlines()):
+        for name in re.findall(r"(?<!\S)engine[\w/]*", re.split(r" {3,}(?!engine)", row.strip())[0]):
+            rows[name] = number
+    return rows
+
+
+def check_engine(includes):
+    """Rows are counted from the top: what a file includes is of a greater one, or of its own folder."""
+    rows = engine_rows(read("ARCHITECTURE.md"))
+    for path, named in includes.items():
+        folder = os.path.dirname(path)
+        if not folder.startswith("engine"):
+            continue
+        if folder not in rows:
+            faults.append(f"{path}: ARCHITECTURE.md has no row for {folder}")
+            continue
+        for name in named:
+            other = os.path.dirname(name)
+            if other.startswith("engine") and other != folder and rows.get(other, 0) <= rows[folder]:
+                faults.append(f"{path}: {name} is not of a row below {folder} in ARCHITECTURE.md")
+    for folder in rows:
+        if folder not in {os.path.dirname(path) for path in includes}:
+            faults.append(f"ARCHITECTURE.md: the row of {folder} has no sources")
+
+
 def check_includes(files):
     sources = [f for f in files if f.endswith((".c", ".h", ".cu")) and room(f)]
     includes = {}
@@ -123,6 +153,7 @@ def check_includes(files):
         for name in includes[path]:
             if room(name) not in ROOMS[room(path)] | {room(path)}:
                 faults.append(f"{path}: {name} is of a room that {room(path)} does not use")
+    check_engine(includes)
     state = {}
 
     def visit(path):

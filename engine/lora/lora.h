@@ -13,7 +13,7 @@
  *     TRY(model_lora_folders(m, folders, budget, e));                 // once
  *     TRY(model_loras(m, uses, n, e));       // before each plan or render, before its texts
  *     key = prompt and model_lora_text_id(m);                         // of a cache of texts
- *     model_lora_done(m);                                             // before model_close()
+ *     model_lora_done(m);                                             // before the model closes
  */
 #ifndef ENGINE_LORA_LORA_H
 #define ENGINE_LORA_LORA_H
