@@ -1,4 +1,5 @@
 /* Renders of every kind: sizes, progress, what stays to the bit, and what is refused. */
+#include "engine/engine.h"
 #include "engine/pipeline/pixels.h"
 #include "tests/engine/cases.h"
 

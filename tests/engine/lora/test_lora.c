@@ -2,6 +2,7 @@
  * LoRAs on a model: against diffusers and against weights with the changes merged, in every
  * spelling of their names; and what is left of them afterwards, which is nothing.
  */
+#include "engine/engine.h"
 #include "engine/lora/lora.h"
 #include "tests/engine/cases.h"
 #include "tests/engine/lora_files.h"

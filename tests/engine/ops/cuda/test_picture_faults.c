@@ -3,6 +3,7 @@
  * (tests/gpusim/control.h): each ends the picture with an error of its class that names the call,
  * leaves nothing allocated, or leaves the picture as it is.
  */
+#include "engine/engine.h"
 #include "tests/engine/cases.h"
 #include "tests/engine/ops/cuda/faults.h"
 

@@ -1,5 +1,6 @@
 /* Whole pictures on the CUDA backend against diffusers' in float32, as golden/README.md has them.
  */
+#include "engine/engine.h"
 #include "tests/engine/cases.h"
 #include "tests/engine/ops/cuda/fixture.h"
 
