@@ -60,6 +60,8 @@ int on_job_assets(struct coord *c, const struct event *event, int64_t now_ms, st
 /* The depot's answer; tasks that waited for it go on. */
 int on_asset(struct coord *c, const struct event *event, int64_t now_ms, struct outbox *o,
              struct err *e);
+/* A worker wants a part of a file: it is sent (OUT_CHUNK) if a task names the file, else refused.
+ */
 int on_want(struct coord *c, struct worker *w, const struct msg_want *m, int64_t now_ms,
             struct outbox *o, struct err *e);
 

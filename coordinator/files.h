@@ -37,6 +37,7 @@ int file_stamp(const char *path, struct file_stamp *ret_stamp, struct err *e);
 int files_open(const char *state_dir, struct files **ret_files, struct err *e);
 void files_close(struct files *f);
 
+/* ret_hex: "" if the path is unknown, or its stamp is another. ERR_IO and its like. */
 int files_get(struct files *f, const char *path, const struct file_stamp *stamp,
               char ret_hex[HASH_HEX_SIZE], struct err *e);
 int files_put(struct files *f, const char *path, const struct file_stamp *stamp, const char *hex,

@@ -88,6 +88,7 @@ void gang_learn_alone(const struct task_entry *t, struct worker *w, double ms);
 /* A step of a gang's leader took so long. */
 void gang_learn(struct task_entry *t, const struct run *r, struct worker *w, double ms);
 
+/* A member has done its part; its attempt ends without a picture. */
 int on_helped(struct coord *c, struct worker *w, const struct msg_helped *m, int64_t now_ms,
               struct outbox *o, struct err *e);
 

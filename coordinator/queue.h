@@ -46,6 +46,7 @@ struct queue {
     uint64_t previewed, preview_at; /* tasks given out for `first`, and the next index */
 };
 
+/* One lot for each of the job's groups. queue_done(). ERR_OOM. */
 int queue_open(struct queue *q, const struct job *job, struct err *e);
 void queue_done(struct queue *q);
 

@@ -2,11 +2,11 @@
  * Which task goes to which worker. Part of the reactor; called by it alone.
  *
  * Tasks that came back go first. Then a job is chosen: one whose preview (`first`) is not out;
- * else the most urgent: its priority, and one more for every SCHED_AGE_MS without a lease; else
- * the one whose deadline is in danger, the earliest first; else
- * the one whose model and size the worker has ready; else the one that had the fewest leases; else
- * the oldest. Within the job, what is ready on the worker goes first (queue.h). At the end of all
- * work the fastest idle workers choose first (tail.h).
+ * else the most urgent: its priority, and one more for every SCHED_AGE_MS without a lease; else the
+ * one whose deadline is in danger, the earliest first; else the one whose model and size the worker
+ * has ready; else the one that had the fewest leases; else the oldest. Within the job, what is
+ * ready on the worker goes first (queue.h). At the end of all work the fastest idle workers choose
+ * first (tail.h).
  *
  * The bound on starvation: of jobs of one priority that have tasks for the workers at hand, none is
  * ever more than SCHED_SLACK + 1 leases ahead of another, so that a waiting one sees twice that of

@@ -24,8 +24,9 @@ typedef enum sheet_state sheet_state_of(void *user, uint64_t index);
  * Draws job's sheet and appends it to ret_png.
  *
  *   out_dir   the output folder, to which job_path is relative
- *   state_of  NULL: every task is done. A picture of a task that is done and cannot be read is
- * drawn as missing
+ *   state_of  NULL: every task is done. The picture of a done task that cannot be read is drawn
+ *             as missing
+ *   ret_png   buf_done()
  *
  * Errors: ERR_ARG if the job has no sheet, ERR_OOM, ERR_INTERNAL if cairo fails.
  */

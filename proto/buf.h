@@ -51,7 +51,10 @@ int buf_check(const struct buf *b, struct err *e);
  * memory. */
 char *buf_detach(struct buf *b);
 
-/* Reads a whole regular file of at most limit_bytes; appends it to b. */
+/*
+ * Appends a whole regular file. ERR_MISSING; ERR_INPUT: no regular file, or more than limit_bytes;
+ * ERR_IO, ERR_OOM. All name the file.
+ */
 int buf_read_file(struct buf *b, const char *path, size_t limit_bytes, struct err *e);
 
 void buf_done(struct buf *b);

@@ -37,8 +37,8 @@ int link_listen(const char *endpoint, struct link **ret_link, struct err *e);
 
 /*
  * Starts a DEALER that connects, and reconnects by itself for ever; frames sent before it is
- * connected wait. identity: at most 255 bytes,
- * same over reconnects and restarts (handover), or NULL for one of the library's.
+ * connected wait. identity: at most 255 bytes, the same over reconnects and restarts (handover), or
+ * NULL for one of the library's. ret_link: link_close().
  */
 int link_connect(const char *endpoint, const char *identity, struct link **ret_link, struct err *e);
 

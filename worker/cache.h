@@ -3,8 +3,8 @@
  * folder.
  *
  *     DIR/files/SHA256     whole files, verified before they got this name
- *     DIR/parts/SHA256     files on their way, written from the front: a fetch goes on where it
- * stopped DIR/views/           where a worker makes folders look as models do (stock.h)
+ *     DIR/parts/SHA256     files on their way, written from the front; a fetch goes on there
+ *     DIR/views/           where a worker makes folders look as models do (view.h)
  *
  * A file is verified again when this process first uses it, and when its stamp changed since: a
  * torn or altered one is removed and counts as missing. Files in use hold a lock, which no other
@@ -31,8 +31,10 @@
 
 struct cache;
 
-/* Nothing is made on disk before the first cache_begin. dir: copied; hashes:
- * borrowed, NULL: nothing is noted. ERR_OOM. */
+/*
+ * Nothing is made on disk before the first cache_begin. dir: copied; hashes: borrowed, NULL:
+ * nothing is noted. ret_cache: cache_close(). ERR_OOM.
+ */
 int cache_open(const char *dir, uint64_t budget_bytes, struct hash_memo *hashes,
                struct cache **ret_cache, struct err *e);
 

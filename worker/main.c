@@ -223,7 +223,8 @@ static int run(struct worker *w)
         await_runner(w, code);
     }
     if (code == 0)
-        log_info("worker_ended", "name=%s", w->options.name);
+        log_info("worker_ended", "name=%s hashed_bytes=%llu", w->options.name,
+                 (unsigned long long)hash_memo_read_bytes(w->hashes));
     close_worker(w);
     return code;
 }

@@ -23,8 +23,8 @@ struct order_file {
 
 struct order_asset {
     enum asset_role role;
-    char *label, *own; /* the name in the lease; what this machine has under the task's name, NULL:
-                          nothing; owned */
+    char *label, *own; /* the name in the lease; the path that this machine has under the task's
+                          name for it, NULL: none; both owned */
     bool bound;        /* that name is the task's own, not the library's */
     char sha256[HASH_HEX_SIZE];
     bool folder;
@@ -37,7 +37,8 @@ struct order_asset {
 
 struct order {
     struct order *next;
-    struct given_name *bound; /* [n_bound], of the task's own names those that no asset is; owned */
+    struct given_name *bound; /* [n_bound], names that the task binds to files which the lease does
+                                 not list as assets; owned */
     size_t n_bound;
     struct attempt_ref ref;
     struct order_asset *assets; /* owned */

@@ -52,11 +52,10 @@ struct runner_gang {
 
 /*
  * tasks: n, 1 to RUNNER_BATCH_MAX, of canonical JSON, copied; rendered together. given: [n], the
- * files of each, NULL: the library's; borrowed until its outcome is taken; the array may be NULL. A
- * batch that fails
- * - too large for the memory, or one of it is wrong - is rendered in halves, at the end one by one:
- * each task ends as it would alone. gang: NULL: none; else n is 1. ERR_CONFLICT while others run;
- * other errors are reported.
+ * files of each, NULL: the library's; borrowed until its outcome is taken; the array may be NULL.
+ * A batch that fails, being too large for the memory or because one of its tasks is wrong, is
+ * rendered in halves, at the end one by one: each task ends as it would alone. gang: NULL: none;
+ * else n is 1. ERR_CONFLICT while others run; other errors are reported.
  */
 int runner_start(struct runner *r, const char *const *tasks, const struct given *const *given,
                  size_t n, const struct runner_gang *gang, struct err *e);

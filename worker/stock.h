@@ -24,13 +24,15 @@ struct stock_options {
     const struct library *library; /* borrowed */
     struct hash_memo *hashes;      /* of files that were read; borrowed */
     const char *dir;               /* of the cache */
-    bool dir_chosen;               /* by somebody: it must be of use from the start */
+    bool dir_chosen;               /* the user named it: an error if it cannot be written */
     uint64_t budget_bytes;         /* of the cache */
     bool own_files;                /* the library's files serve if size and hash are equal */
     uint32_t part_bytes;           /* of a want; 0: MSG_CHUNK_MAX */
 };
 
+/* Starts the thread. ret_stock: stock_close(). ERR_IO: a dir_chosen of no use. ERR_OOM. */
 int stock_open(const struct stock_options *o, struct stock **ret_stock, struct err *e);
+/* Waits for what the thread is at, a slice of a file at most. NULL is legal. */
 void stock_close(struct stock *s);
 
 /* For the runner; borrowed. */

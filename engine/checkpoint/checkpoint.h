@@ -79,7 +79,7 @@ int checkpoint_schedule(const struct checkpoint *c, struct schedule_config **ret
 /* A file whose bytes decide pixels. */
 struct checkpoint_file {
     char *name;    /* relative to the model's folder: "unet/config.json"; of a model in one file its
-                      own;    what config and vae brought begins with "config:" and "vae:" */
+                      own; what config and vae brought begins with "config:" and "vae:" */
     char *path;    /* where it is */
     bool denoiser; /* holds weights of the U-Net */
 };

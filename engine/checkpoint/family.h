@@ -31,6 +31,7 @@ struct family_layout {
  */
 int family_recognize(const struct weights *w, struct family_layout *ret_layout, struct err *e);
 
+/* Whether family_open() has it. */
 bool family_is_known(const char *name);
 
 /* "sd-turbo, sd1, ..."; writes at most size bytes with NUL, returns text. */

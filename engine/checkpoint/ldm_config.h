@@ -1,12 +1,12 @@
 /*
  * The configuration of an original checkpoint's parts, as diffusers' config.json would have it:
- * what the shapes of the tensors tell, added to what is published of the family
- * (engine/data).
+ * what the shapes of the tensors tell, added to what is published of the family (engine/data).
  *
- *   w         the checkpoint
- *   prefix    of the part's tensors
- *   published the family's block for the part; its rules as engine/data/README.md has
- * them ret_config caller releases with json_decref
+ *   w           the checkpoint
+ *   prefix      of the part's tensors
+ *   published   the family's block for the part
+ *   rules       the family's rules (engine/data/README.md)
+ *   ret_config  caller releases with json_decref
  *
  * Errors: ERR_INPUT names the tensor that is missing or that no configuration fits. Read-only; any
  * thread.

@@ -10,7 +10,7 @@
  *   feed-forward   by inner width; GEGLU's two halves are cut alike
  *   text encoders  their attention and feed-forward likewise
  *   ResNet         conv1, the time embedding's projection and norm2 by whole groups, conv2 by
- * input; the shortcut is every member's, since it is a residual
+ *                  input; the shortcut is every member's, since it is a residual
  *
  * What remains (norms, projections in and out, samplers, the U-Net's ends) every member computes
  * for itself, from equal bytes to equal bytes. Where there are fewer heads or groups than members,

@@ -58,10 +58,6 @@ int unet_added(const struct unet *u, struct act *ret_added, const float *pooled,
 int unet_run(struct unet *u, struct act *y, const struct act *x, const struct extent *s,
              const struct step_place *place, const struct unet_text *texts, struct err *e);
 
-/* The same from and to the host's numbers, at training step t. */
-int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
-                 const struct unet_text *texts, struct err *e);
-
 /* Whether all of a run's calls may be recorded (ops.h). */
 bool unet_recordable(const struct unet *u);
 

@@ -287,28 +287,3 @@ out:
     arena_release(o->arena, mark);
     return rc;
 }
-
-int unet_forward(struct unet *u, float *y, const float *x, const struct extent *s, float t,
-                 const struct unet_text *texts, struct err *e)
-{
-    const struct unet_config *c = &u->config;
-    int64_t n_in = extent_rows(s) * c->in_channels, n_out = extent_rows(s) * c->out_channels;
-    const struct step_block block = {.timestep = t};
-    struct step_place place = {0};
-    struct ops *o = u->ops;
-    size_t mark = arena_mark(o->arena);
-    struct act *in, *out;
-    int rc = 0;
-
-    TRY(scratch(o, n_in, &in, e));
-    TRY(scratch(o, n_out, &out, e));
-    TRY(scratch_bytes(o, step_bytes(0, 0), &place.block, e));
-    TRY(o->put(o, in, x, n_in, e));
-    TRY(o->step->set(o, &place, &block, e));
-    TRY(unet_run(u, out, in, s, &place, texts, e));
-    TRY(o->step->end(o, e));
-    TRY(o->get(o, y, out, n_out, e));
-out:
-    arena_release(o->arena, mark);
-    return rc;
-}

@@ -46,8 +46,8 @@ struct step_sample {
     int32_t philox; /* 0: the caller puts this sample's noise */
     int32_t first;  /* its first branch; with parts that is the negative prompt's */
     int32_t parts;  /* 0: the only branch's output is the answer */
-    float share;    /* of the rescaled answer, 0: not rescaled; */
-    float rest;     /* of the plain one */
+    float share;    /* 0..1 of the rescaled answer is taken; 0: it is not rescaled */
+    float rest;     /* and so much of the plain one: 1 - share */
 };
 
 /*

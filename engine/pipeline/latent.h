@@ -53,6 +53,7 @@ void mask_floats(float *picture, const uint8_t *mask, size_t pixels);
  */
 bool pixels_from_floats(uint8_t *out, const float *values, size_t n);
 
+/* No NaN and no Inf among them. */
 bool all_finite(const float *values, int64_t n);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * The samplers themselves, one function each, and what they share. For sampler.c and the files of
- * this folder; others call sampler_entry.
+ * samplers/; others call sampler_entry.
  *
  * A sampler writes the program (engine/ops/program.h) of one entry of the schedule and returns the
  * latent before the next. It keeps nothing itself: what it remembers lies in the kept arrays, whose

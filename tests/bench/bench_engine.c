@@ -82,7 +82,7 @@ static int run_step(struct bench *b, struct err *e)
         {.kv = b->kv, .tokens = b->tokens, .added = b->added},
         {.kv = act_at(b->ops, b->kv, kv), .tokens = b->tokens, .added = b->added}};
 
-    return unet_forward(b->model->unet, b->y, b->x, &b->latent, 500, texts, e);
+    return unet_forward(b->ops, b->model->unet, b->y, b->x, &b->latent, 500, texts, e);
 }
 
 static int run_vae(struct bench *b, struct err *e)

@@ -29,11 +29,6 @@ static const char *const names[LEVEL_COUNT] = {
     [LEVEL_AMX] = "amx",
 };
 
-const char *level_name(enum cpu_level level)
-{
-    return names[level];
-}
-
 enum cpu_level level_of_machine(void)
 {
 #if defined(__x86_64__)

@@ -17,15 +17,13 @@ enum cpu_level {
     LEVEL_COUNT
 };
 
-/* "plain", "avx2", "avx512", "avx512_bf16", "amx". Static. */
-const char *level_name(enum cpu_level level);
-
 /* What this machine has. Asks the system for the use of tiles, for all threads of the process. */
 enum cpu_level level_of_machine(void);
 
 /*
- * What this process may use: the machine's level, or what the environment variable LITHO_CPU names
- * if that is lower. ERR_ARG if it names none.
+ * What this process may use: the machine's level, or the one that the environment variable
+ * LITHO_CPU names (plain, avx2, avx512, avx512_bf16, amx) if that is lower. ERR_ARG if it names
+ * none.
  */
 int level_get(enum cpu_level *ret_level, struct err *e);
 

@@ -102,7 +102,7 @@ static int forward_unet(struct pass *p, struct err *e)
     }
     text.kv = kv;
     text.added = added;
-    TRY(unet_forward(u, p->y, p->x, &p->extent, p->t, &text, e));
+    TRY(unet_forward(o, u, p->y, p->x, &p->extent, p->t, &text, e));
 out:
     arena_release(o->arena, mark);
     return rc;

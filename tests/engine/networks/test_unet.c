@@ -1,9 +1,8 @@
 /*
  * The U-Net against diffusers: every family's model, three steps at batch 2, and an uneven size.
  */
+#include "tests/engine/models.h"
 #include "tests/engine/nets.h"
-
-#include "engine/networks/unet.h"
 
 struct call {
     struct ops *ops;
@@ -37,7 +36,7 @@ static int forward(void *user, struct err *e)
         TRY(unet_added(c->unet, added, c->pooled + i * config->pooled_width,
                        c->time_ids + i * UNET_TIME_IDS, e));
     }
-    TRY(unet_forward(c->unet, c->y, c->x, &c->extent, c->t, texts, e));
+    TRY(unet_forward(c->ops, c->unet, c->y, c->x, &c->extent, c->t, texts, e));
 out:
     return rc;
 }

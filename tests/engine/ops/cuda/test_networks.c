@@ -2,6 +2,7 @@
  * Networks on the CUDA backend against diffusers' float32, as the CPU's are: text encoder, U-Net
  * and VAE of the small reference models.
  */
+#include "tests/engine/models.h"
 #include "tests/engine/nets.h"
 #include "tests/engine/ops/cuda/fixture.h"
 
@@ -137,7 +138,7 @@ static int denoise(void *user, struct err *e)
                        c->time_ids + i * UNET_TIME_IDS, e));
     }
     for (int i = 0; i < c->calls; i++)
-        TRY(unet_forward(c->unet, c->y, c->x, &c->extent, c->t, texts, e));
+        TRY(unet_forward(c->ops, c->unet, c->y, c->x, &c->extent, c->t, texts, e));
 out:
     return rc;
 }
