@@ -2,6 +2,9 @@
  * cuBLASLt: matrix products of f16, bf16 or f32 with float32 sums, scale, bias, ReLU and (tanh)
  * GELU. Which algorithm the heuristics put first depends on the whole shape, and algorithms differ
  * in the order of their sums, as on a device: bytes that must not depend on the batch show it here.
+ * COMPUTE_32F_FAST_TF32 rounds f32 operands to TF32. With CUBLAS_EMULATE_SINGLE_PRECISION=1 in the
+ * environment the algorithm that comes first for COMPUTE_32F and f32 is one of bf16 products, with
+ * other bytes, as the library does on sm_100.
  *
  * GPUSIM_FAULTS: rows-first: the algorithm that comes first adds otherwise below 16 rows; rows-all:
  * every one does; rows-many: every one does above 300 rows.
@@ -11,6 +14,7 @@
 
 #include <cublasLt.h>
 
+#include <cstdlib>
 #include <vector>
 
 using namespace gpusim;
@@ -49,11 +53,11 @@ struct algorithm {
     uint32_t magic, id; /* how the sums are ordered */
     uint32_t alignment[4];
     uint32_t types, turns; /* that it was chosen for */
-    uint64_t workspace;
+    uint64_t workspace, flags;
 };
 static_assert(sizeof(algorithm) <= sizeof(cublasLtMatmulAlgo_t), "fits");
 static const uint32_t magic = 0x67707573;
-enum { IN_ORDER, IN_BLOCKS, SPLIT };
+enum { IN_ORDER, IN_BLOCKS, SPLIT, EMULATED };
 
 static const layout *of(cublasLtMatrixLayout_t l)
 {
@@ -181,7 +185,9 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *ret, cublasCompute
 {
     guard g(lock);
     ASK("cublasLtMatmulDescCreate", true);
-    NEED(compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F, CUBLAS_STATUS_NOT_SUPPORTED);
+    NEED(compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_FAST_TF32,
+         CUBLAS_STATUS_NOT_SUPPORTED);
+    NEED(scale == CUDA_R_32F, CUBLAS_STATUS_NOT_SUPPORTED);
     auto *d = new description;
     d->compute = compute;
     d->scale = scale;
@@ -336,12 +342,13 @@ static cublasStatus_t check_shapes(matmul &w)
          CUBLAS_STATUS_INVALID_VALUE);
     NEED(w.a.type == w.b.type && w.c.type == w.out.type, CUBLAS_STATUS_NOT_SUPPORTED);
     NEED(w.out.type == w.a.type || w.out.type == CUDA_R_32F, CUBLAS_STATUS_NOT_SUPPORTED);
+    NEED(w.a.type == CUDA_R_32F || w.d.compute == CUBLAS_COMPUTE_32F, CUBLAS_STATUS_NOT_SUPPORTED);
     return CUBLAS_STATUS_SUCCESS;
 }
 
 static uint32_t types_of(const matmul &w)
 {
-    return (uint32_t)w.a.type * 256 + (uint32_t)w.out.type;
+    return (uint32_t)w.d.compute << 16 | (uint32_t)w.a.type << 8 | (uint32_t)w.out.type;
 }
 
 static uint32_t turns_of(const matmul &w)
@@ -350,7 +357,41 @@ static uint32_t turns_of(const matmul &w)
            (uint32_t)w.b.order << 12 | (uint32_t)w.out.order << 16;
 }
 
+/* How the algorithm multiplies, as it tells those who ask. */
+static uint64_t flags_of(const matmul &w, uint32_t id)
+{
+    uint64_t cores =
+        CUBLASLT_NUMERICAL_IMPL_FLAGS_HMMA | CUBLASLT_NUMERICAL_IMPL_FLAGS_ACCUMULATOR_32F;
+    if (w.a.type == CUDA_R_16F)
+        return cores | CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_16F;
+    if (w.a.type == CUDA_R_16BF || id == EMULATED)
+        return cores | CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_16BF;
+    if (w.d.compute == CUBLAS_COMPUTE_32F_FAST_TF32)
+        return cores | CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_TF32;
+    return CUBLASLT_NUMERICAL_IMPL_FLAGS_FMA | CUBLASLT_NUMERICAL_IMPL_FLAGS_ACCUMULATOR_32F |
+           CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_32F;
+}
+
+static bool emulates(const matmul &w)
+{
+    const char *wish = getenv("CUBLAS_EMULATE_SINGLE_PRECISION");
+    return wish && std::strcmp(wish, "1") == 0 && w.a.type == CUDA_R_32F &&
+           w.d.compute == CUBLAS_COMPUTE_32F;
+}
+
 static const uint64_t split_workspace = 4096;
+
+/* Promises of an alignment are kept by matrices whose numbers are aligned. */
+static cublasStatus_t check_alignment(const matmul &w, const preference &wish)
+{
+    const layout *layouts[] = {&w.a, &w.b, &w.c, &w.out};
+    for (int i = 0; i < 4; i++) {
+        uint32_t bytes = wish.alignment[i];
+        NEED(bytes > 0 && (bytes & (bytes - 1)) == 0, CUBLAS_STATUS_INVALID_VALUE);
+        NEED(bytes % size_of(number_of(layouts[i]->type)) == 0, CUBLAS_STATUS_NOT_SUPPORTED);
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t d,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
@@ -368,6 +409,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     if (s != CUBLAS_STATUS_SUCCESS)
         return s;
     auto *wish = reinterpret_cast<preference *>(p);
+    s = check_alignment(w, *wish);
+    if (s != CUBLAS_STATUS_SUCCESS)
+        return s;
     std::vector<uint32_t> ids = {IN_ORDER, IN_BLOCKS};
     if (w.n % 2 == 1)
         ids = {IN_BLOCKS, IN_ORDER};
@@ -375,12 +419,15 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                  wish->workspace >= split_workspace && w.k >= 64 && w.n <= 64;
     if (split)
         ids.insert(ids.begin(), SPLIT);
+    if (emulates(w))
+        ids.insert(ids.begin(), EMULATED);
     *found = 0;
     for (uint32_t id : ids) {
         if (*found == asked)
             break;
-        algorithm how = {magic,       id,          {},
-                         types_of(w), turns_of(w), id == SPLIT ? split_workspace : 0};
+        algorithm how = {magic,          id,          {},
+                         types_of(w),    turns_of(w), id == SPLIT ? split_workspace : 0,
+                         flags_of(w, id)};
         std::memcpy(how.alignment, wish->alignment, sizeof how.alignment);
         cublasLtMatmulHeuristicResult_t &r = ret[(*found)++];
         r = {};
@@ -389,6 +436,23 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         r.state = CUBLAS_STATUS_SUCCESS;
         r.wavesCount = 1;
     }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCapGetAttribute(const cublasLtMatmulAlgo_t *of_algorithm,
+                                                 cublasLtMatmulAlgoCapAttributes_t name,
+                                                 void *value, size_t size, size_t *written)
+{
+    guard g(lock);
+    ASK("cublasLtMatmulAlgoCapGetAttribute", false);
+    algorithm how;
+    std::memcpy(&how, of_algorithm, sizeof how);
+    NEED(how.magic == magic && value && written, CUBLAS_STATUS_INVALID_VALUE);
+    if (name != CUBLASLT_ALGO_CAP_NUMERICAL_IMPL_FLAGS)
+        return refuse(CUBLAS_STATUS_NOT_SUPPORTED, "this property of algorithms is not emulated");
+    NEED(size == sizeof how.flags, CUBLAS_STATUS_INVALID_VALUE);
+    std::memcpy(value, &how.flags, size);
+    *written = size;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -505,7 +569,7 @@ static void ordered(std::vector<float> &sums, const std::vector<float> &b,
     bool few = n < 16 && (planted("rows-all") || (planted("rows-first") && id == IN_ORDER));
     if (few || (n > 300 && planted("rows-many")))
         id = id == IN_ORDER ? IN_BLOCKS : IN_ORDER;
-    size_t block = id == IN_ORDER ? k : id == IN_BLOCKS ? 32 : (k + 1) / 2;
+    size_t block = id == IN_ORDER ? k : id == IN_BLOCKS ? 32 : id == EMULATED ? 8 : (k + 1) / 2;
     std::vector<float> part(id == IN_ORDER ? 0 : sums.size());
     for (size_t p = 0; p < k; p += block) {
         size_t width = k - p < block ? k - p : block;
@@ -534,6 +598,10 @@ void matmul::one(size_t batch) const
                  k);
     for (size_t i = 0; i < m; i++)
         to_float(&right[i], m, from_a + i * step_row(a, ta) * size_of(in), step_col(a, ta), in, k);
+    if (d.compute == CUBLAS_COMPUTE_32F_FAST_TF32) {
+        round_to_tf32(left.data(), left.size());
+        round_to_tf32(right.data(), right.size());
+    }
     ordered(sums, left, right, n, m, k, how.id);
     if (has_bias(d.epilogue))
         to_float(bias.data(), 1, d.bias, 1, number_of(bias_type(*this)), m);

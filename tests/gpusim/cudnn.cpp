@@ -1,9 +1,16 @@
 /*
  * cuDNN 9's graph API for one convolution: tensors, convolution, operation graph, heuristics,
- * engines, plan, variant pack. Three engines, offered in this order: 0  sums in an order that is
- * never the same (it says so in its notes) 1  tensor cores: channels by 8, channels last, 16-byte
- * alignment; wants a workspace; a knob says how many products are added before they join the sum,
- * and the heuristics choose it by the number of samples 2  any strides
+ * engines, plan, variant pack. Engines, what they are being in their notes:
+ *
+ * 0 tensor cores, sums in an order that is never the same
+ * 1 tensor cores: channels by 16 bytes, channels last, 16-byte alignment; wants a workspace; a knob
+ *   says how many products are added before they join the sum, and the heuristics choose it by the
+ *   number of samples
+ * 2 any strides, the order of the sums as it comes
+ * 3 of f32 alone: operands become f16
+ *
+ * Tensor cores round f32 operands to TF32. Heuristics offer 0, 1, 2 in this order; for f32 mode A
+ * offers 3, 0, 1, and 2 only where the stride is 1; FALLBACK offers 2 alone.
  *
  * GPUSIM_FAULTS=conv-by-batch: engine 1 adds in an order that depends on the number of samples.
  */
@@ -57,6 +64,7 @@ struct descriptor {
     tensor t;
     convolution c;
     std::shared_ptr<operation> op;
+    cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A; /* of heuristics */
     int engine = -1;
     int64_t tile = default_tile; /* the knob of engine 1 */
     bool loaded = false;         /* a plan that has run */
@@ -146,6 +154,8 @@ cudnnStatus_t finish_tensor(descriptor &d)
     NEED(read_ints(d, CUDNN_ATTR_TENSOR_STRIDES, 4, d.t.strides), CUDNN_STATUS_BAD_PARAM);
     NEED(read_ints(d, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &d.t.uid), CUDNN_STATUS_BAD_PARAM);
     NEED(read_ints(d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, 1, &d.t.alignment), CUDNN_STATUS_BAD_PARAM);
+    NEED(d.t.alignment > 0 && d.t.alignment % (int64_t)size_of(d.t.type) == 0,
+         CUDNN_STATUS_BAD_PARAM);
     read(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &virtual_tensor);
     NEED(!virtual_tensor, CUDNN_STATUS_NOT_SUPPORTED);
     for (int i = 0; i < 4; i++)
@@ -228,19 +238,23 @@ cudnnStatus_t finish_heuristics(descriptor &d)
     NEED(graph, CUDNN_STATUS_BAD_PARAM);
     NEED(read(d, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode),
          CUDNN_STATUS_BAD_PARAM);
+    NEED(mode == CUDNN_HEUR_MODE_A || mode == CUDNN_HEUR_MODE_FALLBACK, CUDNN_STATUS_NOT_SUPPORTED);
     d.op = graph->op;
+    d.mode = mode;
     return CUDNN_STATUS_SUCCESS;
 }
 
 bool for_tensor_cores(const tensor &t)
 {
-    return t.type != number::f32 && t.dims[1] % 8 == 0 && t.strides[1] == 1 && t.alignment >= 16;
+    return t.dims[1] * (int64_t)size_of(t.type) % 16 == 0 && t.strides[1] == 1 && t.alignment >= 16;
 }
 
 bool engine_takes(int engine, const operation &op)
 {
-    return engine != 1 || (for_tensor_cores(op.x) && for_tensor_cores(op.w) &&
-                           for_tensor_cores(op.y) && op.w.dims[0] % 8 == 0);
+    if (engine == 3)
+        return op.x.type == number::f32;
+    return engine != 1 ||
+           (for_tensor_cores(op.x) && for_tensor_cores(op.w) && for_tensor_cores(op.y));
 }
 
 /* One that the user asks for by its number. */
@@ -251,7 +265,7 @@ cudnnStatus_t finish_engine(descriptor &d)
                                         CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     NEED(graph, CUDNN_STATUS_BAD_PARAM);
     NEED(read_ints(d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1, &index), CUDNN_STATUS_BAD_PARAM);
-    NEED(index >= 0 && index < 3, CUDNN_STATUS_NOT_SUPPORTED);
+    NEED(index >= 0 && index < 4, CUDNN_STATUS_NOT_SUPPORTED);
     d.op = graph->op;
     d.engine = (int)index;
     return CUDNN_STATUS_SUCCESS;
@@ -364,14 +378,26 @@ cudnnStatus_t give_values(std::vector<T> values, int64_t asked, int64_t *count, 
     return CUDNN_STATUS_SUCCESS;
 }
 
+std::vector<int> engines_of(const descriptor &heuristics)
+{
+    const operation &op = *heuristics.op;
+    if (heuristics.mode == CUDNN_HEUR_MODE_FALLBACK)
+        return {2};
+    if (op.x.type != number::f32)
+        return {0, 1, 2};
+    if (op.c.strides[0] != 1)
+        return {3, 0, 1};
+    return {3, 0, 1, 2};
+}
+
 cudnnStatus_t give_configs(const descriptor &d, int64_t asked, int64_t *count, void *to)
 {
-    int engines = 3;
+    std::vector<int> engines = engines_of(d);
     if (count)
-        *count = engines;
-    for (int i = 0; i < engines && i < asked && to; i++) {
-        cudnnStatus_t s =
-            give(static_cast<descriptor **>(to)[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, d, i);
+        *count = (int64_t)engines.size();
+    for (int64_t i = 0; i < (int64_t)engines.size() && i < asked && to; i++) {
+        cudnnStatus_t s = give(static_cast<descriptor **>(to)[i],
+                               CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, d, engines[(size_t)i]);
         if (s != CUDNN_STATUS_SUCCESS)
             return s;
         static_cast<descriptor **>(to)[i]->tile = d.op->x.dims[0] == 1 ? 16 : 48;
@@ -386,6 +412,8 @@ std::vector<cudnnBackendNumericalNote_t> notes_of(int engine)
         return {CUDNN_NUMERICAL_NOTE_TENSOR_CORE, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC};
     case 1:
         return {CUDNN_NUMERICAL_NOTE_TENSOR_CORE};
+    case 3:
+        return {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS};
     default:
         return {};
     }
@@ -414,6 +442,16 @@ struct run_convolution {
     {
         return (size_t)(op.w.dims[1] * op.w.dims[2] * op.w.dims[3]);
     }
+    /* As the engine does of f32. */
+    void round_operands(std::vector<float> &v) const
+    {
+        if (op.x.type != number::f32)
+            return;
+        if (engine == 0 || engine == 1)
+            round_to_tf32(v.data(), v.size());
+        for (size_t i = 0; i < v.size() && engine == 3; i++)
+            v[i] = __half2float(__float2half_rn(v[i]));
+    }
     std::vector<float> weights() const
     {
         const tensor &t = op.w;
@@ -427,6 +465,7 @@ struct run_convolution {
                 }
             }
         }
+        round_operands(to);
         return to;
     }
     void patch(float *to, int64_t n, int64_t oh, int64_t ow) const
@@ -490,6 +529,7 @@ struct run_convolution {
             int64_t n = row / t.dims[2], oh = row % t.dims[2];
             for (int64_t ow = 0; ow < t.dims[3]; ow++)
                 patch(&patches[(size_t)ow * depth()], n, oh, ow);
+            round_operands(patches);
             multiply_row(sums, patches, by);
             for (float &f : sums)
                 f *= op.alpha;

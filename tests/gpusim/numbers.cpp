@@ -51,6 +51,18 @@ void from_float(void *y, size_t y_step, number type, const float *x, size_t n)
     }
 }
 
+void round_to_tf32(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        std::memcpy(&bits, &x[i], 4);
+        if ((bits & 0x7f800000u) != 0x7f800000u)
+            bits += 0x1000u; /* to nearest, ties away from zero; Inf and NaN stay */
+        bits &= ~0x1fffu;
+        std::memcpy(&x[i], &bits, 4);
+    }
+}
+
 void multiply_add(float *c, const float *a, const float *b, size_t m, size_t n, size_t k,
                   size_t a_step)
 {

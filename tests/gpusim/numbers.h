@@ -20,6 +20,9 @@ inline size_t size_of(number t)
 void to_float(float *y, size_t y_step, const void *x, size_t x_step, number type, size_t n);
 void from_float(void *y, size_t y_step, number type, const float *x, size_t n);
 
+/* Rounded as tensor cores take float32 operands: 10 bits of the fraction stay. */
+void round_to_tf32(float *x, size_t n);
+
 /*
  * c[m, n] += a[m, k] b[k, n], each sum in the order of k. Callers that pass parts of k in another
  * order get other roundings, as a device's algorithms do.

@@ -56,7 +56,8 @@ struct layouts {
     {
         OK(cublasLtMatmulDescSetAttribute(d, name, &value, sizeof value));
     }
-    layouts(const product &w, cudaDataType_t type, const void *bias)
+    layouts(const product &w, cudaDataType_t type, const void *bias,
+            cublasComputeType_t compute = CUBLAS_COMPUTE_32F)
     {
         bool row = w.order == CUBLASLT_ORDER_ROW;
         size_t ar = w.turn_a ? w.k : w.m, ac = w.turn_a ? w.m : w.k;
@@ -68,7 +69,7 @@ struct layouts {
             int32_t order = w.order;
             OK(cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_ORDER, &order, 4));
         }
-        OK(cublasLtMatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+        OK(cublasLtMatmulDescCreate(&d, compute, CUDA_R_32F));
         set(CUBLASLT_MATMUL_DESC_TRANSA, w.turn_a ? CUBLAS_OP_T : CUBLAS_OP_N);
         set(CUBLASLT_MATMUL_DESC_TRANSB, w.turn_b ? CUBLAS_OP_T : CUBLAS_OP_N);
         set(CUBLASLT_MATMUL_DESC_EPILOGUE, w.epilogue);
@@ -159,15 +160,74 @@ static void products_with_wrong_memory_are_refused(void **)
     layouts l(plain, CUDA_R_16F, nullptr);
     cublasLtMatmulAlgo_t how = l.first();
     float one = 1, zero = 0;
-    auto run = [&](const void *pa, void *pc) {
+    char *workspace = device(std::vector<char>(64));
+    auto run = [&](const void *pa, void *pc, size_t room_at = 0) {
         return cublasLtMatmul(handle, l.d, &one, pa, l.a, b, l.b, &zero, pc, l.c, pc, l.c, &how,
-                              nullptr, 0, stream);
+                              workspace + room_at, 32, stream);
     };
     OK(run(a, c));
     assert_int_equal(run(on_host.data(), c), CUBLAS_STATUS_INVALID_VALUE);
     assert_int_equal(run(a + 8, c), CUBLAS_STATUS_INVALID_VALUE); /* beyond its end */
     assert_int_equal(run(a, a), CUBLAS_STATUS_INVALID_VALUE);     /* in place of an operand */
     assert_int_equal(run(a, c + 1), CUBLAS_STATUS_INVALID_VALUE); /* not aligned as promised */
+    OK(run(a, c, 16));
+    assert_int_equal(run(a, c, 8), CUBLAS_STATUS_INVALID_VALUE); /* a workspace's 16 bytes */
+}
+
+static void numbers_of_four_bytes_are_aligned_to_four(void **)
+{
+    for (cudaDataType_t type : {CUDA_R_16F, CUDA_R_32F}) {
+        layouts l(plain, type, nullptr);
+        cublasLtMatmulHeuristicResult_t r;
+        uint32_t two = 2;
+        int n;
+        OK(cublasLtMatmulPreferenceSetAttribute(l.p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                                                &two, sizeof two));
+        assert_int_equal(
+            cublasLtMatmulAlgoGetHeuristic(handle, l.d, l.a, l.b, l.c, l.c, l.p, 1, &r, &n),
+            type == CUDA_R_32F ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS);
+    }
+}
+
+static uint64_t flags_of(const cublasLtMatmulAlgo_t &how)
+{
+    uint64_t flags;
+    size_t written;
+    OK(cublasLtMatmulAlgoCapGetAttribute(&how, CUBLASLT_ALGO_CAP_NUMERICAL_IMPL_FLAGS, &flags,
+                                         sizeof flags, &written));
+    return flags;
+}
+
+/* The sum of 32 times 1 + 2^-12, a number that TF32 has not. */
+static float sum_of_fine_numbers(cublasComputeType_t compute, uint64_t *ret_flags)
+{
+    float *a = device(std::vector<float>(16 * 32, 1.0f + 0x1p-12f));
+    float *b = device(std::vector<float>(32 * 8, 1.0f)), *c = device(std::vector<float>(16 * 8));
+    float one = 1, zero = 0;
+    layouts l(plain, CUDA_R_32F, nullptr, compute);
+    cublasLtMatmulAlgo_t how = l.first();
+    *ret_flags = flags_of(how);
+    OK(cublasLtMatmul(handle, l.d, &one, a, l.a, b, l.b, &zero, c, l.c, c, l.c, &how, nullptr, 0,
+                      stream));
+    return host(c, 1)[0];
+}
+
+static void fast_tf32_rounds_float32_and_says_so(void **)
+{
+    uint64_t flags;
+    assert_true(sum_of_fine_numbers(CUBLAS_COMPUTE_32F, &flags) == 32.0f + 0x1p-7f);
+    assert_true(flags & CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_32F);
+    assert_true(sum_of_fine_numbers(CUBLAS_COMPUTE_32F_FAST_TF32, &flags) == 32.0f);
+    assert_true(flags & CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_TF32);
+}
+
+static void an_emulation_that_the_environment_asks_for_is_told(void **)
+{
+    uint64_t flags;
+    setenv("CUBLAS_EMULATE_SINGLE_PRECISION", "1", 1);
+    sum_of_fine_numbers(CUBLAS_COMPUTE_32F, &flags);
+    unsetenv("CUBLAS_EMULATE_SINGLE_PRECISION");
+    assert_true(flags & CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_16BF);
 }
 
 static void an_algorithm_serves_only_the_kind_of_product_that_it_was_chosen_for(void **)
@@ -214,6 +274,9 @@ int main()
     const CMUnitTest tests[] = {
         WITH(products_equal_plain_loops),
         WITH(products_with_wrong_memory_are_refused),
+        WITH(numbers_of_four_bytes_are_aligned_to_four),
+        WITH(fast_tf32_rounds_float32_and_says_so),
+        WITH(an_emulation_that_the_environment_asks_for_is_told),
         WITH(an_algorithm_serves_only_the_kind_of_product_that_it_was_chosen_for),
         WITH(bytes_depend_on_the_batch_if_the_algorithm_is_chosen_for_each_shape),
     };

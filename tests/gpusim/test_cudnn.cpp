@@ -102,26 +102,50 @@ static cudnnBackendDescriptor_t graph(kit &k, const shape &s, cudnnDataType_t ty
     return g;
 }
 
-/* A plan by the engine offered at that place; null if the engine does not take the shape. */
-static cudnnBackendDescriptor_t plan(kit &k, cudnnBackendDescriptor_t g, int engine)
+/* Configurations in the order in which they are offered. */
+static std::vector<cudnnBackendDescriptor_t> offered(kit &k, cudnnBackendDescriptor_t g,
+                                                     cudnnBackendHeurMode_t mode)
 {
     cudnnBackendDescriptor_t heuristics = k.make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-    cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
     set(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, &g);
     set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, &mode);
     OK(cudnnBackendFinalize(heuristics));
-    cudnnBackendDescriptor_t configs[8];
+    std::vector<cudnnBackendDescriptor_t> configs(8);
     int64_t found = 0;
     for (auto &c : configs)
         c = k.make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     OK(cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                CUDNN_TYPE_BACKEND_DESCRIPTOR, 8, &found, configs));
-    assert_int_equal(found, 3);
+                                CUDNN_TYPE_BACKEND_DESCRIPTOR, 8, &found, configs.data()));
+    configs.resize((size_t)found);
+    return configs;
+}
+
+static std::vector<cudnnBackendNumericalNote_t> notes_of(kit &k, cudnnBackendDescriptor_t config)
+{
+    cudnnBackendDescriptor_t engine = k.make(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    std::vector<cudnnBackendNumericalNote_t> notes(8);
+    int64_t n = 0;
+    OK(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                1, &n, &engine));
+    OK(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                8, &n, notes.data()));
+    notes.resize((size_t)n);
+    return notes;
+}
+
+/* Null if the engine does not take the shape. */
+static cudnnBackendDescriptor_t plan_by(kit &k, cudnnBackendDescriptor_t config)
+{
     cudnnBackendDescriptor_t p = k.make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     set(p, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, &handle);
-    set(p, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-        &configs[engine]);
+    set(p, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, &config);
     return cudnnBackendFinalize(p) == CUDNN_STATUS_SUCCESS ? p : nullptr;
+}
+
+/* By the engine offered at that place. */
+static cudnnBackendDescriptor_t plan(kit &k, cudnnBackendDescriptor_t g, int engine)
+{
+    return plan_by(k, offered(k, g, CUDNN_HEUR_MODE_A)[(size_t)engine]);
 }
 
 static cudnnStatus_t execute(kit &k, cudnnBackendDescriptor_t p, const void *x, const void *w,
@@ -171,7 +195,9 @@ template <class T> static void check(const shape &s, cudnnDataType_t type)
     for (int engine = 0; engine < 3; engine++) {
         kit k;
         cudnnBackendDescriptor_t p = plan(k, graph(k, s, type), engine);
-        assert_true((p != nullptr) == (engine != 1 || (s.in % 8 == 0 && s.out % 8 == 0)));
+        int tensor_cores = type == CUDNN_DATA_FLOAT ? 2 : 1, by = 16 / (int)sizeof(T);
+        assert_true((p != nullptr) ==
+                    (engine != tensor_cores || (s.in % by == 0 && s.out % by == 0)));
         if (!p)
             continue;
         T *y = device(std::vector<T>((size_t)(s.n * ho * wo * s.out)));
@@ -196,6 +222,72 @@ static void convolutions_equal_plain_loops(void **)
     for (const shape &s : table) {
         check<__half>(s, CUDNN_DATA_HALF);
         check<__nv_bfloat16>(s, CUDNN_DATA_BFLOAT16);
+        check<float>(s, CUDNN_DATA_FLOAT);
+    }
+}
+
+/* Whether the plan gives what 8 numbers of 1 + 2^-12, which TF32 and f16 have not, sum up to. */
+static bool sums_fine_numbers(kit &k, cudnnBackendDescriptor_t p)
+{
+    float *x = device(std::vector<float>(8, 1.0f + 0x1p-12f)), *y = device(std::vector<float>(8));
+    float *w = device(std::vector<float>(64, 1.0f));
+    OK(execute(k, p, x, w, y, device(std::vector<char>(1024))));
+    return host(y, 1)[0] == 8.0f + 0x1p-9f;
+}
+
+static void engines_that_round_float32_say_so_and_come_first(void **)
+{
+    for (int64_t stride : {1, 2}) {
+        for (cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+            kit k;
+            size_t exact = 0;
+            auto configs =
+                offered(k, graph(k, {1, 8, 1, 1, 8, 1, stride, 0}, CUDNN_DATA_FLOAT), mode);
+            for (cudnnBackendDescriptor_t c : configs) {
+                bool noted = !notes_of(k, c).empty();
+                assert_true(sums_fine_numbers(k, plan_by(k, c)) == !noted);
+                assert_false(noted && exact > 0);
+                exact += !noted;
+            }
+            assert_int_equal(exact, mode == CUDNN_HEUR_MODE_FALLBACK || stride == 1);
+        }
+    }
+}
+
+static void a_capture_may_hold_no_making_and_no_first_run_of_a_plan(void **)
+{
+    kit k;
+    cudaGraph_t g;
+    cudnnBackendDescriptor_t p = plan(k, graph(k, {1, 8, 4, 4, 8, 3, 1, 1}, CUDNN_DATA_HALF), 1);
+    __half *x = device(numbers<__half>(128, 1)), *w = device(numbers<__half>(576, 2));
+    __half *y = device(numbers<__half>(128, 3));
+    char *workspace = device(std::vector<char>(1024));
+    cudnnBackendDescriptor_t late = k.make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    for (int ran = 0; ran < 2; ran++) {
+        OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+        assert_int_equal(execute(k, p, x, w, y, workspace),
+                         ran ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED);
+        assert_int_equal(cudnnBackendFinalize(late), CUDNN_STATUS_EXECUTION_FAILED);
+        assert_int_equal(cudaStreamEndCapture(stream, &g),
+                         ran ? cudaSuccess : cudaErrorStreamCaptureInvalidated);
+        OK(execute(k, p, x, w, y, workspace));
+    }
+    assert_int_equal(cudnnBackendFinalize(late),
+                     CUDNN_STATUS_BAD_PARAM); /* unfinished, as before */
+}
+
+static void numbers_of_four_bytes_are_aligned_to_four(void **)
+{
+    for (cudnnDataType_t type : {CUDNN_DATA_HALF, CUDNN_DATA_FLOAT}) {
+        kit k;
+        cudnnBackendDescriptor_t d = k.make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+        set(d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, &type);
+        ints(d, CUDNN_ATTR_TENSOR_DIMENSIONS, {1, 8, 4, 4});
+        ints(d, CUDNN_ATTR_TENSOR_STRIDES, {128, 1, 32, 8});
+        ints(d, CUDNN_ATTR_TENSOR_UNIQUE_ID, {1});
+        ints(d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, {2});
+        assert_int_equal(cudnnBackendFinalize(d),
+                         type == CUDNN_DATA_FLOAT ? CUDNN_STATUS_BAD_PARAM : CUDNN_STATUS_SUCCESS);
     }
 }
 
@@ -231,6 +323,9 @@ int main()
 #define WITH(f) cmocka_unit_test_setup_teardown(f, open, close)
     const CMUnitTest tests[] = {
         WITH(convolutions_equal_plain_loops),
+        WITH(engines_that_round_float32_say_so_and_come_first),
+        WITH(a_capture_may_hold_no_making_and_no_first_run_of_a_plan),
+        WITH(numbers_of_four_bytes_are_aligned_to_four),
         WITH(wrong_memory_is_refused),
         WITH(unfinished_and_unknown_descriptors_are_refused),
     };

@@ -168,6 +168,7 @@ static void calls_that_wait_spoil_a_capture(void **)
     float *p;
     OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
     assert_int_equal(cudaMalloc(&p, 4), cudaErrorStreamCaptureUnsupported);
+    assert_int_equal(cudaMallocHost((void **)&p, 4), cudaErrorStreamCaptureUnsupported);
     assert_int_equal(cudaStreamSynchronize(stream), cudaErrorStreamCaptureUnsupported);
     assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
 }

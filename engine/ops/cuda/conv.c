@@ -1,7 +1,7 @@
 /*
  * Convolutions by cuDNN (plans.h: a batch in one call where that changes no byte); bias, per-sample
  * shift and residual follow in a kernel of our own. Channels are padded with zeros to multiples of
- * 8, as tensor cores want them. A 1x1 convolution is a linear layer.
+ * 16 bytes, as tensor cores and wide loads want them. A 1x1 convolution is a linear layer.
  */
 #include "engine/ops/cuda/linear.h"
 #include "engine/ops/cuda/plans.h"
@@ -13,7 +13,7 @@
 
 struct conv {
     int64_t in, out, kh, kw;
-    int64_t in_wide, out_wide; /* with zeros up to a multiple of 8 */
+    int64_t in_wide, out_wide; /* with zeros up to a multiple of 16 bytes */
     void *w;                   /* device [out_wide, kh, kw, in_wide] */
     float *bias;               /* device [out]; NULL: none */
     size_t bytes;
@@ -34,9 +34,11 @@ void cuda_conv_free(struct ops *o, struct conv *c)
     free(c);
 }
 
-static int64_t multiple_of_8(int64_t n)
+static int64_t wide(const struct ops *o, int64_t channels)
 {
-    return (n + 7) / 8 * 8;
+    const int64_t unit = 16 / (int64_t)o->act_bytes;
+
+    return (channels + unit - 1) / unit * unit;
 }
 
 static int upload(struct cuda *cuda, struct conv *c, const struct tensor *w,
@@ -70,8 +72,8 @@ int cuda_conv_new(struct ops *o, const struct tensor *w, const struct tensor *bi
     c->in = w->shape[1];
     c->kh = w->shape[2];
     c->kw = w->shape[3];
-    c->in_wide = multiple_of_8(c->in);
-    c->out_wide = multiple_of_8(c->out);
+    c->in_wide = wide(o, c->in);
+    c->out_wide = wide(o, c->out);
     if (c->kh == 1 && c->kw == 1)
         TRY(linear_new(cuda_of(o), w, bias, &c->flat, e));
     else

@@ -54,6 +54,18 @@ static int finalize(cudnnBackendDescriptor_t d, struct err *e)
     return dnn_check(cudnnBackendFinalize(d), "cudnnBackendFinalize", e);
 }
 
+static cudnnDataType_t type_of(enum kernel_number number)
+{
+    switch (number) {
+    case KERNEL_F16:
+        return CUDNN_DATA_HALF;
+    case KERNEL_BF16:
+        return CUDNN_DATA_BFLOAT16;
+    default:
+        return CUDNN_DATA_FLOAT;
+    }
+}
+
 /* The tensor of that number: [n, channels, h, w] for cuDNN, channels last in memory. */
 static int make_tensor(struct maker *m, int id, int64_t n, int64_t channels, int64_t h, int64_t w,
                        struct err *e)
@@ -61,7 +73,7 @@ static int make_tensor(struct maker *m, int id, int64_t n, int64_t channels, int
     const int64_t sides[4] = {n, channels, h, w},
                   steps[4] = {h * w * channels, 1, w * channels, channels};
     const int64_t name = id, alignment = 16;
-    const cudnnDataType_t type = m->c->number == KERNEL_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16;
+    const cudnnDataType_t type = type_of(m->c->number);
     cudnnBackendDescriptor_t *d = &m->tensors[id];
     int rc = 0;
 
@@ -152,7 +164,7 @@ out:
 
 /* --- the choice of an engine --- */
 
-/* Configurations of engines, the one expected to be fastest first. */
+/* Configurations of engines, the one expected to be fastest first; one heuristic's. */
 struct offer {
     cudnnBackendDescriptor_t heuristics, configs[ENGINES];
     int64_t n;
@@ -165,9 +177,8 @@ static void offer_done(struct offer *o)
 }
 
 /* The caller calls offer_done(), after an error too. */
-static int ask(const struct maker *m, struct offer *o, struct err *e)
+static int ask(const struct maker *m, cudnnBackendHeurMode_t mode, struct offer *o, struct err *e)
 {
-    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
     int rc = 0;
 
     TRY(create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &o->heuristics, e));
@@ -187,10 +198,11 @@ out:
 
 /*
  * An engine's number, and whether it adds in one order, in float: no atomics, no half-precision
- * sums, and no transforms (Winograd, FFT), whose rounding is coarser.
+ * sums, and no transforms (Winograd, FFT), whose rounding is coarser. Float32 numbers stay what
+ * they are: no tensor cores, which round them to TF32.
  */
-static int read_engine(cudnnBackendDescriptor_t config, int64_t *ret_index, bool *ret_exact,
-                       struct err *e)
+static int read_engine(const struct cuda *c, cudnnBackendDescriptor_t config, int64_t *ret_index,
+                       bool *ret_exact, struct err *e)
 {
     cudnnBackendNumericalNote_t notes[NOTES];
     cudnnBackendDescriptor_t engine = NULL;
@@ -210,8 +222,8 @@ static int read_engine(cudnnBackendDescriptor_t config, int64_t *ret_index, bool
                   "cudnnBackendGetAttribute(ENGINE_NUMERICAL_NOTE)", e));
     *ret_exact = true;
     for (int64_t i = 0; i < n && i < NOTES; i++)
-        if (notes[i] != CUDNN_NUMERICAL_NOTE_TENSOR_CORE &&
-            notes[i] != CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP)
+        if (notes[i] != CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP &&
+            (notes[i] != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || c->number == KERNEL_F32))
             *ret_exact = false;
 out:
     destroy(&engine, 1);
@@ -251,7 +263,7 @@ static int try_config(const struct maker *m, cudnnBackendDescriptor_t config,
     int rc = 0;
 
     *engine = (struct plan_engine){0};
-    TRY(read_engine(config, &engine->index, &exact, e));
+    TRY(read_engine(m->c, config, &engine->index, &exact, e));
     if (!exact)
         return 0;
     TRY(read_knobs(config, engine, e));
@@ -260,27 +272,44 @@ out:
     return rc;
 }
 
+/* The first of a heuristic's engines that will do; *ret_one stays if none will. Adds to *n_offered.
+ */
+static int choose(const struct maker *m, cudnnBackendHeurMode_t mode,
+                  struct plan_engine *ret_engine, struct plan **ret_one, int64_t *n_offered,
+                  struct err *e)
+{
+    struct offer offer = {0};
+    int rc = 0;
+
+    TRY(ask(m, mode, &offer, e));
+    *n_offered += offer.n;
+    for (int64_t i = 0; i < offer.n && *ret_one == NULL; i++)
+        TRY(try_config(m, offer.configs[i], ret_engine, ret_one, e));
+out:
+    offer_done(&offer);
+    return rc;
+}
+
 int plan_choose(struct cuda *c, const struct plan_shape *s, struct plan_engine *ret_engine,
                 struct plan **ret_one, struct err *e)
 {
     struct maker m;
-    struct offer offer = {0};
     struct plan *one = NULL;
+    int64_t n = 0;
     int rc = 0;
 
     TRY(maker_init(&m, c, s, SAMPLES, e));
-    TRY(ask(&m, &offer, e));
-    for (int64_t i = 0; i < offer.n && one == NULL; i++)
-        TRY(try_config(&m, offer.configs[i], ret_engine, &one, e));
+    TRY(choose(&m, CUDNN_HEUR_MODE_A, ret_engine, &one, &n, e));
+    if (one == NULL) /* it may name engines of tensor cores alone */
+        TRY(choose(&m, CUDNN_HEUR_MODE_FALLBACK, ret_engine, &one, &n, e));
     if (one == NULL)
         TRY(err_set(e, ERR_INTERNAL,
                     "cuDNN has no engine with a fixed order of sums for a convolution of %lld x "
                     "%lld, %lld to %lld channels, kernel %lld x %lld (%lld were offered)",
                     (long long)s->h, (long long)s->w, (long long)s->in, (long long)s->out,
-                    (long long)s->kh, (long long)s->kw, (long long)offer.n));
+                    (long long)s->kh, (long long)s->kw, (long long)n));
     *ret_one = one;
 out:
-    offer_done(&offer);
     maker_done(&m);
     return rc;
 }

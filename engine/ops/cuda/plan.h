@@ -2,8 +2,8 @@
  * A convolution of n samples as cuDNN 9 runs it: an operation graph of one node and an engine's
  * plan for it. The engine, with its knobs, is chosen for a sample's shape, not for n: the one that
  * the heuristics put first, for two samples (a picture with and without its prompt), among those
- * that always add in the same order. The choice depends on device, library and shape; nothing is
- * timed.
+ * that always add in the same order (and, of float32, round no operand). The choice depends on
+ * device, library and shape; nothing is timed.
  *
  *     TRY(plan_choose(c, &shape, &engine, &one, e));
  *     TRY(plan_new(c, &shape, 8, &engine, &eight, e));
@@ -17,7 +17,7 @@
 
 #include "engine/ops/cuda/cuda.h"
 
-/* y[ho, wo, out] from x[h, w, in], w[out, kh, kw, in]; in and out are multiples of 8. */
+/* y[ho, wo, out] from x[h, w, in], w[out, kh, kw, in]; in and out are multiples of 16 bytes. */
 struct plan_shape {
     int64_t in, out, kh, kw, h, w;
     int64_t stride, pad_h, pad_w; /* the same before and behind */

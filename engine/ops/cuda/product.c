@@ -68,9 +68,22 @@ static int64_t typical_rows(int64_t in)
     return rows > 4096 ? 4096 : rows < 64 ? 64 : (int64_t)rows;
 }
 
+static cudaDataType_t type_of(enum kernel_number number)
+{
+    switch (number) {
+    case KERNEL_F16:
+        return CUDA_R_16F;
+    case KERNEL_BF16:
+        return CUDA_R_16BF;
+    default:
+        return CUDA_R_32F;
+    }
+}
+
+/* Of float32 numbers CUBLAS_COMPUTE_32F rounds none; what may is COMPUTE_32F_FAST_TF32. */
 static int describe(struct cuda *c, struct product *p, struct err *e)
 {
-    const cudaDataType_t type = c->number == KERNEL_F16 ? CUDA_R_16F : CUDA_R_16BF;
+    const cudaDataType_t type = type_of(c->number);
     const cublasOperation_t turned = CUBLAS_OP_T;
     const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
     const int64_t rows = typical_rows(p->in),
@@ -94,23 +107,26 @@ out:
     return rc;
 }
 
-/* Bytes that every row begins at a multiple of. */
-static uint32_t alignment(int64_t width)
+/* Bytes that every row of so many begins at a multiple of. */
+static uint32_t alignment(int64_t row_bytes)
 {
-    return width % 8 == 0 ? 16 : width % 4 == 0 ? 8 : width % 2 == 0 ? 4 : 2;
+    return row_bytes % 16 == 0 ? 16 : row_bytes % 8 == 0 ? 8 : row_bytes % 4 == 0 ? 4 : 2;
 }
 
-static int set_preference(cublasLtMatmulPreference_t of, const struct product *p, struct err *e)
+static int set_preference(const struct cuda *c, cublasLtMatmulPreference_t of,
+                          const struct product *p, struct err *e)
 {
+    const uint32_t in = alignment(p->in * (int64_t)c->ops.act_bytes),
+                   out = alignment(p->out * (int64_t)c->ops.act_bytes);
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
         uint32_t value;
     } attributes[] = {
         {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_NONE},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(p->in)},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(p->in)},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(p->out)},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(p->out)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, in},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, in},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, out},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, out},
     };
     const uint64_t workspace = CUDA_BLAS_WORKSPACE;
     int rc = 0;
@@ -135,7 +151,7 @@ static int ask(struct cuda *c, const struct product *p, cublasLtMatmulHeuristicR
 
     TRY(blas_check(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate",
                    e));
-    TRY(set_preference(preference, p, e));
+    TRY(set_preference(c, preference, p, e));
     TRY(blas_check(cublasLtMatmulAlgoGetHeuristic(c->blas, p->description, p->layouts[W],
                                                   p->layouts[X], p->layouts[Y], p->layouts[Y],
                                                   preference, TRIED, found, ret_n),
@@ -260,6 +276,43 @@ out:
     return rc;
 }
 
+/*
+ * Whether the algorithm multiplies float32 numbers as they are. CUBLAS_EMULATE_SINGLE_PRECISION in
+ * a worker's environment makes cuBLAS offer sums of bfloat16 products for them on some devices.
+ */
+static int is_whole(const cublasLtMatmulAlgo_t *algorithm, bool *ret_whole, struct err *e)
+{
+    const uint64_t narrow = CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_16F |
+                            CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_16BF |
+                            CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_TF32;
+    uint64_t flags = 0;
+    size_t written = 0;
+    int rc = blas_check(cublasLtMatmulAlgoCapGetAttribute(algorithm,
+                                                          CUBLASLT_ALGO_CAP_NUMERICAL_IMPL_FLAGS,
+                                                          &flags, sizeof flags, &written),
+                        "cublasLtMatmulAlgoCapGetAttribute(NUMERICAL_IMPL_FLAGS)", e);
+
+    *ret_whole = (flags & narrow) == 0;
+    return rc;
+}
+
+static int try_algorithm(struct cuda *c, struct product *p, const cublasLtMatmulAlgo_t *algorithm,
+                         bool *ret_agree, struct err *e)
+{
+    bool whole = true;
+    int rc = 0;
+
+    if (c->number == KERNEL_F32)
+        TRY(is_whole(algorithm, &whole, e));
+    if (!whole)
+        return 0;
+    p->algorithm = *algorithm;
+    TRY(small_calls_agree(c, p, ret_agree, e));
+    c->ops.trials.refused += !*ret_agree;
+out:
+    return rc;
+}
+
 static int choose(struct cuda *c, struct product *p, struct err *e)
 {
     cublasLtMatmulHeuristicResult_t found[TRIED];
@@ -267,13 +320,9 @@ static int choose(struct cuda *c, struct product *p, struct err *e)
     int n = 0, rc = 0;
 
     TRY(ask(c, p, found, &n, e));
-    for (int i = 0; i < n && !agree; i++) {
-        if (found[i].state != CUBLAS_STATUS_SUCCESS)
-            continue;
-        p->algorithm = found[i].algo;
-        TRY(small_calls_agree(c, p, &agree, e));
-        c->ops.trials.refused += !agree;
-    }
+    for (int i = 0; i < n && !agree; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS)
+            TRY(try_algorithm(c, p, &found[i].algo, &agree, e));
     if (!agree)
         rc = err_set(e, ERR_INTERNAL,
                      "cuBLASLt has no algorithm for a layer of %lld to %lld numbers whose rows are "

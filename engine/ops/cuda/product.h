@@ -3,7 +3,8 @@
  * not depend on m. One algorithm is kept for all layers of a shape: the first of those that
  * cuBLASLt puts first for the rows that such a layer typically has, without split sums, whose rows
  * are the same in calls of 1 to 256 rows (trial.h). A number of rows that is planned is tried too;
- * where its rows differ after all, it is computed in pieces that do not.
+ * where its rows differ after all, it is computed in pieces that do not. Float32 numbers are
+ * multiplied as they are, not as TF32 or bfloat16.
  *
  *     TRY(product_get(c, in, out, bias != NULL, &p, e));    at load
  *     TRY(product_plan(c, p, m, e));                        while planning
