@@ -246,7 +246,7 @@ out:
     return rc;
 }
 
-/* The largest size of each model. */
+/* What takes most with each model. */
 static void print_memory(const struct plan *p)
 {
     const struct terminal *t = &p->cli->out;
@@ -281,6 +281,23 @@ static void print_memory(const struct plan *p)
     }
 }
 
+/* Workers that chains leave without work for a while, or for all of it. */
+static void print_idle(const struct plan *p)
+{
+    struct makespan m = workload_makespan(&p->load, p->job, p->measured.workers);
+    uint64_t rest = m.chains % m.renderers;
+
+    if (m.frames == 1 || rest == 0)
+        return;
+    label(p, "");
+    fprintf(p->cli->out.file, "frames follow each other: %s%llu of %llu %s %s something to do%s\n",
+            m.chains > rest ? "in the end " : "", (unsigned long long)rest,
+            (unsigned long long)m.renderers,
+            m.renderers < (uint64_t)p->measured.workers ? "gangs" : "workers",
+            rest == 1 ? "has" : "have",
+            job_conduct(p->job)->gang == GANG_AUTO ? ", but for what gang: auto shares" : "");
+}
+
 static void print_estimates(const struct plan *p)
 {
     double left = (double)(p->tasks - p->rendered);
@@ -306,7 +323,7 @@ static void print_estimates(const struct plan *p)
         fprintf(file, "unknown until the first run\n");
         return;
     }
-    amount_duration(left * p->load.work / p->measured.work_per_second, &text);
+    amount_duration(measure_seconds(&p->measured, &p->load, p->job, p->rendered), &text);
     fprintf(file, "about %s for what is missing, measured over ", buf_text(&text));
     buf_done(&text);
     amount_images(p->measured.images, &text);
@@ -314,6 +331,26 @@ static void print_estimates(const struct plan *p)
             p->measured.workers == 1 ? "" : "s", p->measured.threads,
             p->measured.threads == 1 ? "" : "s");
     buf_done(&text);
+    print_idle(p);
+}
+
+/* How many there are, and that more workers than that are of no use. */
+static void print_chains(const struct plan *p)
+{
+    uint64_t frames = job_frames(p->job), chains = p->tasks / frames;
+    struct buf n = {0}, length = {0};
+
+    if (frames == 1)
+        return;
+    amount_count(chains, &n);
+    amount_count(frames, &length);
+    label(p, "frames");
+    fprintf(p->cli->out.file,
+            "%s chain%s of %s frames, each from the one before: no more than %s worker%s at once\n",
+            buf_text(&n), chains == 1 ? "" : "s", buf_text(&length), buf_text(&n),
+            chains == 1 ? "" : "s");
+    buf_done(&n);
+    buf_done(&length);
 }
 
 static int print_plan(struct plan *p, struct err *e)
@@ -332,12 +369,7 @@ static int print_plan(struct plan *p, struct err *e)
         label(p, "excluded");
         fprintf(t->file, "%s combination%s\n", buf_text(&count), excluded == 1 ? "" : "s");
     }
-    if (job_frames(p->job) > 1) {
-        label(p, "frames");
-        fprintf(t->file, "%llu chain%s of %llu frames, each from the one before\n",
-                (unsigned long long)(p->tasks / job_frames(p->job)),
-                p->tasks == job_frames(p->job) ? "" : "s", (unsigned long long)job_frames(p->job));
-    }
+    print_chains(p);
     print_models(p);
     print_missing(p);
     if (p->tasks > 0)
@@ -462,10 +494,10 @@ static int json_plan(struct plan *p, struct err *e)
         plan, "bytes",
         p->is_measured ? json_real((double)p->tasks * p->load.pixels * p->measured.bytes_per_pixel)
                        : json_null());
-    json_object_set_new(plan, "seconds",
-                        p->is_measured ? json_real((double)(p->tasks - p->rendered) * p->load.work /
-                                                   p->measured.work_per_second)
-                                       : json_null());
+    json_object_set_new(
+        plan, "seconds",
+        p->is_measured ? json_real(measure_seconds(&p->measured, &p->load, p->job, p->rendered))
+                       : json_null());
     json_object_set_new(plan, "memory", memory_json(p));
     json_object_set_new(plan, "missing", json_array());
     for (size_t i = 0; i < p->missing.n; i++)

@@ -58,12 +58,17 @@ static void remember(struct local_run *r, int64_t ended_ms)
                             errand->done - (seen ? errand->done_at_step : errand->there_at_first),
                         .workers = errand->options.workers,
                         .threads = errand->options.threads};
+    struct makespan makespan;
     struct workload w;
+    double in_turn; /* pictures that were rendered one after another */
     struct err e;
 
     if (m.images == 0 || seconds <= 0 || workload_of(r->order.job, &w, NULL) != 0)
         return;
-    m.work_per_second = w.work * (double)m.images / seconds;
+    makespan = workload_makespan(&w, r->order.job, m.workers);
+    in_turn =
+        makespan_left(&makespan, errand->done - m.images) - makespan_left(&makespan, errand->done);
+    m.work_per_second = w.work * in_turn * (double)makespan.renderers / seconds;
     m.bytes_per_pixel = measure_pictures(&r->state, r->order.job);
     if (m.bytes_per_pixel > 0 && measure_write(&r->state, r->order.job, &m, &e) != 0)
         cli_note(r->cli, "the next plan will not know this run's speed: %s", e.text);

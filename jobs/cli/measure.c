@@ -7,23 +7,39 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SAMPLES_MAX 256
+#define SAMPLES_MAX 256 /* chains */
+#define FRAMES_MAX  16  /* of each */
 #define MODELS_MAX  16
 
-/* Calls visit for at most SAMPLES_MAX evenly spaced tasks; returns how many. */
-static int sample(const struct job *job, int (*visit)(void *user, uint64_t index, struct err *e),
-                  void *user, uint64_t *ret_n, struct err *e)
+/*
+ * Calls visit for evenly spaced tasks: of at most SAMPLES_MAX chains, of each the first frame and
+ * FRAMES_MAX - 1 later ones. A task of its own is a chain of one. weight: how many frames of its
+ * chain the task stands for. Returns how many chains and frames were looked at.
+ */
+typedef int sample_fn(void *user, uint64_t index, double weight, struct err *e);
+
+static int sample_chain(const struct job *job, uint64_t start, sample_fn *visit, void *user,
+                        struct err *e)
 {
-    uint64_t span = job_span(job);
-    uint64_t stride = span > SAMPLES_MAX ? span / SAMPLES_MAX : 1;
-    uint64_t n = 0;
+    uint64_t later = job_frames(job) - 1;
+    uint64_t n = later < FRAMES_MAX - 1 ? later : FRAMES_MAX - 1;
+    int rc = visit(user, start, 1, e);
+
+    for (uint64_t k = 0; k < n && rc == 0; k++)
+        rc = visit(user, start + 1 + k * later / n, (double)later / (double)n, e);
+    return rc;
+}
+
+static int sample(const struct job *job, sample_fn *visit, void *user, struct err *e)
+{
+    uint64_t span = job_span(job), frames = job_frames(job), chains = span / frames;
+    uint64_t stride = chains > SAMPLES_MAX ? chains / SAMPLES_MAX : 1;
     int rc = 0;
 
-    for (uint64_t i = job_next(job, 0); i < span && n < SAMPLES_MAX; n++) {
-        TRY(visit(user, i, e));
-        i = job_next(job, i + stride);
+    for (uint64_t i = job_next(job, 0), n = 0; i < span && n < SAMPLES_MAX; n++) {
+        TRY(sample_chain(job, i, visit, user, e));
+        i = job_next(job, i + stride * frames);
     }
-    *ret_n = n;
 out:
     return rc;
 }
@@ -54,17 +70,21 @@ static double work_of(const struct task *t)
 struct work_sum {
     const struct job *job;
     struct workload sum;
+    double n, chain; /* tasks; pixel steps of the chain at hand */
 };
 
-static int add_work(void *user, uint64_t index, struct err *e)
+static int add_work(void *user, uint64_t index, double weight, struct err *e)
 {
     struct work_sum *s = user;
     struct task t;
     int rc = job_task(s->job, index, &t, e);
 
     if (rc == 0) {
-        s->sum.pixels += pixels_of(&t);
-        s->sum.work += work_of(&t);
+        s->n += weight;
+        s->sum.pixels += weight * pixels_of(&t);
+        s->sum.work += weight * work_of(&t);
+        s->chain = (job_frame(s->job, index) > 0 ? s->chain : 0) + weight * work_of(&t);
+        s->sum.longest = fmax(s->sum.longest, s->chain);
         task_done(&t);
     }
     return rc;
@@ -73,15 +93,34 @@ static int add_work(void *user, uint64_t index, struct err *e)
 int workload_of(const struct job *job, struct workload *ret_w, struct err *e)
 {
     struct work_sum s = {.job = job};
-    uint64_t n = 0;
-    int rc = sample(job, add_work, &s, &n, e);
+    int rc = sample(job, add_work, &s, e);
 
-    if (rc == 0 && n > 0)
-        *ret_w =
-            (struct workload){.work = s.sum.work / (double)n, .pixels = s.sum.pixels / (double)n};
+    if (rc == 0 && s.n > 0)
+        *ret_w = (struct workload){
+            .work = s.sum.work / s.n, .pixels = s.sum.pixels / s.n, .longest = s.sum.longest};
     else if (rc == 0)
         *ret_w = (struct workload){0};
     return rc;
+}
+
+struct makespan workload_makespan(const struct workload *w, const struct job *job, int workers)
+{
+    const struct gang_shape *shape = &job_conduct(job)->shape;
+    uint64_t renderers = (uint64_t)workers / (shape->guidance * shape->tensor);
+
+    return (struct makespan){.chains = job_count(job) / job_frames(job),
+                             .frames = job_frames(job),
+                             .renderers = renderers > 0 ? renderers : 1,
+                             .longest = w->work > 0 ? w->longest / w->work : 0};
+}
+
+double measure_seconds(const struct measure *m, const struct workload *w, const struct job *job,
+                       uint64_t done)
+{
+    struct makespan makespan = workload_makespan(w, job, m->workers);
+
+    return makespan_left(&makespan, done) * (double)makespan.renderers * w->work /
+           m->work_per_second;
 }
 
 struct picture_sum {
@@ -90,7 +129,7 @@ struct picture_sum {
     double bytes, pixels;
 };
 
-static int add_picture(void *user, uint64_t index, struct err *e)
+static int add_picture(void *user, uint64_t index, double weight, struct err *e)
 {
     struct picture_sum *s = user;
     struct buf path = {0};
@@ -103,8 +142,8 @@ static int add_picture(void *user, uint64_t index, struct err *e)
     if (stat(buf_text(&path), &status) != 0)
         goto out;
     TRY(job_task(s->job, index, &t, e));
-    s->bytes += (double)status.st_size;
-    s->pixels += pixels_of(&t);
+    s->bytes += weight * (double)status.st_size;
+    s->pixels += weight * pixels_of(&t);
     task_done(&t);
 out:
     buf_done(&path);
@@ -114,9 +153,8 @@ out:
 double measure_pictures(const struct state *s, const struct job *job)
 {
     struct picture_sum sum = {.state = s, .job = job};
-    uint64_t n;
 
-    if (sample(job, add_picture, &sum, &n, NULL) != 0 || sum.pixels == 0)
+    if (sample(job, add_picture, &sum, NULL) != 0 || sum.pixels == 0)
         return 0;
     return sum.bytes / sum.pixels;
 }

@@ -217,6 +217,17 @@ static size_t choose(struct kinds *kinds, const char *models)
 
 /* --- the worker's answer --- */
 
+/* What cannot be told goes first, then what takes most. */
+static int compare_items(const void *a, const void *b)
+{
+    const struct memory_item *x = a, *y = b;
+    int order = strcmp(x->model, y->model);
+
+    if (order == 0)
+        order = (x->error == NULL) - (y->error == NULL);
+    return order ? order : (x->total < y->total) - (x->total > y->total);
+}
+
 static int write_tasks(int fd, const struct kinds *kinds, struct err *e)
 {
     struct buf text = {0};
@@ -308,6 +319,7 @@ static int ask(const struct kinds *kinds, const char *models, struct memory *mem
     TRY(write_tasks(in, kinds, e));
     TRY(run_worker(tasks, answer, models, e));
     TRY(read_answer(answer, kinds->n, memory, e));
+    qsort(memory->items, memory->n, sizeof *memory->items, compare_items);
 out:
     if (in >= 0) {
         close(in);

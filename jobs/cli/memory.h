@@ -26,7 +26,7 @@ struct memory_item {
 };
 
 struct memory {
-    struct memory_item *items; /* [n], by model, larger pictures first; owned */
+    struct memory_item *items; /* [n], by model, what takes most first; owned */
     size_t n;
     size_t n_left; /* models and sizes that were not asked for */
 };

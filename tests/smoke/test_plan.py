@@ -16,6 +16,15 @@ axes:
   seed: 1-1000000
 """
 
+CHAIN = """\
+litho: 1
+model: sticker-128
+frames: 24
+defaults: {size: 64x64, steps: 10, sampler: euler, denoising_strength: 0.5}
+prompt: a fox
+axes: {seed: [5]}
+"""
+
 
 class Memory(Case):
     def worker(self, *args, expect=0, given=None):
@@ -76,6 +85,38 @@ class Memory(Case):
         done = self.litho("run", path, *more[:2], expect=1)
         self.assertIn("pictures will fail: LoRA 'nor' is not in the model library", done.stderr)
         self.assertEqual(len(pictures(self.path("out"))), 2)
+
+    def plan_measured(self, work_per_second, text, *more):
+        """plan's JSON and text, where an earlier run had two workers of that speed."""
+        os.makedirs(self.path("out", ".litho"), exist_ok=True)
+        self.write(self.path("out", ".litho", "measured.json"), json.dumps({"sticker-128": {
+            "work_per_second": work_per_second, "bytes_per_pixel": 1, "images": 9, "workers": 2,
+            "threads": 1}}))
+        path = self.write("chain.yaml", text)
+        return self.litho_json("plan", path, *more)[0], self.litho("plan", path, *more).stdout
+
+    def test_time_of_frames_is_that_of_the_longest_chain(self):
+        step = 64 * 64 * 2  # of a picture with guidance
+        plan, text = self.plan_measured(step, CHAIN)  # 1 step a second, half of that by one worker
+        self.assertAlmostEqual(plan["seconds"], (10 + 23 * 5) * 2)
+        self.assertIn("1 chain of 24 frames, each from the one before: no more than 1 worker at "
+                      "once\n", text)
+        self.assertIn("frames follow each other: 1 of 2 workers has something to do\n", text)
+        plan, text = self.plan_measured(step, CHAIN, "--set", "axes.seed=1-3")
+        self.assertAlmostEqual(plan["seconds"], (10 + 23 * 5) * 4)
+        self.assertIn("in the end 1 of 2 workers has something to do\n", text)
+        plan, text = self.plan_measured(step, CHAIN, "--set", "axes.seed=1-4")
+        self.assertAlmostEqual(plan["seconds"], (10 + 23 * 5) * 4)
+        self.assertNotIn("something to do", text)
+        plan, text = self.plan_measured(step, CHAIN, "--set", "axes.seed=1-3", "--set", "gang=2")
+        self.assertAlmostEqual(plan["seconds"], (10 + 23 * 5) * 3)  # two as one
+
+    def test_memory_is_that_of_the_frame_which_takes_most(self):
+        path = self.write("chain.yaml", CHAIN)
+        memory = self.litho_json("plan", path)[0]["memory"]
+        self.assertEqual([m["total"] for m in memory],
+                         sorted((m["total"] for m in memory), reverse=True))
+        self.assertGreater(memory[0]["total"], memory[1]["total"])
 
 
 if __name__ == "__main__":

@@ -61,13 +61,18 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct job *load(void)
+static struct job *load_bundle(const char *bundle)
 {
     struct job *job;
     struct err e;
 
-    assert_int_equal(job_load(BUNDLE, strlen(BUNDLE), &job, &e), 0);
+    assert_int_equal(job_load(bundle, strlen(bundle), &job, &e), 0);
     return job;
+}
+
+static struct job *load(void)
+{
+    return load_bundle(BUNDLE);
 }
 
 static void locating_makes_nothing_and_making_makes_all(void **state)
@@ -122,6 +127,47 @@ static void work_counts_steps_pixels_and_both_branches_of_guidance(void **state)
     assert_int_equal(workload_of(job, &w, &e), 0);
     assert_true(w.pixels == 64 * 32);
     assert_true(w.work == 64 * 32 * 8 * 1.5); /* mean of 4, 8, 12 steps; of 1 and 2 branches */
+    job_free(job);
+}
+
+/* 300 chains of 24 frames by 20 steps, every second chain without guidance; a later frame runs a
+ * quarter of its steps. */
+#define CHAINS                                                                                     \
+    "{\"axes\":[{\"columns\":[\"x\"],\"name\":\"x\",\"range\":{\"count\":150,\"first\":1,"         \
+    "\"step\":1}},{\"columns\":[\"cfg_scale\"],\"name\":\"cfg_scale\",\"rows\":[[1],[5]]},{"       \
+    "\"columns\":[\"frame\"],\"name\":\"frame\",\"range\":{\"count\":24,\"first\":0,\"step\":1}}]" \
+    ","                                                                                            \
+    "\"chain\":{\"axis\":\"frame\",\"seed_behavior\":\"iter\"},\"combine\":[[0],[1],[2]],"         \
+    "\"exclude\":[],\"fixed\":{\"denoising_strength\":0.25,\"height\":32,\"model\":\"m\","         \
+    "\"negative_prompt\":\"\",\"precision\":\"f32\",\"prompt\":\"${x}\",\"sampler\":\"euler\","    \
+    "\"scheduler\":\"karras\",\"seed\":1,\"steps\":20,\"width\":64},\"job\":\"j\",\"litho\":1,"    \
+    "\"output\":{\"path\":\"{job}/{index}.png\",\"sheet\":null}}"
+
+static void work_of_chains_is_that_of_first_and_later_frames(void **state)
+{
+    const double first = 64 * 32 * 20, later = 64 * 32 * 5;
+    struct job *job = load_bundle(CHAINS);
+    struct workload w;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(workload_of(job, &w, &e), 0);
+    assert_true(fabs(w.work - 1.5 * (first + 23 * later) / 24) < 1e-6 * w.work);
+    assert_true(fabs(w.longest - 2 * (first + 23 * later)) < 1e-6 * w.longest);
+    job_free(job);
+}
+
+static void seconds_of_chains_count_those_rendered_at_once(void **state)
+{
+    const struct measure m = {.work_per_second = 1000, .workers = 2};
+    struct job *job = load_bundle(CHAINS);
+    struct workload w = {.work = 500, .longest = 500 * 24};
+
+    (void)state;
+    assert_true(measure_seconds(&m, &w, job, 0) == 300 * 24 / 2); /* a picture takes 1 s of one */
+    w.longest = 500 * 24 * 200;
+    assert_true(measure_seconds(&m, &w, job, 0) == 200 * 24);
+    assert_true(measure_seconds(&m, &w, job, 300 * 24) == 0);
     job_free(job);
 }
 
@@ -191,6 +237,8 @@ int main(void)
         TEST(folder_below_a_file_is_refused_by_name),
         TEST(kept_bundle_comes_back),
         TEST(work_counts_steps_pixels_and_both_branches_of_guidance),
+        TEST(work_of_chains_is_that_of_first_and_later_frames),
+        TEST(seconds_of_chains_count_those_rendered_at_once),
         TEST(measure_is_kept_for_its_models),
         TEST(broken_measurements_count_as_none),
         TEST(pictures_are_measured_where_they_are),
