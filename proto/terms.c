@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define FOREIGN_MAX 64 /* bytes of others' names, one for the end */
+
 struct term {
     const char *name;
     const char *label;
@@ -115,13 +117,20 @@ int precision_from_name(const char *name)
     return term_from_name(TERM_PRECISION, name);
 }
 
-/* What others call our samplers, beyond the labels. */
+/*
+ * What others call our samplers, beyond the labels. Compared with AUTOMATIC1111 1.10
+ * (modules/sd_samplers_kdiffusion.py, sd_samplers_timesteps.py, sd_samplers_lcm.py; the names
+ * ending in _ka are of 1.0 to 1.8), ComfyUI (comfy/samplers.py, its KSampler's list of 2025, 44
+ * names) and the scheduler classes of diffusers 0.42.
+ */
 static const struct {
     const char *name;
     enum sampler_id sampler;
 } aliases[] = {
     {"DDIMScheduler", SAMPLER_DDIM},
+    {"DDIMParallelScheduler", SAMPLER_DDIM},
     {"DDPMScheduler", SAMPLER_DDPM},
+    {"DDPMParallelScheduler", SAMPLER_DDPM},
     {"PNDMScheduler", SAMPLER_PNDM},
     {"LMSDiscreteScheduler", SAMPLER_LMS},
     {"HeunDiscreteScheduler", SAMPLER_HEUN},
@@ -174,9 +183,35 @@ static int find_sampler(const char *text)
     return -1;
 }
 
+/* AUTOMATIC1111's short ends, "k_dpmpp_2m_ka": the sampler of what is before, or -1. */
+static int find_shortened(const char *text, int *ret_scheduler)
+{
+    static const struct {
+        const char *end;
+        enum scheduler_id scheduler;
+    } ends[] = {{"_ka", SCHEDULER_KARRAS}, {"_exp", SCHEDULER_EXPONENTIAL}};
+    size_t size = strlen(text);
+    char before[FOREIGN_MAX];
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t n = strlen(ends[i].end);
+
+        if (size <= n || size - n >= sizeof before || strcasecmp(text + size - n, ends[i].end) != 0)
+            continue;
+        memcpy(before, text, size - n);
+        before[size - n] = '\0';
+        *ret_scheduler = (int)ends[i].scheduler;
+        return find_sampler(before);
+    }
+    return -1;
+}
+
 int sampler_from_label(const char *text, enum sampler_id *ret_sampler, int *ret_scheduler)
 {
     int sampler = find_sampler(text), scheduler = -1;
+
+    if (sampler < 0 && (sampler = find_shortened(text, &scheduler)) < 0)
+        scheduler = -1;
 
     for (int i = 0; sampler < 0 && i < SAMPLER_COUNT; i++) {
         scheduler = rest_scheduler(text, samplers[i].label, ' ');
@@ -229,35 +264,55 @@ bool sampler_adds_noise(enum sampler_id sampler)
 }
 
 /* Samplers of AUTOMATIC1111, ComfyUI and diffusers that are algorithms of their own. */
-static const char *const foreign[] = {"ipndm",
-                                      "ipndm_v",
-                                      "heunpp2",
-                                      "exp_heun_2_x0",
-                                      "dpm_fast",
-                                      "dpm_adaptive",
-                                      "restart",
-                                      "dpmpp_2m_sde_heun",
-                                      "dpmpp_2s",
-                                      "ddim_cfgpp",
-                                      "res_multistep",
-                                      "gradient_estimation",
-                                      "er_sde",
-                                      "seeds_2",
-                                      "seeds_3",
-                                      "sa_solver",
-                                      "sa_solver_pece",
-                                      "IPNDMScheduler",
-                                      "DPMSolverSDEScheduler",
-                                      "SASolverScheduler",
-                                      "DPMSolverSinglestepScheduler",
-                                      "EDMEulerScheduler",
-                                      "EDMDPMSolverMultistepScheduler",
-                                      "FlowMatchEulerDiscreteScheduler",
-                                      "FlowMatchHeunDiscreteScheduler",
-                                      "CMStochasticIterativeScheduler",
-                                      "VQDiffusionScheduler",
-                                      "KarrasVeScheduler",
-                                      "AmusedScheduler"};
+static const char *const foreign[] = {
+    "dpm_fast",
+    "dpm_adaptive",
+    "dpm_ad",
+    "restart",
+    "ddim_cfgpp",
+    "cfgpp_ud10_ab",
+    "ipndm",
+    "ipndm_v",
+    "heunpp2",
+    "exp_heun_2_x0",
+    "exp_heun_2_x0_sde",
+    "dpmpp_2s",
+    "dpmpp_2m_sde_heun",
+    "res_multistep",
+    "res_multistep_ancestral",
+    "er_sde",
+    "seeds_2",
+    "seeds_3",
+    "sa_solver",
+    "sa_solver_pece",
+    "gradient_estimation",
+    "AmusedScheduler",
+    "CMStochasticIterativeScheduler",
+    "CosineDPMSolverMultistepScheduler",
+    "DDIMInverseScheduler",
+    "DDPMWuerstchenScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "EDMEulerScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
+    "IPNDMScheduler",
+    "KarrasVeScheduler",
+    "RePaintScheduler",
+    "SASolverScheduler",
+    "SCMScheduler",
+    "ScoreSdeVeScheduler",
+    "ScoreSdeVpScheduler",
+    "UnCLIPScheduler",
+    "VQDiffusionScheduler",
+};
+
+/* Their schedules that are none of ours: ComfyUI's, and AUTOMATIC1111's and Forge's. */
+static const char *const foreign_schedulers[] = {"ddim", "ddim_uniform", "linear_quadratic",
+                                                 "turbo"};
 
 /* One letter after the other, "DPM++ 2M" like "dpmpp_2m". */
 static const char *next_letter(const char **text)
@@ -285,15 +340,51 @@ static bool is_alike(const char *a, const char *b)
     }
 }
 
+/* Whether a text begins like a name; ret_rest: what follows, without "_gpu". */
+static bool begins_alike(const char *text, const char *name, const char **ret_rest)
+{
+    size_t size = strlen(text);
+    char begin[FOREIGN_MAX];
+
+    for (size_t n = 1; n <= size && n < sizeof begin; n++) {
+        memcpy(begin, text, n);
+        begin[n] = '\0';
+        if (!is_alike(begin, name) || strchr(" _-", text[n - 1]))
+            continue;
+        *ret_rest = strncasecmp(text + n, "_gpu", 4) == 0 ? text + n + 4 : text + n;
+        return true;
+    }
+    return false;
+}
+
 bool sampler_is_foreign(const char *text)
 {
     size_t size = strlen(text);
+    enum sampler_id ours;
+    int scheduler;
+    const char *rest;
 
+    if (sampler_from_label(text, &ours, &scheduler) == 0)
+        return false;
+    if (strncasecmp(text, "k_", 2) == 0)
+        return sampler_is_foreign(text + 2);
+    if (strncasecmp(text, "sample_", 7) == 0)
+        return sampler_is_foreign(text + 7);
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (is_alike(text, foreign[i]))
+        if (begins_alike(text, foreign[i], &rest) &&
+            (!*rest || term_from_label(TERM_SCHEDULER, rest + 1) >= 0 ||
+             strcasecmp(rest, "_ka") == 0 || strcasecmp(rest, "_exp") == 0))
             return true;
     /* CFG++, whatever the sampler that it changes. */
     return size > 6 && (is_alike(text + size - 6, "cfg_pp") || is_alike(text + size - 5, "cfg++"));
+}
+
+bool scheduler_is_foreign(const char *text)
+{
+    for (size_t i = 0; i < sizeof foreign_schedulers / sizeof *foreign_schedulers; i++)
+        if (is_alike(text, foreign_schedulers[i]))
+            return true;
+    return false;
 }
 
 enum scheduler_id scheduler_resolve(enum sampler_id sampler, enum scheduler_id scheduler)

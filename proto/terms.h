@@ -130,8 +130,9 @@ int precision_from_name(const char *name);
 
 /*
  * A sampler by any of its names, whatever the capitals: ours, AUTOMATIC1111's label also with a
- * scheduler's behind it ("DPM++ 2M Karras", "dpmpp_2m_karras"), k-diffusion's and ComfyUI's
- * ("k_euler_a", "sample_euler", "dpm_2_ancestral", "dpmpp_sde_gpu") or the diffusers class
+ * scheduler's behind it ("DPM++ 2M Karras", "dpmpp_2m_karras"), the aliases of its API
+ * ("k_dpmpp_2m_ka"), k-diffusion's and ComfyUI's names ("k_euler_a", "sample_euler",
+ * "dpm_2_ancestral", "dpmpp_sde_gpu") or the diffusers class
  * ("EulerDiscreteScheduler"). ret_scheduler: the scheduler that the text says, or -1. Returns 0, or
  * -1 where it names none: "DPM++ 2M SDE Heun" is another sampler, not a scheduler of one.
  */
@@ -150,6 +151,8 @@ bool sampler_adds_noise(enum sampler_id sampler);
 /* Whether a text names a sampler of web UIs or diffusers that is none of ours, nor like one: to
  * suggest one that is written alike would mislead. */
 bool sampler_is_foreign(const char *text);
+/* The same for schedulers. */
+bool scheduler_is_foreign(const char *text);
 
 /*
  * What `automatic` means for a sampler (AUTOMATIC1111 1.10): karras for dpm2, dpm2_a, dpmpp_2s_a,

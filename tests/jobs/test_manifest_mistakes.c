@@ -56,6 +56,11 @@ static void a_sampler_of_others_is_refused_and_no_neighbour_offered(void **state
     refused("litho: 1\nmodel: m\nprompt: a\nsampler: ipndm\n",
             "job.yaml:4:10: sampler 'ipndm' must be one of:" SAMPLERS
             "; 'ipndm' is an algorithm of its own, which Lithograph does not have\n");
+    refused("litho: 1\nmodel: m\nprompt: a\nscheduler: ddim_uniform\n",
+            "job.yaml:4:12: scheduler 'ddim_uniform' must be one of: automatic uniform karras "
+            "exponential polyexponential sgm_uniform simple normal kl_optimal beta "
+            "align_your_steps; 'ddim_uniform' is a schedule of its own, which Lithograph does not "
+            "have\n");
 }
 
 static void what_must_be_there_is_missed(void **state)

@@ -73,6 +73,10 @@ static void samplers_are_found_by_every_name_that_others_have_for_them(void **st
     assert_label("dpmpp_3m_sde_gpu", SAMPLER_DPMPP_3M_SDE, -1);
     assert_label("uni_pc_bh2", SAMPLER_UNIPC, -1);
     assert_label("dpmpp_2m_karras", SAMPLER_DPMPP_2M, SCHEDULER_KARRAS);
+    assert_label("k_dpmpp_2m_ka", SAMPLER_DPMPP_2M, SCHEDULER_KARRAS);
+    assert_label("k_dpm_2_a_ka", SAMPLER_DPM2_A, SCHEDULER_KARRAS);
+    assert_label("k_dpmpp_3m_sde_exp", SAMPLER_DPMPP_3M_SDE, SCHEDULER_EXPONENTIAL);
+    assert_label("DDIMParallelScheduler", SAMPLER_DDIM, -1);
     assert_label("dpmpp_2m_sde_sgm_uniform", SAMPLER_DPMPP_2M_SDE, SCHEDULER_SGM_UNIFORM);
 }
 
@@ -92,23 +96,173 @@ static void what_names_another_sampler_is_not_taken_for_one_of_ours(void **state
         assert_label(others[i], -1, -1);
 }
 
+/* The samplers of AUTOMATIC1111 1.10's API, of ComfyUI's KSampler, and of diffusers 0.42. */
+static const char *const theirs[] = {"k_dpmpp_2m",
+                                     "k_dpmpp_sde",
+                                     "k_dpmpp_2m_sde",
+                                     "k_dpmpp_2m_sde_heun",
+                                     "k_dpmpp_2s_a",
+                                     "k_dpmpp_3m_sde",
+                                     "k_euler_a",
+                                     "k_euler_ancestral",
+                                     "k_euler",
+                                     "k_lms",
+                                     "k_heun",
+                                     "k_dpm_2",
+                                     "k_dpm_2_a",
+                                     "k_dpm_fast",
+                                     "k_dpm_ad",
+                                     "restart",
+                                     "ddim",
+                                     "ddim_cfgpp",
+                                     "plms",
+                                     "unipc",
+                                     "k_lcm",
+                                     "k_lms_ka",
+                                     "k_dpm_2_ka",
+                                     "k_dpm_2_a_ka",
+                                     "k_dpmpp_2s_a_ka",
+                                     "k_dpmpp_2m_ka",
+                                     "k_dpmpp_sde_ka",
+                                     "k_dpmpp_2m_sde_ka",
+                                     "k_dpmpp_2m_sde_heun_ka",
+                                     "k_dpmpp_2m_sde_heun_exp",
+                                     "k_dpmpp_3m_sde_ka",
+                                     "k_dpmpp_3m_sde_exp", /* ComfyUI: */
+                                     "euler",
+                                     "euler_cfg_pp",
+                                     "euler_ancestral",
+                                     "euler_ancestral_cfg_pp",
+                                     "heun",
+                                     "heunpp2",
+                                     "exp_heun_2_x0",
+                                     "exp_heun_2_x0_sde",
+                                     "dpm_2",
+                                     "dpm_2_ancestral",
+                                     "lms",
+                                     "dpm_fast",
+                                     "dpm_adaptive",
+                                     "dpmpp_2s_ancestral",
+                                     "dpmpp_2s_ancestral_cfg_pp",
+                                     "dpmpp_sde",
+                                     "dpmpp_sde_gpu",
+                                     "dpmpp_2m",
+                                     "dpmpp_2m_cfg_pp",
+                                     "dpmpp_2m_sde",
+                                     "dpmpp_2m_sde_gpu",
+                                     "dpmpp_2m_sde_heun",
+                                     "dpmpp_2m_sde_heun_gpu",
+                                     "dpmpp_3m_sde",
+                                     "dpmpp_3m_sde_gpu",
+                                     "ddpm",
+                                     "lcm",
+                                     "ipndm",
+                                     "ipndm_v",
+                                     "deis",
+                                     "cfgpp_ud10_ab",
+                                     "res_multistep",
+                                     "res_multistep_cfg_pp",
+                                     "res_multistep_ancestral",
+                                     "res_multistep_ancestral_cfg_pp",
+                                     "gradient_estimation",
+                                     "gradient_estimation_cfg_pp",
+                                     "er_sde",
+                                     "seeds_2",
+                                     "seeds_3",
+                                     "sa_solver",
+                                     "sa_solver_pece",
+                                     "ddim",
+                                     "uni_pc",
+                                     "uni_pc_bh2", /* diffusers: */
+                                     "CMStochasticIterativeScheduler",
+                                     "CosineDPMSolverMultistepScheduler",
+                                     "DDIMInverseScheduler",
+                                     "DDIMParallelScheduler",
+                                     "DDIMScheduler",
+                                     "DDPMParallelScheduler",
+                                     "DDPMScheduler",
+                                     "DEISMultistepScheduler",
+                                     "DPMSolverMultistepInverseScheduler",
+                                     "DPMSolverMultistepScheduler",
+                                     "DPMSolverSDEScheduler",
+                                     "DPMSolverSinglestepScheduler",
+                                     "EDMDPMSolverMultistepScheduler",
+                                     "EDMEulerScheduler",
+                                     "EulerAncestralDiscreteScheduler",
+                                     "EulerDiscreteScheduler",
+                                     "FlowMatchEulerDiscreteScheduler",
+                                     "FlowMatchHeunDiscreteScheduler",
+                                     "HeunDiscreteScheduler",
+                                     "IPNDMScheduler",
+                                     "KDPM2AncestralDiscreteScheduler",
+                                     "KDPM2DiscreteScheduler",
+                                     "KarrasVeScheduler",
+                                     "LCMScheduler",
+                                     "LMSDiscreteScheduler",
+                                     "PNDMScheduler",
+                                     "RePaintScheduler",
+                                     "SASolverScheduler",
+                                     "ScoreSdeVeScheduler",
+                                     "TCDScheduler",
+                                     "UnCLIPScheduler",
+                                     "UniPCMultistepScheduler"};
+
+static void every_sampler_of_the_web_uis_is_one_of_ours_or_known_as_foreign(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++) {
+        enum sampler_id id;
+        int scheduler;
+        bool ours = sampler_from_label(theirs[i], &id, &scheduler) == 0;
+
+        if (ours == sampler_is_foreign(theirs[i]))
+            fail_msg("'%s' is %s", theirs[i], ours ? "both" : "neither");
+    }
+}
+
 static void samplers_that_are_not_ours_are_known_as_such(void **state)
 {
-    static const char *const foreign[] = {"ipndm",    "DPM++ 2M SDE Heun",    "dpmpp_2m_sde_heun",
-                                          "DPM fast", "euler_cfg_pp",         "DDIM CFG++",
-                                          "heunpp2",  "DPMSolverSDEScheduler"};
-    static const char *const typos[] = {"dpmp_2m", "DPM++ 2M Fast", "eulr", "", "p"};
+    static const char *const foreign[] = {"ipndm",
+                                          "DPM++ 2M SDE Heun",
+                                          "DPM++ 2M SDE Heun Karras",
+                                          "dpmpp_2m_sde_heun_exponential",
+                                          "DPM fast",
+                                          "DDIM CFG++",
+                                          "sample_dpm_adaptive"};
+    static const char *const typos[] = {"dpmp_2m", "DPM++ 2M Fast", "eulr", "",         "p",
+                                        "k_",      "restarted",     "_ka",  "Scheduler"};
 
     (void)state;
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         if (!sampler_is_foreign(foreign[i]))
             fail_msg("'%s' is not known", foreign[i]);
     for (size_t i = 0; i < sizeof typos / sizeof *typos; i++)
-        assert_false(sampler_is_foreign(typos[i]));
+        if (sampler_is_foreign(typos[i]))
+            fail_msg("'%s' is a slip", typos[i]);
     for (int i = 0; i < SAMPLER_COUNT; i++) {
         assert_false(sampler_is_foreign(sampler_name((enum sampler_id)i)));
         assert_false(sampler_is_foreign(sampler_label((enum sampler_id)i)));
     }
+}
+
+static void schedulers_of_the_web_uis_are_ours_or_known_as_foreign(void **state)
+{
+    static const char *const schedulers[] = {"Automatic",   "Uniform",         "Karras",
+                                             "Exponential", "Polyexponential", "SGM Uniform",
+                                             "SGMUniform",  "KL Optimal",      "Align Your Steps",
+                                             "Simple",      "Normal",          "DDIM",
+                                             "Beta",        "simple",          "sgm_uniform",
+                                             "karras",      "exponential",     "ddim_uniform",
+                                             "beta",        "normal",          "linear_quadratic",
+                                             "kl_optimal"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof schedulers / sizeof *schedulers; i++)
+        if ((term_from_label(TERM_SCHEDULER, schedulers[i]) >= 0) ==
+            scheduler_is_foreign(schedulers[i]))
+            fail_msg("'%s' is neither or both", schedulers[i]);
+    assert_false(scheduler_is_foreign("karas"));
+    assert_false(scheduler_is_foreign(""));
 }
 
 static void every_eta_is_within_its_bounds_and_scales_a_noise_that_is_added(void **state)
@@ -161,7 +315,9 @@ int main(void)
         cmocka_unit_test(what_is_not_in_the_table_has_no_id_and_no_name),
         cmocka_unit_test(samplers_are_found_by_every_name_that_others_have_for_them),
         cmocka_unit_test(what_names_another_sampler_is_not_taken_for_one_of_ours),
+        cmocka_unit_test(every_sampler_of_the_web_uis_is_one_of_ours_or_known_as_foreign),
         cmocka_unit_test(samplers_that_are_not_ours_are_known_as_such),
+        cmocka_unit_test(schedulers_of_the_web_uis_are_ours_or_known_as_foreign),
         cmocka_unit_test(every_eta_is_within_its_bounds_and_scales_a_noise_that_is_added),
         cmocka_unit_test(schedulers_are_found_by_label),
         cmocka_unit_test(automatic_is_what_the_web_ui_takes_for_a_sampler),
