@@ -12,15 +12,11 @@
  * 64), a warp holds its queries in fragments and uses each fragment of keys and values for both of
  * its tiles. Keys are copied in while the values are used, and values while the keys are.
  */
-#include "engine/ops/cuda/number.h"
-
-#include <math.h>
+#include "engine/ops/cuda/attention.h"
 
 #define WARPS   4
-#define THREADS (32 * WARPS)
+#define THREADS ATTENTION_THREADS
 #define TILE    16
-#define ALL     0xffffffffu
-#define LOG2_E  1.44269504f
 
 namespace wmma = nvcuda::wmma;
 
@@ -31,102 +27,6 @@ using right = wmma::fragment<wmma::matrix_b, TILE, TILE, TILE, T, wmma::row_majo
 template <class T>
 using right_turned = wmma::fragment<wmma::matrix_b, TILE, TILE, TILE, T, wmma::col_major>;
 typedef wmma::fragment<wmma::accumulator, TILE, TILE, TILE, float> sums;
-
-/* What a block works on: queries from `first` on, of one head of one sample. */
-struct place {
-    int64_t first, width;  /* width: numbers from one row to the next */
-    int64_t queries, keys; /* offsets of the head's first query and key */
-    int64_t seen;          /* keys that some query of the block sees */
-};
-
-template <int QUERIES> static __device__ inline struct place place_of(const kernel_attention &a)
-{
-    struct place p;
-    int64_t head = blockIdx.y % a.heads, sample = blockIdx.y / a.heads;
-
-    p.first = static_cast<int64_t>(blockIdx.x) * QUERIES;
-    p.width = a.heads * a.head_dim;
-    p.queries = sample * a.tq * p.width + head * a.head_dim;
-    p.keys = sample * a.tk * p.width + head * a.head_dim;
-    p.seen = a.causal && p.first + QUERIES < a.tk ? p.first + QUERIES : a.tk;
-    return p;
-}
-
-/*
- * Sends rows x columns of a tile into shared memory from x, zeros where x has no row or column.
- * What was sent since the last commit arrives together: this thread waits for it, and all by a
- * barrier.
- */
-template <class T, int ROWS, int COLUMNS>
-static __device__ void send_tile(T *tile, const T *x, int64_t rows, int64_t head_dim, int64_t width,
-                                 bool wide)
-{
-    const int stride = COLUMNS + 8, step = wide ? 8 : 1;
-
-    for (int i = threadIdx.x * step; i < ROWS * COLUMNS; i += THREADS * step) {
-        int row = i / COLUMNS, column = i % COLUMNS;
-        bool there = row < rows && column < head_dim;
-
-        if (wide)
-            __pipeline_memcpy_async(tile + row * stride + column,
-                                    there ? x + row * width + column : x, 16, there ? 0 : 16);
-        else
-            tile[row * stride + column] = there ? x[row * width + column] : from_float<T>(0);
-    }
-}
-
-/* The largest of what LANES neighbouring lanes hold, and the sum. */
-template <int LANES> static __device__ inline float lanes_max(float x)
-{
-    for (int step = LANES / 2; step > 0; step /= 2)
-        x = fmaxf(x, __shfl_xor_sync(ALL, x, step));
-    return x;
-}
-
-template <int LANES> static __device__ inline float lanes_sum(float x)
-{
-    for (int step = LANES / 2; step > 0; step /= 2)
-        x += __shfl_xor_sync(ALL, x, step);
-    return x;
-}
-
-/* A row's running maximum and sum, kept alike by all lanes that share the row. */
-struct running {
-    float top, total;
-};
-
-/*
- * One row's scores of a block of keys to weights 2^(score - top), by LANES lanes that each hold
- * every LANES-th key. Returns what earlier sums shrink by. Scores and weights may share memory.
- */
-template <class T, int KEYS, int LANES>
-static __device__ float row_softmax(T *weights, const float *scores, const float *more, float scale,
-                                    int64_t keys, struct running *r)
-{
-    const int lane = threadIdx.x % LANES;
-    float score[KEYS / LANES], top = -INFINITY, sum = 0;
-
-    for (int i = 0; i < KEYS / LANES; i++) {
-        int key = i * LANES + lane;
-
-        score[i] = scores[key] + (more ? more[key] : 0.0f);
-        score[i] = key < keys ? score[i] * scale : -INFINITY;
-        top = fmaxf(top, score[i]);
-    }
-    top = fmaxf(lanes_max<LANES>(top), r->top); /* finite: the first block has a key for each row */
-    /* No barrier: what is written depends on the shuffles, and they on all that was read. */
-    for (int i = 0; i < KEYS / LANES; i++) {
-        T weight = from_float<T>(exp2f(score[i] - top));
-
-        weights[i * LANES + lane] = weight;
-        sum += to_float(weight); /* of what is multiplied with the values */
-    }
-    float shrink = exp2f(r->top - top);
-
-    r->total = r->total * shrink + lanes_sum<LANES>(sum);
-    r->top = top;
-    return shrink;
-}
 
 /* Of each element of an accumulator, the row; room: 16 x 16 floats of this warp. */
 static __device__ inline void rows_of(sums *ret_rows, float *room)
@@ -155,14 +55,6 @@ static __device__ void store_results(T *y, const sums &s, float *room, int64_t r
         if (i / TILE < rows && i % TILE < columns)
             y[i / TILE * width + i % TILE] = from_float<T>(room[i]);
     __syncwarp();
-}
-
-/* Keys that query `row` sees of the block of keys from `key` on. */
-static __device__ inline int64_t keys_seen(const kernel_attention &a, int64_t row, int64_t key)
-{
-    int64_t last = a.causal && row + 1 < a.tk ? row + 1 : a.tk;
-
-    return last - key;
 }
 
 /* How a warp works on heads of up to DIM numbers. */
@@ -279,7 +171,7 @@ static __device__ inline void weigh(narrow_warp<T, DIM> *w, narrow_room<T, DIM> 
     for (int t = 0; t < way::tiles; t++)
         shared->by[warp][t][row] = row_softmax<T, way::keys, 2>(
             weights_of(shared, t) + row * (way::keys + 8), shared->scores[warp][t][row], nullptr,
-            a.scale * LOG2_E, keys_seen(a, w->first + t * TILE + row, key), &w->r[t]);
+            a.scale * ATTENTION_LOG2_E, keys_seen(a, w->first + t * TILE + row, key), &w->r[t]);
     __syncwarp();
     for (int t = 0; t < way::tiles; t++)
         for (int i = 0; i < DIM / TILE; i++)
@@ -414,9 +306,9 @@ __global__ void __launch_bounds__(THREADS, 2) attend_wide(struct kernel_attentio
         wmma::store_matrix_sync(&shared->scores[part][0][tile], s, WIDE_KEYS + 4,
                                 wmma::mem_row_major);
         __syncthreads();
-        float shrink = row_softmax<T, WIDE_KEYS, 8>(shared->weights[row], shared->scores[0][row],
-                                                    shared->scores[1][row], a.scale * LOG2_E,
-                                                    keys_seen(a, p.first + row, key), &r);
+        float shrink = row_softmax<T, WIDE_KEYS, 8>(
+            shared->weights[row], shared->scores[0][row], shared->scores[1][row],
+            a.scale * ATTENTION_LOG2_E, keys_seen(a, p.first + row, key), &r);
 
         if (threadIdx.x % 8 == 0)
             shared->by[row] = shrink;
@@ -447,27 +339,10 @@ __global__ void __launch_bounds__(THREADS, 2) attend_wide(struct kernel_attentio
     }
 }
 
-/* More than 48 KiB of shared memory has to be asked for. */
-template <class Kernel>
-static cudaError_t launch(Kernel kernel, const kernel_attention *a, int queries, size_t shared,
-                          cudaStream_t s)
-{
-    bool all = a->head_dim % 8 == 0 && wide(8, a->q, a->k, a->v);
-    cudaError_t rc =
-        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-
-    if (rc != cudaSuccess)
-        return rc;
-    LAUNCH(kernel, dim3(blocks_for(a->tq, queries), static_cast<unsigned>(a->n * a->heads)),
-           dim3(THREADS), shared, s, *a, all);
-    return cudaGetLastError();
-}
-
 template <class T, int DIM> static cudaError_t narrow(const kernel_attention *a, cudaStream_t s)
 {
-    return launch(attend_narrow<T, DIM>, a, narrow_way<DIM>::queries,
-                  sizeof(struct narrow_room<T, DIM>), s);
+    return attention_launch<T>(attend_narrow<T, DIM>, a, narrow_way<DIM>::queries,
+                               sizeof(struct narrow_room<T, DIM>), s);
 }
 
 template <class T> static cudaError_t attend(const kernel_attention *a, cudaStream_t s)
@@ -483,8 +358,9 @@ template <class T> static cudaError_t attend(const kernel_attention *a, cudaStre
     if (a->head_dim <= 160)
         return narrow<T, 160>(a, s);
     if (a->head_dim <= 256)
-        return launch(attend_wide<T, 256>, a, TILE, sizeof(struct wide_room<T, 256>), s);
-    return launch(attend_wide<T, 512>, a, TILE, sizeof(struct wide_room<T, 512>), s);
+        return attention_launch<T>(attend_wide<T, 256>, a, TILE, sizeof(struct wide_room<T, 256>),
+                                   s);
+    return attention_launch<T>(attend_wide<T, 512>, a, TILE, sizeof(struct wide_room<T, 512>), s);
 }
 
 cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
@@ -492,5 +368,13 @@ cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
 {
     if (a->head_dim < 1 || a->head_dim > KERNEL_HEAD_MAX)
         return cudaErrorInvalidValue;
-    return type == KERNEL_F16 ? attend<__half>(a, s) : attend<__nv_bfloat16>(a, s);
+    switch (type) {
+    case KERNEL_F16:
+        return attend<__half>(a, s);
+    case KERNEL_BF16:
+        return attend<__nv_bfloat16>(a, s);
+    case KERNEL_F32:
+        return attention_f32(s, a);
+    }
+    return cudaErrorInvalidValue;
 }

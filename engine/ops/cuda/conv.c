@@ -161,7 +161,7 @@ static int run_samples(struct cuda *cuda, const struct run *r, struct act *y, co
     int rc = 0;
 
     if (r->padded)
-        TRY(cuda_check(kernels_pad(cuda->stream, &pad), "kernels_pad", e));
+        TRY(cuda_check(kernels_pad(cuda->stream, cuda->number, &pad), "kernels_pad", e));
     TRY(plan_run(cuda, r->plan, output, input, r->c->w, r->scratch, e));
     if (!r->direct || r->c->bias != NULL || per_sample != NULL || residual != NULL)
         TRY(cuda_check(kernels_finish(cuda->stream, cuda->number, &finish), "kernels_finish", e));

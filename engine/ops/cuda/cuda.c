@@ -56,11 +56,12 @@ static int cuda_add(struct ops *o, struct act *y, const struct act *a, const str
 static int cuda_concat(struct ops *o, struct act *y, const struct act *a, const struct act *b,
                        int64_t m, int64_t ca, int64_t cb, struct err *e)
 {
-    cudaStream_t s = cuda_of(o)->stream;
+    const struct cuda *c = cuda_of(o);
     int rc = 0;
 
-    TRY(CALL(kernels_rows(s, y, ca + cb, a, m, ca), "kernels_rows"));
-    TRY(CALL(kernels_rows(s, act_at(o, y, ca), ca + cb, b, m, cb), "kernels_rows"));
+    TRY(CALL(kernels_rows(c->stream, c->number, y, ca + cb, a, m, ca), "kernels_rows"));
+    TRY(CALL(kernels_rows(c->stream, c->number, act_at(o, y, ca), ca + cb, b, m, cb),
+             "kernels_rows"));
 out:
     return rc;
 }
@@ -68,7 +69,8 @@ out:
 static int cuda_upsample(struct ops *o, struct act *y, const struct act *x, int64_t n, int64_t h,
                          int64_t w, int64_t c, int64_t ho, int64_t wo, struct err *e)
 {
-    return CALL(kernels_upsample(cuda_of(o)->stream, y, x, n, h, w, c, ho, wo), "kernels_upsample");
+    return CALL(kernels_upsample(cuda_of(o)->stream, cuda_of(o)->number, y, x, n, h, w, c, ho, wo),
+                "kernels_upsample");
 }
 
 static int cuda_zero(struct ops *o, struct act *y, int64_t n, struct err *e)
@@ -132,9 +134,8 @@ static int cuda_gang_open(struct ops *o, struct gang *g, struct gang **ret_gang,
 
 static const struct ops table = {
     .name = "cuda",
-    .act_bytes = 2,
     .device = true,
-    .piece_rows = 8192, /* fills a card; 170 MB of scratch in SDXL's widest level */
+    .piece_rows = 8192, /* fills a card; 170 MB of scratch in SDXL's widest level, 340 in f32 */
     .free = cuda_free,
     .memory_new = cuda_memory_new,
     .memory_free = cuda_memory_free,
@@ -189,6 +190,13 @@ out:
     return rc;
 }
 
+static enum kernel_number number_of(enum precision precision)
+{
+    return precision == PRECISION_F32   ? KERNEL_F32
+           : precision == PRECISION_F16 ? KERNEL_F16
+                                        : KERNEL_BF16;
+}
+
 int module_ops_new(int device, enum precision precision, struct ops **ret_o, struct err *e)
 {
     struct cuda_device d;
@@ -208,7 +216,8 @@ int module_ops_new(int device, enum precision precision, struct ops **ret_o, str
     c->ops = table;
     c->ops.precision = precision;
     c->ops.device_class = c->device_class;
-    c->number = c->ops.precision == PRECISION_F16 ? KERNEL_F16 : KERNEL_BF16;
+    c->number = number_of(precision);
+    c->ops.act_bytes = c->number == KERNEL_F32 ? sizeof(float) : 2;
     c->device = device;
     snprintf(c->device_class, sizeof c->device_class, "%s", d.device_class);
     TRY(open_libraries(c, e));

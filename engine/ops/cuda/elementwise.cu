@@ -75,35 +75,35 @@ template <class T, int V> __global__ void geglu(T *y, const T *x, int64_t m, int
     store_pack<T, V>(y + i, a);
 }
 
-template <int V>
-__global__ void rows(uint16_t *y, int64_t width_y, const uint16_t *x, int64_t m, int64_t c)
+/* What only moves numbers takes T as a word of their size. */
+template <class T, int V>
+__global__ void rows(T *y, int64_t width_y, const T *x, int64_t m, int64_t c)
 {
     int64_t i = item() * V, row = i / c;
 
     if (row < m)
-        store_pack<uint16_t, V>(y + row * width_y + i % c, load_pack<uint16_t, V>(x + i));
+        store_pack<T, V>(y + row * width_y + i % c, load_pack<T, V>(x + i));
 }
 
-template <int V> __global__ void pad(struct kernel_pad p)
+template <class T, int V> __global__ void pad(struct kernel_pad p)
 {
     int64_t i = item() * V, pixel = i / p.cp, channel = i % p.cp, sample = pixel / p.wp / p.hp;
     int64_t row = pixel / p.wp % p.hp - p.top, column = pixel % p.wp - p.left;
-    pack<uint16_t, V> values = {};
+    pack<T, V> values = {};
 
     if (sample >= p.n)
         return;
     if (row >= 0 && row < p.h && column >= 0 && column < p.w && channel < p.c)
-        values = load_pack<uint16_t, V>(static_cast<const uint16_t *>(p.x) +
-                                        ((sample * p.h + row) * p.w + column) * p.c + channel);
-    store_pack<uint16_t, V>(static_cast<uint16_t *>(p.y) + i, values);
+        values = load_pack<T, V>(static_cast<const T *>(p.x) +
+                                 ((sample * p.h + row) * p.w + column) * p.c + channel);
+    store_pack<T, V>(static_cast<T *>(p.y) + i, values);
 }
 
 struct sides {
     int64_t h, w, ho, wo, c;
 };
 
-template <int V>
-__global__ void upsample(uint16_t *y, const uint16_t *x, int64_t pixels, struct sides s)
+template <class T, int V> __global__ void upsample(T *y, const T *x, int64_t pixels, struct sides s)
 {
     int64_t i = item() * V, pixel = i / s.c;
 
@@ -112,7 +112,7 @@ __global__ void upsample(uint16_t *y, const uint16_t *x, int64_t pixels, struct 
     int64_t column = pixel % s.wo, row = pixel / s.wo % s.ho, sample = pixel / s.wo / s.ho;
     int64_t from = (sample * s.h + row * s.h / s.ho) * s.w + column * s.w / s.wo;
 
-    store_pack<uint16_t, V>(y + i, load_pack<uint16_t, V>(x + from * s.c + i % s.c));
+    store_pack<T, V>(y + i, load_pack<T, V>(x + from * s.c + i % s.c));
 }
 
 template <class T, int V> __global__ void finish(struct kernel_finish f)
@@ -141,7 +141,8 @@ template <class T, int V> __global__ void finish(struct kernel_finish f)
     store_pack<T, V>(static_cast<T *>(f.y) + i, x);
 }
 
-template <class T> static void convert_from(cudaStream_t s, void *y, const float *x, int64_t n)
+template <class T>
+static void convert_from(packs<T, 1>, cudaStream_t s, void *y, const float *x, int64_t n)
 {
     LAUNCH((convert<T, float>), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s,
            static_cast<T *>(y), x, n);
@@ -150,11 +151,11 @@ template <class T> static void convert_from(cudaStream_t s, void *y, const float
 cudaError_t kernels_from_float(cudaStream_t s, enum kernel_number type, void *y, const float *x,
                                int64_t n)
 {
-    type == KERNEL_F16 ? convert_from<__half>(s, y, x, n) : convert_from<__nv_bfloat16>(s, y, x, n);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { convert_from(of, s, y, x, n); });
 }
 
-template <class T> static void convert_to(cudaStream_t s, float *y, const void *x, int64_t n)
+template <class T>
+static void convert_to(packs<T, 1>, cudaStream_t s, float *y, const void *x, int64_t n)
 {
     LAUNCH((convert<float, T>), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s, y,
            static_cast<const T *>(x), n);
@@ -163,36 +164,30 @@ template <class T> static void convert_to(cudaStream_t s, float *y, const void *
 cudaError_t kernels_to_float(cudaStream_t s, enum kernel_number type, float *y, const void *x,
                              int64_t n)
 {
-    type == KERNEL_F16 ? convert_to<__half>(s, y, x, n) : convert_to<__nv_bfloat16>(s, y, x, n);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { convert_to(of, s, y, x, n); });
 }
 
-template <class To> static void weights_to(cudaStream_t s, const struct kernel_weights &w)
+template <class To, class From>
+static void weights_with(packs<To, 1>, packs<From, 1>, cudaStream_t s,
+                         const struct kernel_weights &w)
 {
-    dim3 blocks(blocks_for(w.rows * w.taps * w.in_wide, THREADS));
-
-    if (w.from == KERNEL_F32)
-        LAUNCH((weights<To, float>), blocks, dim3(THREADS), 0, s, w);
-    else if (w.from == KERNEL_F16)
-        LAUNCH((weights<To, __half>), blocks, dim3(THREADS), 0, s, w);
-    else
-        LAUNCH((weights<To, __nv_bfloat16>), blocks, dim3(THREADS), 0, s, w);
+    LAUNCH((weights<To, From>), dim3(blocks_for(w.rows * w.taps * w.in_wide, THREADS)),
+           dim3(THREADS), 0, s, w);
 }
 
 cudaError_t kernels_weights(cudaStream_t s, const struct kernel_weights *w)
 {
-    if (w->to == KERNEL_F32)
-        weights_to<float>(s, *w);
-    else if (w->to == KERNEL_F16)
-        weights_to<__half>(s, *w);
-    else
-        weights_to<__nv_bfloat16>(s, *w);
-    return cudaGetLastError();
+    cudaError_t rc = cudaSuccess,
+                code = with_number(w->to, [&](auto to) {
+                    rc = with_number(w->from, [&](auto from) { weights_with(to, from, s, *w); });
+                });
+
+    return code != cudaSuccess ? code : rc;
 }
 
 template <class T, int V>
-static void activate_with(cudaStream_t s, void *y, const void *x, const void *residual, int64_t n,
-                          int act)
+static void activate_with(packs<T, V>, cudaStream_t s, void *y, const void *x, const void *residual,
+                          int64_t n, int act)
 {
     LAUNCH((activate<T, V>), dim3(blocks_for(n, THREADS * V)), dim3(THREADS), 0, s,
            static_cast<T *>(y), static_cast<const T *>(x), static_cast<const T *>(residual), n,
@@ -202,19 +197,12 @@ static void activate_with(cudaStream_t s, void *y, const void *x, const void *re
 cudaError_t kernels_activate(cudaStream_t s, enum kernel_number type, void *y, const void *x,
                              const void *residual, int64_t n, enum kernel_activation act)
 {
-    bool f16 = type == KERNEL_F16;
-
-    if (wide(n, y, x, residual))
-        f16 ? activate_with<__half, 8>(s, y, x, residual, n, act)
-            : activate_with<__nv_bfloat16, 8>(s, y, x, residual, n, act);
-    else
-        f16 ? activate_with<__half, 1>(s, y, x, residual, n, act)
-            : activate_with<__nv_bfloat16, 1>(s, y, x, residual, n, act);
-    return cudaGetLastError();
+    return with_packs(type, {n}, {y, x, residual},
+                      [=](auto of) { activate_with(of, s, y, x, residual, n, act); });
 }
 
 template <class T, int V>
-static void add_with(cudaStream_t s, void *y, const void *a, const void *b, int64_t n)
+static void add_with(packs<T, V>, cudaStream_t s, void *y, const void *a, const void *b, int64_t n)
 {
     LAUNCH((add<T, V>), dim3(blocks_for(n, THREADS * V)), dim3(THREADS), 0, s, static_cast<T *>(y),
            static_cast<const T *>(a), static_cast<const T *>(b), n);
@@ -223,17 +211,11 @@ static void add_with(cudaStream_t s, void *y, const void *a, const void *b, int6
 cudaError_t kernels_add(cudaStream_t s, enum kernel_number type, void *y, const void *a,
                         const void *b, int64_t n)
 {
-    bool f16 = type == KERNEL_F16;
-
-    if (wide(n, y, a, b))
-        f16 ? add_with<__half, 8>(s, y, a, b, n) : add_with<__nv_bfloat16, 8>(s, y, a, b, n);
-    else
-        f16 ? add_with<__half, 1>(s, y, a, b, n) : add_with<__nv_bfloat16, 1>(s, y, a, b, n);
-    return cudaGetLastError();
+    return with_packs(type, {n}, {y, a, b}, [=](auto of) { add_with(of, s, y, a, b, n); });
 }
 
 template <class T, int V>
-static void geglu_with(cudaStream_t s, void *y, const void *x, int64_t m, int64_t c)
+static void geglu_with(packs<T, V>, cudaStream_t s, void *y, const void *x, int64_t m, int64_t c)
 {
     LAUNCH((geglu<T, V>), dim3(blocks_for(m * c, THREADS * V)), dim3(THREADS), 0, s,
            static_cast<T *>(y), static_cast<const T *>(x), m, c);
@@ -242,59 +224,55 @@ static void geglu_with(cudaStream_t s, void *y, const void *x, int64_t m, int64_
 cudaError_t kernels_geglu(cudaStream_t s, enum kernel_number type, void *y, const void *x,
                           int64_t m, int64_t c)
 {
-    bool f16 = type == KERNEL_F16;
-
-    if (wide(c, y, x))
-        f16 ? geglu_with<__half, 8>(s, y, x, m, c) : geglu_with<__nv_bfloat16, 8>(s, y, x, m, c);
-    else
-        f16 ? geglu_with<__half, 1>(s, y, x, m, c) : geglu_with<__nv_bfloat16, 1>(s, y, x, m, c);
-    return cudaGetLastError();
+    return with_packs(type, {c}, {y, x}, [=](auto of) { geglu_with(of, s, y, x, m, c); });
 }
 
-template <int V>
-static void rows_with(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m, int64_t c)
+template <class T, int V>
+static void rows_with(packs<T, V>, cudaStream_t s, void *y, int64_t width_y, const void *x,
+                      int64_t m, int64_t c)
 {
-    LAUNCH(rows<V>, dim3(blocks_for(m * c, THREADS * V)), dim3(THREADS), 0, s,
-           static_cast<uint16_t *>(y), width_y, static_cast<const uint16_t *>(x), m, c);
+    LAUNCH((rows<T, V>), dim3(blocks_for(m * c, THREADS * V)), dim3(THREADS), 0, s,
+           static_cast<T *>(y), width_y, static_cast<const T *>(x), m, c);
 }
 
-cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m,
-                         int64_t c)
+cudaError_t kernels_rows(cudaStream_t s, enum kernel_number type, void *y, int64_t width_y,
+                         const void *x, int64_t m, int64_t c)
 {
-    if (wide(c, y, x) && width_y % 8 == 0)
-        rows_with<8>(s, y, width_y, x, m, c);
-    else
-        rows_with<1>(s, y, width_y, x, m, c);
-    return cudaGetLastError();
+    return with_packs(type, {c, width_y}, {y, x},
+                      [=](auto of) { rows_with(words(of), s, y, width_y, x, m, c); });
 }
 
-cudaError_t kernels_pad(cudaStream_t s, const struct kernel_pad *p)
+template <class T, int V>
+static void pad_with(packs<T, V>, cudaStream_t s, const struct kernel_pad *p)
 {
-    int64_t n = p->n * p->hp * p->wp * p->cp;
-
-    if (wide(p->c, p->y, p->x) && p->cp % 8 == 0)
-        LAUNCH(pad<8>, dim3(blocks_for(n, THREADS * 8)), dim3(THREADS), 0, s, *p);
-    else
-        LAUNCH(pad<1>, dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s, *p);
-    return cudaGetLastError();
+    LAUNCH((pad<T, V>), dim3(blocks_for(p->n * p->hp * p->wp * p->cp, THREADS * V)), dim3(THREADS),
+           0, s, *p);
 }
 
-cudaError_t kernels_upsample(cudaStream_t s, void *y, const void *x, int64_t n, int64_t h,
-                             int64_t w, int64_t c, int64_t ho, int64_t wo)
+cudaError_t kernels_pad(cudaStream_t s, enum kernel_number type, const struct kernel_pad *p)
 {
-    struct sides sides = {h, w, ho, wo, c};
-    int64_t pixels = n * ho * wo;
-
-    if (wide(c, y, x))
-        LAUNCH(upsample<8>, dim3(blocks_for(pixels * c, THREADS * 8)), dim3(THREADS), 0, s,
-               static_cast<uint16_t *>(y), static_cast<const uint16_t *>(x), pixels, sides);
-    else
-        LAUNCH(upsample<1>, dim3(blocks_for(pixels * c, THREADS)), dim3(THREADS), 0, s,
-               static_cast<uint16_t *>(y), static_cast<const uint16_t *>(x), pixels, sides);
-    return cudaGetLastError();
+    return with_packs(type, {p->c, p->cp}, {p->y, p->x},
+                      [=](auto of) { pad_with(words(of), s, p); });
 }
 
-template <class T, int V> static void finish_with(cudaStream_t s, const struct kernel_finish *f)
+template <class T, int V>
+static void upsample_with(packs<T, V>, cudaStream_t s, void *y, const void *x, int64_t pixels,
+                          const struct sides &sides)
+{
+    LAUNCH((upsample<T, V>), dim3(blocks_for(pixels * sides.c, THREADS * V)), dim3(THREADS), 0, s,
+           static_cast<T *>(y), static_cast<const T *>(x), pixels, sides);
+}
+
+cudaError_t kernels_upsample(cudaStream_t s, enum kernel_number type, void *y, const void *x,
+                             int64_t n, int64_t h, int64_t w, int64_t c, int64_t ho, int64_t wo)
+{
+    return with_packs(type, {c}, {y, x}, [=](auto of) {
+        upsample_with(words(of), s, y, x, n * ho * wo, {h, w, ho, wo, c});
+    });
+}
+
+template <class T, int V>
+static void finish_with(packs<T, V>, cudaStream_t s, const struct kernel_finish *f)
 {
     LAUNCH((finish<T, V>), dim3(blocks_for(f->n * f->p * f->c, THREADS * V)), dim3(THREADS), 0, s,
            *f);
@@ -302,11 +280,6 @@ template <class T, int V> static void finish_with(cudaStream_t s, const struct k
 
 cudaError_t kernels_finish(cudaStream_t s, enum kernel_number type, const struct kernel_finish *f)
 {
-    bool f16 = type == KERNEL_F16;
-
-    if (wide(f->c, f->y, f->x, f->residual) && wide(f->c, f->per_sample) && f->width_x % 8 == 0)
-        f16 ? finish_with<__half, 8>(s, f) : finish_with<__nv_bfloat16, 8>(s, f);
-    else
-        f16 ? finish_with<__half, 1>(s, f) : finish_with<__nv_bfloat16, 1>(s, f);
-    return cudaGetLastError();
+    return with_packs(type, {f->c, f->width_x}, {f->y, f->x, f->residual, f->per_sample},
+                      [=](auto of) { finish_with(of, s, f); });
 }

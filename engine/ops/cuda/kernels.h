@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-enum kernel_number { KERNEL_F16, KERNEL_BF16, KERNEL_F32 }; /* F32: of weights alone */
+enum kernel_number { KERNEL_F16, KERNEL_BF16, KERNEL_F32 };
 
 /* The values of enum activation (ops.h), which C++ need not see. */
 enum kernel_activation { KERNEL_NONE, KERNEL_SILU, KERNEL_GELU, KERNEL_QUICK_GELU };
@@ -55,8 +55,8 @@ cudaError_t kernels_geglu(cudaStream_t s, enum kernel_number type, void *y, cons
                           int64_t m, int64_t c);
 
 /* y[m, width_y], whose first c columns get x[m, c]; the others stay. */
-cudaError_t kernels_rows(cudaStream_t s, void *y, int64_t width_y, const void *x, int64_t m,
-                         int64_t c);
+cudaError_t kernels_rows(cudaStream_t s, enum kernel_number type, void *y, int64_t width_y,
+                         const void *x, int64_t m, int64_t c);
 
 /* y[n, hp, wp, cp]: x[n, h, w, c] at row `top` and column `left`, zeros around and in the channels
  * behind. */
@@ -65,11 +65,11 @@ struct kernel_pad {
     const void *x;
     int64_t n, h, w, c, hp, wp, cp, top, left;
 };
-cudaError_t kernels_pad(cudaStream_t s, const struct kernel_pad *p);
+cudaError_t kernels_pad(cudaStream_t s, enum kernel_number type, const struct kernel_pad *p);
 
 /* Nearest: y[n, ho, wo, c], source row floor(i * h / ho). */
-cudaError_t kernels_upsample(cudaStream_t s, void *y, const void *x, int64_t n, int64_t h,
-                             int64_t w, int64_t c, int64_t ho, int64_t wo);
+cudaError_t kernels_upsample(cudaStream_t s, enum kernel_number type, void *y, const void *x,
+                             int64_t n, int64_t h, int64_t w, int64_t c, int64_t ho, int64_t wo);
 
 /*
  * What follows a convolution: y[n, p, c] = x[n, p, width_x] + bias[c] + per_sample[n, c] (NULL:
@@ -120,8 +120,8 @@ cudaError_t kernels_layer_norm(cudaStream_t s, enum kernel_number type, void *y,
 
 /*
  * Attention after Dao et al. 2022 (arXiv:2205.14135): softmax(q k^T * scale) v by blocks of keys,
- * with running maximum and sum, products on tensor cores, sums in float. Shapes as ops.h.
- * head_dim: 1..KERNEL_HEAD_MAX.
+ * with running maximum and sum, sums in float; products on tensor cores, of float without them,
+ * since those have no products of 24 bits. Shapes as ops.h. head_dim: 1..KERNEL_HEAD_MAX.
  */
 #define KERNEL_HEAD_MAX 512
 struct kernel_attention {
@@ -134,10 +134,11 @@ struct kernel_attention {
 cudaError_t kernels_attention(cudaStream_t s, enum kernel_number type,
                               const struct kernel_attention *a);
 
-/* trial.h: its pattern; *flag = 1 if a[n] and b[n], numbers of two bytes, differ in any bit. */
+/* trial.h: its pattern; *flag = 1 if a[n] and b[n] differ in any bit. */
 cudaError_t kernels_pattern(cudaStream_t s, enum kernel_number type, void *y, int64_t rows,
                             int64_t width, uint32_t seed, int turned);
-cudaError_t kernels_differ(cudaStream_t s, uint32_t *flag, const void *a, const void *b, int64_t n);
+cudaError_t kernels_differ(cudaStream_t s, enum kernel_number type, uint32_t *flag, const void *a,
+                           const void *b, int64_t n);
 
 /* A step of the sampler: step.h's operations. */
 cudaError_t kernels_noise(cudaStream_t s, const struct step_place *at);

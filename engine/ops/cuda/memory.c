@@ -97,6 +97,8 @@ int cuda_put(struct ops *o, struct act *y, const float *x, int64_t n, struct err
 {
     int rc = 0;
 
+    if (cuda_of(o)->number == KERNEL_F32)
+        return o->planning ? 0 : cuda_send_floats(cuda_of(o), y, x, n, e);
     for (int64_t i = 0; i < n && !o->planning; i += PIECE)
         TRY(send(cuda_of(o), act_at(o, y, i), x + i, n - i < PIECE ? n - i : PIECE, e));
 out:
@@ -150,7 +152,10 @@ out:
 
 int cuda_get(struct ops *o, float *y, const struct act *x, int64_t n, struct err *e)
 {
-    return o->planning ? 0 : fetch(cuda_of(o), (char *)y, x, (size_t)n * sizeof *y, true, e);
+    struct cuda *c = cuda_of(o);
+
+    return o->planning ? 0
+                       : fetch(c, (char *)y, x, (size_t)n * sizeof *y, c->number != KERNEL_F32, e);
 }
 
 int cuda_fetch(struct cuda *c, void *y, const void *x, size_t n_bytes, struct err *e)

@@ -20,6 +20,7 @@ static void name_class(struct cuda_device *d, const struct cudaDeviceProp *p,
 {
     const char *type = precision == PRECISION_AUTO   ? "auto"
                        : precision == PRECISION_BF16 ? "bf16"
+                       : precision == PRECISION_F32  ? "f32"
                                                      : "f16";
     char name[sizeof p->name + 1];
     size_t n = 0;

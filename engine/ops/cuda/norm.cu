@@ -194,7 +194,7 @@ static __global__ void group_add(struct kernel_group_norm g, const struct moment
 }
 
 template <class T, int V>
-static void launch_pieces(cudaStream_t s, const struct kernel_group_norm *g)
+static void launch_pieces(packs<T, V>, cudaStream_t s, const struct kernel_group_norm *g)
 {
     int64_t columns = g->c / V, lanes = columns < THREADS ? THREADS / columns : 1;
     size_t shared = static_cast<size_t>(lanes * g->c + 2 * g->groups) * sizeof(float);
@@ -205,7 +205,7 @@ static void launch_pieces(cudaStream_t s, const struct kernel_group_norm *g)
 }
 
 template <class T, int V>
-static void launch_apply(cudaStream_t s, const struct kernel_group_norm *g,
+static void launch_apply(packs<T, V>, cudaStream_t s, const struct kernel_group_norm *g,
                          const struct moments *moments)
 {
     LAUNCH((group_apply<T, V>),
@@ -213,58 +213,46 @@ static void launch_apply(cudaStream_t s, const struct kernel_group_norm *g,
            0, s, *g, moments);
 }
 
-template <class T, int V>
-static cudaError_t group_norm(cudaStream_t s, const struct kernel_group_norm *g)
-{
-    unsigned pieces = blocks_for(g->p, KERNEL_NORM_ROWS);
-    struct moments *all = static_cast<struct moments *>(g->scratch);
-    struct moments *joined = all + g->n * pieces * g->groups;
-
-    launch_pieces<T, V>(s, g);
-    LAUNCH(group_join, dim3(static_cast<unsigned>(g->groups), static_cast<unsigned>(g->n)),
-           dim3(WARP), 0, s, *g, all, joined, static_cast<int64_t>(pieces));
-    launch_apply<T, V>(s, g, joined);
-    return cudaGetLastError();
-}
-
-template <class T> static void group_pieces_of(cudaStream_t s, const struct kernel_group_norm *g)
-{
-    wide(g->c, g->x, g->x) ? launch_pieces<T, 8>(s, g) : launch_pieces<T, 1>(s, g);
-}
-
 cudaError_t kernels_group_sums(cudaStream_t s, enum kernel_number type,
                                const struct kernel_group_norm *g, double *sums)
 {
-    type == KERNEL_F16 ? group_pieces_of<__half>(s, g) : group_pieces_of<__nv_bfloat16>(s, g);
+    cudaError_t code = with_packs(type, {g->c}, {g->x}, [=](auto of) { launch_pieces(of, s, g); });
+
+    if (code != cudaSuccess)
+        return code;
     LAUNCH(group_add, dim3(static_cast<unsigned>(g->groups), static_cast<unsigned>(g->n)),
            dim3(WARP), 0, s, *g, static_cast<const struct moments *>(g->scratch), sums,
            static_cast<int64_t>(blocks_for(g->p, KERNEL_NORM_ROWS)));
     return cudaGetLastError();
 }
 
-template <class T>
-static void group_apply_of(cudaStream_t s, const struct kernel_group_norm *g,
-                           const struct moments *moments)
+static cudaError_t apply(cudaStream_t s, enum kernel_number type, const struct kernel_group_norm *g,
+                         const struct moments *moments)
 {
-    wide(g->c, g->y, g->x) ? launch_apply<T, 8>(s, g, moments) : launch_apply<T, 1>(s, g, moments);
+    return with_packs(type, {g->c}, {g->y, g->x},
+                      [=](auto of) { launch_apply(of, s, g, moments); });
 }
 
 cudaError_t kernels_group_apply(cudaStream_t s, enum kernel_number type,
                                 const struct kernel_group_norm *g, const float *moments)
 {
-    const struct moments *m = reinterpret_cast<const struct moments *>(moments);
-
-    type == KERNEL_F16 ? group_apply_of<__half>(s, g, m) : group_apply_of<__nv_bfloat16>(s, g, m);
-    return cudaGetLastError();
+    return apply(s, type, g, reinterpret_cast<const struct moments *>(moments));
 }
 
 cudaError_t kernels_group_norm(cudaStream_t s, enum kernel_number type,
                                const struct kernel_group_norm *g)
 {
-    if (wide(g->c, g->y, g->x))
-        return type == KERNEL_F16 ? group_norm<__half, 8>(s, g)
-                                  : group_norm<__nv_bfloat16, 8>(s, g);
-    return type == KERNEL_F16 ? group_norm<__half, 1>(s, g) : group_norm<__nv_bfloat16, 1>(s, g);
+    unsigned pieces = blocks_for(g->p, KERNEL_NORM_ROWS);
+    struct moments *all = static_cast<struct moments *>(g->scratch);
+    struct moments *joined = all + g->n * pieces * g->groups;
+    cudaError_t code =
+        with_packs(type, {g->c}, {g->y, g->x}, [=](auto of) { launch_pieces(of, s, g); });
+
+    if (code != cudaSuccess)
+        return code;
+    LAUNCH(group_join, dim3(static_cast<unsigned>(g->groups), static_cast<unsigned>(g->n)),
+           dim3(WARP), 0, s, *g, all, joined, static_cast<int64_t>(pieces));
+    return apply(s, type, g, joined);
 }
 
 /* One warp per row: its numbers are read three times, the second and third time from the cache. */
@@ -307,7 +295,7 @@ __global__ void layer_norm(T *y, const T *x, const float *gamma, const float *be
 }
 
 template <class T, int V>
-static void layer_norm_with(cudaStream_t s, void *y, const void *x, const float *gamma,
+static void layer_norm_with(packs<T, V>, cudaStream_t s, void *y, const void *x, const float *gamma,
                             const float *beta, int64_t m, int64_t c, float eps)
 {
     LAUNCH((layer_norm<T, V>), dim3(blocks_for(m * WARP, THREADS)), dim3(THREADS), 0, s,
@@ -318,13 +306,6 @@ cudaError_t kernels_layer_norm(cudaStream_t s, enum kernel_number type, void *y,
                                const float *gamma, const float *beta, int64_t m, int64_t c,
                                float eps)
 {
-    bool f16 = type == KERNEL_F16;
-
-    if (wide(c, y, x))
-        f16 ? layer_norm_with<__half, 8>(s, y, x, gamma, beta, m, c, eps)
-            : layer_norm_with<__nv_bfloat16, 8>(s, y, x, gamma, beta, m, c, eps);
-    else
-        f16 ? layer_norm_with<__half, 1>(s, y, x, gamma, beta, m, c, eps)
-            : layer_norm_with<__nv_bfloat16, 1>(s, y, x, gamma, beta, m, c, eps);
-    return cudaGetLastError();
+    return with_packs(type, {c}, {y, x},
+                      [=](auto of) { layer_norm_with(of, s, y, x, gamma, beta, m, c, eps); });
 }

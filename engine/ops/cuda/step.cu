@@ -190,8 +190,8 @@ cudaError_t kernels_noise(cudaStream_t s, const struct step_place *at)
 }
 
 template <class T>
-static void input_with(cudaStream_t s, const struct step_place *at, void *in, int64_t first,
-                       int64_t n)
+static void input_with(packs<T, 1>, cudaStream_t s, const struct step_place *at, void *in,
+                       int64_t first, int64_t n)
 {
     LAUNCH(fill_input<T>, dim3(blocks_for(n * at->pixels * (at->channels + at->extra), THREADS)),
            dim3(THREADS), 0, s, *at, static_cast<T *>(in), first, n);
@@ -200,13 +200,11 @@ static void input_with(cudaStream_t s, const struct step_place *at, void *in, in
 cudaError_t kernels_input(cudaStream_t s, enum kernel_number type, const struct step_place *at,
                           void *in, int64_t first, int64_t n)
 {
-    type == KERNEL_F16 ? input_with<__half>(s, at, in, first, n)
-                       : input_with<__nv_bfloat16>(s, at, in, first, n);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { input_with(of, s, at, in, first, n); });
 }
 
 template <class T>
-static void time_with(cudaStream_t s, const struct step_place *at, void *row,
+static void time_with(packs<T, 1>, cudaStream_t s, const struct step_place *at, void *row,
                       const struct sinusoids *sinusoids)
 {
     LAUNCH(fill_time<T>, dim3(blocks_for(sinusoids->width, THREADS)), dim3(THREADS), 0, s, *at,
@@ -216,14 +214,12 @@ static void time_with(cudaStream_t s, const struct step_place *at, void *row,
 cudaError_t kernels_time(cudaStream_t s, enum kernel_number type, const struct step_place *at,
                          void *row, const struct sinusoids *sinusoids)
 {
-    type == KERNEL_F16 ? time_with<__half>(s, at, row, sinusoids)
-                       : time_with<__nv_bfloat16>(s, at, row, sinusoids);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { time_with(of, s, at, row, sinusoids); });
 }
 
 template <class T>
-static void update_with(cudaStream_t s, const struct step_place *at, const void *outputs,
-                        bool rescales)
+static void update_with(packs<T, 1>, cudaStream_t s, const struct step_place *at,
+                        const void *outputs, bool rescales)
 {
     const T *values = static_cast<const T *>(outputs);
 
@@ -237,14 +233,12 @@ static void update_with(cudaStream_t s, const struct step_place *at, const void 
 cudaError_t kernels_update(cudaStream_t s, enum kernel_number type, const struct step_place *at,
                            const void *outputs, bool rescales)
 {
-    type == KERNEL_F16 ? update_with<__half>(s, at, outputs, rescales)
-                       : update_with<__nv_bfloat16>(s, at, outputs, rescales);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { update_with(of, s, at, outputs, rescales); });
 }
 
 template <class T>
-static void for_vae_with(cudaStream_t s, void *y, const float *x, int64_t n, float divisor,
-                         float shift)
+static void for_vae_with(packs<T, 1>, cudaStream_t s, void *y, const float *x, int64_t n,
+                         float divisor, float shift)
 {
     LAUNCH(for_vae<T>, dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s, static_cast<T *>(y), x, n,
            divisor, shift);
@@ -253,13 +247,11 @@ static void for_vae_with(cudaStream_t s, void *y, const float *x, int64_t n, flo
 cudaError_t kernels_for_vae(cudaStream_t s, enum kernel_number type, void *y, const float *x,
                             int64_t n, float divisor, float shift)
 {
-    type == KERNEL_F16 ? for_vae_with<__half>(s, y, x, n, divisor, shift)
-                       : for_vae_with<__nv_bfloat16>(s, y, x, n, divisor, shift);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { for_vae_with(of, s, y, x, n, divisor, shift); });
 }
 
 template <class T>
-static void bytes_with(cudaStream_t s, uint8_t *y, const void *x, int64_t n,
+static void bytes_with(packs<T, 1>, cudaStream_t s, uint8_t *y, const void *x, int64_t n,
                        struct kernel_seen *seen)
 {
     LAUNCH(to_bytes<T>, dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s, y,
@@ -273,7 +265,5 @@ cudaError_t kernels_bytes(cudaStream_t s, enum kernel_number type, uint8_t *y, c
 
     if (code != cudaSuccess)
         return code;
-    type == KERNEL_F16 ? bytes_with<__half>(s, y, x, n, seen)
-                       : bytes_with<__nv_bfloat16>(s, y, x, n, seen);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { bytes_with(of, s, y, x, n, seen); });
 }

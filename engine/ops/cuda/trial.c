@@ -42,7 +42,8 @@ int trial_pattern(struct trial *t, void *y, int64_t rows, int64_t width, uint32_
 
 int trial_compare(struct trial *t, const void *a, const void *b, int64_t numbers, struct err *e)
 {
-    return cuda_check(kernels_differ(t->c->stream, t->flag, a, b, numbers), "kernels_differ", e);
+    return cuda_check(kernels_differ(t->c->stream, t->c->number, t->flag, a, b, numbers),
+                      "kernels_differ", e);
 }
 
 int trial_result(struct trial *t, bool *ret_equal, struct err *e)

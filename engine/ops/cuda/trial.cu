@@ -14,7 +14,7 @@ static __device__ inline uint64_t mixed(uint64_t x)
 
 template <class T> union number_bits {
     T number;
-    uint16_t bits;
+    word<T> bits;
     __device__ number_bits() : bits(0)
     {
     }
@@ -34,21 +34,20 @@ __global__ void pattern(T *y, int64_t rows, int64_t width, uint64_t seed, int tu
 
     n.number = from_float<T>(static_cast<float>(drawn >> 40) * 0x1p-21f - 4.0f);
     if (second && turned) {
-        n.bits ^= 0x8000u;
+        n.bits ^= static_cast<word<T>>(1u << (8 * sizeof(T) - 1));
         if (mixed(drawn) % 16 == 0)
             n.bits ^= 1u;
     }
     y[i] = n.number;
 }
 
-template <int V>
-__global__ void differ(uint32_t *flag, const uint16_t *a, const uint16_t *b, int64_t n)
+template <class T, int V> __global__ void differ(uint32_t *flag, const T *a, const T *b, int64_t n)
 {
     int64_t i = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * V;
 
     if (i >= n)
         return;
-    pack<uint16_t, V> p = load_pack<uint16_t, V>(a + i), q = load_pack<uint16_t, V>(b + i);
+    pack<T, V> p = load_pack<T, V>(a + i), q = load_pack<T, V>(b + i);
 
     for (int k = 0; k < V; k++)
         if (p.at[k] != q.at[k])
@@ -56,8 +55,8 @@ __global__ void differ(uint32_t *flag, const uint16_t *a, const uint16_t *b, int
 }
 
 template <class T>
-static void pattern_of(cudaStream_t s, void *y, int64_t rows, int64_t width, uint32_t seed,
-                       int turned)
+static void pattern_with(packs<T, 1>, cudaStream_t s, void *y, int64_t rows, int64_t width,
+                         uint32_t seed, int turned)
 {
     LAUNCH(pattern<T>, dim3(blocks_for(rows * width, THREADS)), dim3(THREADS), 0, s,
            static_cast<T *>(y), rows, width, static_cast<uint64_t>(seed), turned);
@@ -66,18 +65,20 @@ static void pattern_of(cudaStream_t s, void *y, int64_t rows, int64_t width, uin
 cudaError_t kernels_pattern(cudaStream_t s, enum kernel_number type, void *y, int64_t rows,
                             int64_t width, uint32_t seed, int turned)
 {
-    type == KERNEL_F16 ? pattern_of<__half>(s, y, rows, width, seed, turned)
-                       : pattern_of<__nv_bfloat16>(s, y, rows, width, seed, turned);
-    return cudaGetLastError();
+    return with_number(type, [=](auto of) { pattern_with(of, s, y, rows, width, seed, turned); });
 }
 
-cudaError_t kernels_differ(cudaStream_t s, uint32_t *flag, const void *a, const void *b, int64_t n)
+template <class T, int V>
+static void differ_with(packs<T, V>, cudaStream_t s, uint32_t *flag, const void *a, const void *b,
+                        int64_t n)
 {
-    const uint16_t *p = static_cast<const uint16_t *>(a), *q = static_cast<const uint16_t *>(b);
+    LAUNCH((differ<T, V>), dim3(blocks_for(n, THREADS * V)), dim3(THREADS), 0, s, flag,
+           static_cast<const T *>(a), static_cast<const T *>(b), n);
+}
 
-    if (wide(n, a, b))
-        LAUNCH(differ<8>, dim3(blocks_for(n, THREADS * 8)), dim3(THREADS), 0, s, flag, p, q, n);
-    else
-        LAUNCH(differ<1>, dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, s, flag, p, q, n);
-    return cudaGetLastError();
+cudaError_t kernels_differ(cudaStream_t s, enum kernel_number type, uint32_t *flag, const void *a,
+                           const void *b, int64_t n)
+{
+    return with_packs(type, {n}, {a, b},
+                      [=](auto of) { differ_with(words(of), s, flag, a, b, n); });
 }
