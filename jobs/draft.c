@@ -191,6 +191,9 @@ static void suggest_value(int param, const char *text, struct buf *ret_hint)
     if (param == PARAM_SAMPLER && sampler_is_foreign(text))
         buf_printf(ret_hint, "; '%s' is an algorithm of its own, which Lithograph does not have",
                    text);
+    else if (param == PARAM_SCHEDULER && scheduler_is_foreign(text))
+        buf_printf(ret_hint, "; '%s' is a schedule of its own, which Lithograph does not have",
+                   text);
     else if (label && !suggest_nearest(text, names, n))
         buf_printf(ret_hint, ", did you mean '%s'?", label);
     else
