@@ -38,9 +38,7 @@ static enum precision computed(enum backend backend, const struct checkpoint *c,
                                enum precision asked)
 {
     if (backend == BACKEND_CUDA)
-        return asked == PRECISION_F32 ? PRECISION_COUNT
-               : c != NULL            ? cuda_precision(c, asked)
-                                      : asked;
+        return c != NULL ? cuda_precision(c, asked) : asked;
     if (asked == PRECISION_F16)
         return PRECISION_COUNT;
     return backend == BACKEND_REF ? PRECISION_F32 : ops_cpu_precision(asked);

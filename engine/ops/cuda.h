@@ -1,6 +1,6 @@
 /*
  * The CUDA backend from outside: NVIDIA cards of compute capability 8.0 and later, numbers stored
- * as f16 or bf16 and summed in float. It is a module that is loaded when it is first asked for:
+ * as f16, bf16 or f32 and summed in float; those of f32 are never rounded to TF32. It is a module that is loaded when it is first asked for:
  * liblitho-cuda.so beside the program, or the file that LITHO_CUDA_MODULE names. Contract of the
  * operations: ops.h.
  *
@@ -28,8 +28,8 @@ struct cuda_device {
 };
 
 /*
- * ERR_ARG without the module or its libraries, with the loader's words; without such a device; for
- * a precision of f32. Auto: f16. ERR_OOM if the device has no room. From here on, of the backend
+ * ERR_ARG without the module or its libraries, with the loader's words; without such a device.
+ * Auto: f16. ERR_OOM if the device has no room. From here on, of the backend
  * too: ERR_DEVICE if this process has lost the device and only another one has it again; else
  * ERR_INTERNAL, always with the call that failed, its words and its code.
  */

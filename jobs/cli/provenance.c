@@ -33,7 +33,7 @@ static int record_check(struct json_reader *r, const json_t *record)
     precision = json_get_string(r, record, "precision");
     json_get_string(r, record, "device_class");
     if (r->rc == 0 && computed_in(precision) < 0)
-        r->rc = err_set(r->e, ERR_INPUT, "%s: 'precision' must be f32 or bf16", r->where);
+        r->rc = err_set(r->e, ERR_INPUT, "%s: 'precision' must be f32, bf16 or f16", r->where);
     if (r->rc == 0 && assets && (!json_is_object(assets) || json_object_size(assets) > FILES_MAX))
         r->rc = err_set(r->e, ERR_INPUT, "%s: 'assets' must name files", r->where);
     if (r->rc == 0 && (!json_is_object(files) || json_object_size(files) > FILES_MAX))

@@ -12,7 +12,8 @@
  * Tensor cores round f32 operands to TF32. Heuristics offer 0, 1, 2 in this order; for f32 mode A
  * offers 3, 0, 1, and 2 only where the stride is 1; FALLBACK offers 2 alone.
  *
- * GPUSIM_FAULTS=conv-by-batch: engine 1 adds in an order that depends on the number of samples.
+ * GPUSIM_FAULTS=conv-by-batch: engines 1 and 2 add in an order that depends on the number of
+ * samples.
  */
 #include "numbers.h"
 #include "state.h"
@@ -486,12 +487,14 @@ struct run_convolution {
             }
         }
     }
-    /* Of tensor cores: products are added by tiles of the depth, tile after tile. */
+    /* Of tensor cores: products are added by tiles of the depth, tile after tile. So does engine 2
+     * where that fault is planted. */
     void multiply_tiles(std::vector<float> &sums, const std::vector<float> &patches,
                         const std::vector<float> &by) const
     {
         size_t k = depth(), out = (size_t)op.w.dims[0], rows = sums.size() / out;
-        size_t step = (size_t)tile + (planted("conv-by-batch") ? (size_t)op.x.dims[0] : 0);
+        size_t step = engine == 1 ? (size_t)tile : 16;
+        step += planted("conv-by-batch") ? (size_t)op.x.dims[0] : 0;
         std::vector<float> part(sums.size());
         for (size_t at = 0; at < k; at += step) {
             std::fill(part.begin(), part.end(), 0.0f);
@@ -507,7 +510,7 @@ struct run_convolution {
     {
         size_t k = depth(), out = (size_t)op.w.dims[0], rows = sums.size() / out;
         std::fill(sums.begin(), sums.end(), 0.0f);
-        if (engine == 1) {
+        if (engine == 1 || (engine == 2 && planted("conv-by-batch"))) {
             multiply_tiles(sums, patches, by);
             return;
         }

@@ -29,6 +29,15 @@ def signal_to_noise(path, wanted):
     return 10 * math.log10(255 * 255 * len(b) / squares) if squares else math.inf
 
 
+def largest_difference(path, wanted):
+    """In levels, of 8-bit pictures."""
+    return max(abs(x - y) for x, y in zip(png_pixels(path), png_pixels(wanted)))
+
+
+def record_of(path):
+    return json.loads(png_texts(path)["litho"])
+
+
 class Cuda(Case):
     def plan(self, *args, **changes):
         return subprocess.run([os.path.join(BIN, "litho-worker"), "--plan", "--device", "cuda:0",
@@ -46,7 +55,7 @@ class Cuda(Case):
         self.assertRegex(worker["device"], r"cuda:0: gpusim, .* GiB, compute capability \d+\.\d")
         self.assertRegex(worker["device_class"], r"^cuda-gpusim-auto-cublas\d+-cudnn\d+$")
         for seed in (1, 2):
-            record = json.loads(png_texts(self.path("out", "card", "%d.png" % seed))["litho"])
+            record = record_of(self.path("out", "card", "%d.png" % seed))
             self.assertEqual(record["precision"], "f16")
             self.assertRegex(record["device_class"], r"^cuda-gpusim-f16-cublas\d+-cudnn\d+$")
 
@@ -54,29 +63,35 @@ class Cuda(Case):
         endpoint = self.coordinator().endpoint
         Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--device",
                 "cuda:0", LITHO_CUDA_MODULE=MODULE)
-        Program(self, "litho-worker", "--connect", endpoint, "--name", "processor")
         for precision in ("f16", "f32"):
             text = JOB.replace("job: card", "job: " + precision) % precision
             self.litho("submit", self.write(precision + ".yaml", text), "--connect", endpoint)
         for precision in ("f16", "f32"):
             self.litho("watch", precision, "--connect", endpoint)
+        self.litho("run", "f32.yaml", "--out", self.path("processor"))
         for seed in (1, 2):
-            name = "%d.png" % seed  # f16 rounds to 3 digits: 50 dB and more
-            self.assertGreater(signal_to_noise(self.path("out", "f16", name),
-                                               self.path("out", "f32", name)), 40)
+            name = "%d.png" % seed
+            wanted = self.path("processor", "f32", name)
+            self.assertRegex(record_of(wanted)["device_class"], r"^cpu")
+            # f16 rounds to 3 digits: 50 dB and more
+            self.assertGreater(signal_to_noise(self.path("out", "f16", name), wanted), 40)
+            exact = self.path("out", "f32", name)
+            self.assertRegex(record_of(exact)["device_class"], r"^cuda-gpusim-f32-")
+            self.assertLessEqual(largest_difference(exact, wanted), 1)
 
-    def test_f32_waits_for_a_worker_that_renders_it(self):
+    def test_f16_waits_for_a_worker_that_renders_it(self):
         endpoint = self.coordinator().endpoint
-        Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--device",
-                "cuda:0", LITHO_CUDA_MODULE=MODULE)
-        self.litho("submit", self.write("card.yaml", JOB % "f32"), "--connect", endpoint)
-        reason = "no connected worker renders precision f32; they render bf16, f16, auto"
+        Program(self, "litho-worker", "--connect", endpoint, "--name", "processor")
+        self.litho("submit", self.write("card.yaml", JOB % "f16"), "--connect", endpoint)
+        reason = "no connected worker renders precision f16; they render f32, bf16, auto"
         wait_until(lambda: reason in self.litho("status", "card", "--connect", endpoint).stdout,
                    "the job tells what it waits for")
-        Program(self, "litho-worker", "--connect", endpoint, "--name", "processor")
+        Program(self, "litho-worker", "--connect", endpoint, "--name", "card", "--device",
+                "cuda:0", LITHO_CUDA_MODULE=MODULE)
         self.litho("watch", "card", "--connect", endpoint)
-        record = json.loads(png_texts(self.path("out", "card", "2.png"))["litho"])
-        self.assertEqual((record["precision"], record["device_class"]), ("f32", "cpu"))
+        record = record_of(self.path("out", "card", "2.png"))
+        self.assertEqual(record["precision"], "f16")
+        self.assertRegex(record["device_class"], r"^cuda-gpusim-f16-")
 
     def test_a_run_whose_workers_cannot_render_it_ends_with_the_reason(self):
         said = self.litho("run", self.write("card.yaml", JOB % "f16"), "--out", self.path("out"),

@@ -203,10 +203,6 @@ int module_ops_new(int device, enum precision precision, struct ops **ret_o, str
     struct cuda *c = NULL;
     int rc = 0;
 
-    if (precision == PRECISION_F32)
-        return err_set(e, ERR_ARG,
-                       "the CUDA backend computes in f16 or bf16, not in f32: a worker with the "
-                       "device 'cpu' does");
     if (precision == PRECISION_AUTO)
         precision = PRECISION_F16;
     TRY(module_probe(device, precision, &d, e));

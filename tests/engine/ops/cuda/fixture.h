@@ -10,7 +10,24 @@
 
 #include <stdio.h>
 
-static const enum precision cuda_precisions[] = {PRECISION_F16, PRECISION_BF16};
+#define CUDA_PRECISIONS 3
+static const enum precision cuda_precisions[CUDA_PRECISIONS] = {PRECISION_F16, PRECISION_BF16,
+                                                                PRECISION_F32};
+
+/* x to the nearest number that the device stores; ties to even. */
+static inline float cuda_rounded(float x, enum precision precision)
+{
+    uint32_t bits;
+
+    if (precision == PRECISION_F32)
+        return x;
+    if (precision == PRECISION_F16)
+        return (float)(_Float16)x;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 
 static inline struct ops *cuda_with(enum precision precision)
 {

@@ -2,19 +2,6 @@
  * show. */
 #include "tests/engine/ops/cuda/fixture.h"
 
-/* x to the nearest number of 16 bits, which is what the device stores; ties to even. */
-static float rounded(float x, enum precision precision)
-{
-    uint32_t bits;
-
-    if (precision == PRECISION_F16)
-        return (float)(_Float16)x;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 static enum precision rounding; /* of the reference's operands */
 
 static int put_rounded(struct ops *o, struct act *y, const float *x, int64_t n, struct err *e)
@@ -23,8 +10,26 @@ static int put_rounded(struct ops *o, struct act *y, const float *x, int64_t n, 
 
     (void)e;
     for (int64_t i = 0; i < n && !o->planning; i++)
-        to[i] = isnan(x[i]) ? x[i] : rounded(x[i], rounding);
+        to[i] = isnan(x[i]) ? x[i] : cuda_rounded(x[i], rounding);
     return 0;
+}
+
+static double tolerance_f32(enum op op)
+{
+    switch (op) {
+    case ADD:
+    case CONCAT:
+    case UPSAMPLE:
+        return 0;
+    case LINEAR:
+    case CONV:
+        return 2e-6;
+    case ATTENTION:
+    case GROUP_NORM:
+        return 1e-6;
+    default:
+        return 3e-7;
+    }
 }
 
 /*
@@ -33,11 +38,18 @@ static int put_rounded(struct ops *o, struct act *y, const float *x, int64_t n, 
  * mean square: once for what is elementwise, and a third more for few numbers. Weights of products
  * are rounded too, and a convolution's sum is rounded before the bias comes. Attention rounds its
  * weights. What copies is exact.
+ *
+ * In f32 what is left is the order of sums, 6e-8 for each of their halvings, and the device's
+ * functions, off by 2 units in the last place at most: as on a CPU (test_ops_cpu.c). The emulated
+ * device is off by 7e-8 in elementwise operations, by 4e-7 in attention. Operands that TF32 rounds
+ * to 11 bits would be off as f16's are.
  */
 static double tolerance(enum op op, enum precision precision)
 {
     double once = precision == PRECISION_F16 ? 2.8e-4 : 2.2e-3;
 
+    if (precision == PRECISION_F32)
+        return tolerance_f32(op);
     switch (op) {
     case CONCAT:
     case UPSAMPLE:
@@ -61,7 +73,7 @@ static void every_op_equals_the_reference_within_its_tolerance(void **state)
     (void)state;
     assert_int_equal(ops_ref_new(&ref, &e), 0);
     ref->put = put_rounded;
-    for (int p = 0; p < 2; p++) {
+    for (int p = 0; p < CUDA_PRECISIONS; p++) {
         struct ops *o = cuda_with(cuda_precisions[p]);
 
         rounding = o->precision;
@@ -91,14 +103,16 @@ static void every_op_equals_the_reference_within_its_tolerance(void **state)
 static void bytes_do_not_depend_on_batch_mates(void **state)
 {
     (void)state;
-    for (int i = 0; i < OP_CASES; i++) {
-        struct ops *o = cuda_with(cuda_precisions[i % 2]);
+    for (int i = 0; i < 2 * OP_CASES; i++) { /* each in f32, and in one of the others */
+        struct ops *o = cuda_with(i < OP_CASES ? cuda_precisions[i % 2] : PRECISION_F32);
+        const struct op_case *c = &op_cases[i % OP_CASES];
         int64_t one;
-        float *alone = op_result(o, &op_cases[i], 1, &one);
-        float *three = op_result(o, &op_cases[i], 3, &one);
+        float *alone = op_result(o, c, 1, &one);
+        float *three = op_result(o, c, 3, &one);
 
         if (memcmp(alone, three, (size_t)one * sizeof *alone) != 0)
-            fail_msg("%s, case %d of op %d: the bytes differ", o->device_class, i, op_cases[i].op);
+            fail_msg("%s, case %d of op %d: the bytes differ", o->device_class, i % OP_CASES,
+                     c->op);
         free(alone);
         free(three);
         o->free(o);
@@ -107,30 +121,32 @@ static void bytes_do_not_depend_on_batch_mates(void **state)
 
 static void weights_are_counted_and_given_back(void **state)
 {
-    struct ops *o = cuda_with(PRECISION_F16);
-    const struct op_case c = {CONV, {4, 4, 4, 8, 3, 1, 1}, ACT_NONE, true, false};
-    struct op_run r = {.o = o, .c = &c, .n = 1};
+    const struct op_case c = {CONV, {4, 4, 3, 8, 3, 1, 1}, ACT_NONE, true, false};
 
     (void)state;
-    op_make_layer(&r);
-    /* 8 outputs of 9 taps of 4 inputs, which take the room of 8; a float of bias for each. */
-    assert_int_equal(o->weight_bytes, 8 * 9 * 8 * 2 + 8 * 4);
-    o->conv_free(o, r.conv);
-    assert_int_equal(o->weight_bytes, 0);
-    o->free(o);
+    for (int p = 0; p < CUDA_PRECISIONS; p++) {
+        struct ops *o = cuda_with(cuda_precisions[p]);
+        struct op_run r = {.o = o, .c = &c, .n = 1};
+
+        op_make_layer(&r);
+        /* 8 outputs of 9 taps of 3 inputs, which take 16 bytes; a float of bias for each. */
+        assert_int_equal(o->weight_bytes, 8 * 9 * 16 + 8 * 4);
+        o->conv_free(o, r.conv);
+        assert_int_equal(o->weight_bytes, 0);
+        o->free(o);
+    }
 }
 
-static void numbers_come_back_as_they_were_put(void **state)
+static void check_numbers_come_back(enum precision precision)
 {
     enum { N = (2 << 20) + 7 }; /* more than two pieces */
-    struct ops *o = cuda_with(PRECISION_BF16);
+    struct ops *o = cuda_with(precision);
     float *x = op_floats(N), *y = op_floats(N);
     void *memory = NULL;
     struct err e;
 
-    (void)state;
     for (int i = 0; i < N; i++)
-        x[i] = (float)(i % 255 - 127); /* exact in bf16 */
+        x[i] = cuda_rounded((float)(i % 255 - 127) / 3, precision);
     assert_int_equal(o->memory_new(o, N * o->act_bytes, &memory, &e), 0);
     assert_int_equal(o->put(o, memory, x, N, &e), 0);
     assert_int_equal(o->get(o, y, memory, N, &e), 0);
@@ -139,6 +155,13 @@ static void numbers_come_back_as_they_were_put(void **state)
     o->free(o);
     free(x);
     free(y);
+}
+
+static void numbers_come_back_as_they_were_put(void **state)
+{
+    (void)state;
+    for (int p = 0; p < CUDA_PRECISIONS; p++)
+        check_numbers_come_back(cuda_precisions[p]);
 }
 
 static void memory_that_is_not_there_is_class_oom(void **state)
@@ -170,14 +193,12 @@ static void a_head_that_is_too_wide_is_an_error(void **state)
     o->free(o);
 }
 
-static void f32_is_refused(void **state)
+static void a_device_that_is_not_there_is_an_error(void **state)
 {
     struct ops *o = NULL;
     struct err e = {0};
 
     (void)state;
-    assert_int_equal(ops_cuda_new(0, PRECISION_F32, &o, &e), ERR_ARG);
-    assert_non_null(strstr(e.text, "f16 or bf16"));
     assert_int_equal(ops_cuda_new(999, PRECISION_F16, &o, &e), ERR_ARG);
     assert_non_null(strstr(e.text, "cuda:999"));
 }
@@ -281,7 +302,7 @@ int main(void)
         cmocka_unit_test(a_recording_that_fails_leaves_a_backend_that_works),
         cmocka_unit_test(weights_are_counted_and_given_back),
         cmocka_unit_test(a_head_that_is_too_wide_is_an_error),
-        cmocka_unit_test(f32_is_refused),
+        cmocka_unit_test(a_device_that_is_not_there_is_an_error),
         cmocka_unit_test(every_op_equals_the_reference_within_its_tolerance),
         cmocka_unit_test(bytes_do_not_depend_on_batch_mates),
     };

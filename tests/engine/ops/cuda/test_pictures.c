@@ -49,7 +49,10 @@ static void check_picture(const char *model, const char *name, enum precision pr
     snprintf(path, sizeof path, GOLDEN_DIR "/images/%s/%s.png", model, name);
     db = psnr(&image, path);
     print_message("  %s %s %s: %.1f dB\n", model, name, precision_name(precision), db);
-    assert_true(db >= least_psnr(precision));
+    if (precision == PRECISION_F32)
+        assert_near_png(&image, path); /* as the CPU's */
+    else
+        assert_true(db >= least_psnr(precision));
     image_done(&image);
     case_done(&r);
     json_decref(cases);
@@ -73,6 +76,13 @@ static void a_repainted_picture_of_sd1_in_f16_is_diffusers(void **state)
 {
     (void)state; /* the VAE's encoder, whose halving pads one side alone */
     check_picture("sd1", "inpaint-euler-1.0", PRECISION_F16);
+}
+
+static void pictures_in_f32_are_diffusers_within_a_level(void **state)
+{
+    (void)state;
+    check_picture("sd1", "txt2img-dpmpp_2m_karras", PRECISION_F32);
+    check_picture("sd1", "inpaint-euler-1.0", PRECISION_F32);
 }
 
 static void sdxl_with_a_vae_that_passes_its_range_is_refused_in_f16(void **state)
@@ -107,13 +117,15 @@ static void an_engine_on_cuda_renders_and_takes_bf16_for_sdxl(void **state)
     assert_non_null(strstr(engine_device_class(g), "-bf16-"));
     assert_int_equal(engine_computes(g, PRECISION_AUTO), PRECISION_BF16);
     assert_int_equal(engine_computes(g, PRECISION_F16), PRECISION_F16);
-    assert_int_equal(engine_computes(g, PRECISION_F32), PRECISION_COUNT);
+    assert_int_equal(engine_computes(g, PRECISION_F32), PRECISION_F32);
     assert_ok(engine_offers(BACKEND_CUDA, 0, offers, &n, e));
-    assert_int_equal(n, 3); /* f32 is refused */
-    assert_int_equal(offers[0].asked, PRECISION_BF16);
-    assert_string_equal(offers[0].device_class, engine_device_class(g));
-    assert_int_equal(offers[2].computed, PRECISION_AUTO); /* bf16 of this model, f16 of others */
-    assert_non_null(strstr(offers[2].device_class, "-auto-"));
+    assert_int_equal(n, PRECISION_COUNT); /* none is refused */
+    assert_int_equal(offers[0].asked, PRECISION_F32);
+    assert_non_null(strstr(offers[0].device_class, "-f32-"));
+    assert_int_equal(offers[1].asked, PRECISION_BF16);
+    assert_string_equal(offers[1].device_class, engine_device_class(g));
+    assert_int_equal(offers[3].computed, PRECISION_AUTO); /* bf16 of this model, f16 of others */
+    assert_non_null(strstr(offers[3].device_class, "-auto-"));
     assert_ok(engine_render(g, (const struct render *[]){&r}, 1, &image, e));
     db = psnr(&image, GOLDEN_DIR "/images/sdxl/txt2img-no-guidance.png");
     print_message("  sdxl: %.1f dB\n", db);
@@ -141,16 +153,18 @@ static void batch_mates_do_not_change_a_bit(void **state)
                                .height = 64,
                                .cfg_scale = 5 + i,
                                .seed = 7 + i};
-    o.precision = PRECISION_F16;
-    assert_ok(engine_open(&o, &g, e));
-    assert_ok(engine_render(g, (const struct render *[]){&r[0], &r[1]}, 2, both, e));
-    for (int i = 0; i < 2; i++) {
-        assert_ok(engine_render(g, (const struct render *[]){&r[i]}, 1, &alone, e));
-        assert_memory_equal(alone.pixels, both[i].pixels, 64 * 64 * 3);
-        image_done(&alone);
-        image_done(&both[i]);
+    for (int p = 0; p < CUDA_PRECISIONS; p += 2) { /* f16 and f32 */
+        o.precision = cuda_precisions[p];
+        assert_ok(engine_open(&o, &g, e));
+        assert_ok(engine_render(g, (const struct render *[]){&r[0], &r[1]}, 2, both, e));
+        for (int i = 0; i < 2; i++) {
+            assert_ok(engine_render(g, (const struct render *[]){&r[i]}, 1, &alone, e));
+            assert_memory_equal(alone.pixels, both[i].pixels, 64 * 64 * 3);
+            image_done(&alone);
+            image_done(&both[i]);
+        }
+        engine_close(g);
     }
-    engine_close(g);
 }
 
 int main(void)
@@ -160,6 +174,7 @@ int main(void)
         cmocka_unit_test(a_picture_of_sd1_in_f16_is_diffusers),
         cmocka_unit_test(a_picture_of_sd2_in_bf16_is_diffusers),
         cmocka_unit_test(a_repainted_picture_of_sd1_in_f16_is_diffusers),
+        cmocka_unit_test(pictures_in_f32_are_diffusers_within_a_level),
         cmocka_unit_test(batch_mates_do_not_change_a_bit),
         cmocka_unit_test(an_engine_on_cuda_renders_and_takes_bf16_for_sdxl),
     };

@@ -11,18 +11,6 @@ static const struct step_case shapes[] = {
     {SAMPLER_EULER, 2, 33, 16, 0, 1, 1, true},    {SAMPLER_EULER, 4, 13, 3, 0, 4, 0.25f, true},
 };
 
-static float as_stored(float x, enum precision precision)
-{
-    uint32_t bits;
-
-    if (precision == PRECISION_F16)
-        return (float)(_Float16)x;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* On a card functions of float64 are another library's, so that noise may be off by an ulp. */
 static void assert_latents(const float *got, const float *want, int64_t n)
 {
@@ -42,9 +30,9 @@ static void check(struct ops *ref, struct ops *o, const struct step_case *c)
     assert_int_equal(got.n_latents, want.n_latents);
     assert_latents(got.latents, want.latents, got.n_latents);
     for (int64_t i = 0; i < got.n_in; i++)
-        assert_true(got.in[i] == as_stored(want.in[i], o->precision) || !cuda_is_emulated());
+        assert_true(got.in[i] == cuda_rounded(want.in[i], o->precision) || !cuda_is_emulated());
     for (int i = 0; i < STEP_TIME_WIDTH; i++)
-        assert_float_equal(got.time[i], as_stored(want.time[i], o->precision),
+        assert_float_equal(got.time[i], cuda_rounded(want.time[i], o->precision),
                            cuda_is_emulated() ? 0 : 1e-2);
     assert_int_equal(got.bad, 0);
     step_result_done(&want);
@@ -56,7 +44,7 @@ static void every_sampler_takes_the_hosts_steps_to_the_bit(void **state)
     struct ops *ref = backend_open(0);
 
     (void)state;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < CUDA_PRECISIONS; k++) {
         struct ops *o = cuda_with(cuda_precisions[k]);
 
         for (int sampler = 0; sampler < SAMPLER_COUNT; sampler++) {
@@ -97,19 +85,18 @@ static void the_first_step_with_a_bad_answer_is_told(void **state)
     o->free(o);
 }
 
-static void pixels_leave_the_device_as_the_hosts_bytes(void **state)
+static void check_pixels(enum precision precision)
 {
     const int64_t n = 3 * 1000 * 7 + 1;
-    struct ops *ref = backend_open(0), *o = cuda_with(PRECISION_F16);
+    struct ops *ref = backend_open(0), *o = cuda_with(precision);
     struct act *x = act_memory(o, n), *x_ref = act_memory(ref, n);
     uint8_t *got = malloc((size_t)n), *want = malloc((size_t)n);
     float *values = malloc((size_t)n * sizeof *values);
     struct workspace plan, w = {0};
     bool finite, any;
 
-    (void)state;
     for (int64_t i = 0; i < n; i++)
-        values[i] = as_stored((float)i / (float)n * 2.4f - 1.2f, PRECISION_F16);
+        values[i] = cuda_rounded((float)i / (float)n * 2.4f - 1.2f, precision);
     assert_ok(o->put(o, x, values, n, e));
     assert_ok(ref->put(ref, x_ref, values, n, e));
     workspace_plan(&plan, o);
@@ -136,6 +123,13 @@ static void pixels_leave_the_device_as_the_hosts_bytes(void **state)
     ref->memory_free(ref, x_ref);
     o->free(o);
     ref->free(ref);
+}
+
+static void pixels_leave_the_device_as_the_hosts_bytes(void **state)
+{
+    (void)state;
+    for (int p = 0; p < CUDA_PRECISIONS; p++)
+        check_pixels(cuda_precisions[p]);
 }
 
 /* ---- copies of a render's steps, counted */

@@ -7,10 +7,10 @@
 static const struct op_case conv = {CONV, {9, 13, 32, 48, 3, 1, 1}, ACT_NONE, true, false};
 static const struct op_case linear = {LINEAR, {117, 48, 24}, ACT_NONE, true, true};
 
-static struct ops *cuda_with_fault(const char *fault)
+static struct ops *cuda_with_fault(const char *fault, enum precision precision)
 {
     setenv("GPUSIM_FAULTS", fault, 1);
-    return cuda_with(PRECISION_F16);
+    return cuda_with(precision);
 }
 
 static int unplant(void **state)
@@ -33,14 +33,15 @@ static void assert_alone_as_in_company(struct ops *o, const struct op_case *c)
 }
 
 /* Three samples with the fault from three without it: distance, 0 if the bytes are equal. */
-static double distance_with_fault(const char *fault, const struct op_case *c)
+static double distance_with_fault(const char *fault, const struct op_case *c,
+                                  enum precision precision)
 {
-    struct ops *sound = cuda_with(PRECISION_F16), *faulty;
+    struct ops *sound = cuda_with(precision), *faulty;
     int64_t one;
     float *a = op_result(sound, c, 3, &one), *b;
     double distance;
 
-    faulty = cuda_with_fault(fault);
+    faulty = cuda_with_fault(fault, precision);
     b = op_result(faulty, c, 3, &one);
     assert_int_equal(faulty->trials.apart, 1);
     distance = op_distance(b, a, 3 * one);
@@ -64,17 +65,25 @@ static void a_batch_is_one_call_where_a_trial_shows_the_bytes_of_single_samples(
     o->free(o);
 }
 
+/* The types whose sums a trial sees at both ends of rounding. */
+static const enum precision coarse_and_fine[] = {PRECISION_F16, PRECISION_F32};
+
 static void a_batch_that_adds_in_another_order_goes_sample_by_sample(void **state)
 {
-    struct ops *o = cuda_with_fault("conv-by-batch");
+    const double another_order[] = {3e-4, 1e-6};
 
     (void)state;
-    assert_alone_as_in_company(o, &conv);
-    assert_int_equal(o->trials.whole, 0);
-    assert_int_equal(o->trials.apart, 1);
-    o->free(o);
-    unsetenv("GPUSIM_FAULTS");
-    assert_true(distance_with_fault("conv-by-batch", &conv) < 3e-4); /* f16, another order */
+    for (int i = 0; i < 2; i++) {
+        struct ops *o = cuda_with_fault("conv-by-batch", coarse_and_fine[i]);
+
+        assert_alone_as_in_company(o, &conv);
+        assert_int_equal(o->trials.whole, 0);
+        assert_int_equal(o->trials.apart, 1);
+        o->free(o);
+        unsetenv("GPUSIM_FAULTS");
+        assert_true(distance_with_fault("conv-by-batch", &conv, coarse_and_fine[i]) <
+                    another_order[i]);
+    }
 }
 
 static void a_small_map_of_few_channels_shows_another_order_too(void **state)
@@ -84,12 +93,12 @@ static void a_small_map_of_few_channels_shows_another_order_too(void **state)
                                      {CONV, {4, 4, 320, 320, 3, 1, 1}, ACT_NONE, true, false}};
 
     (void)state;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 3 * CUDA_PRECISIONS; i++) {
         struct ops *o;
 
         setenv("GPUSIM_FAULTS", "conv-by-batch", 1);
-        o = cuda_with(cuda_precisions[i % 2]);
-        assert_alone_as_in_company(o, &shapes[i / 2]);
+        o = cuda_with(cuda_precisions[i % CUDA_PRECISIONS]);
+        assert_alone_as_in_company(o, &shapes[i / CUDA_PRECISIONS]);
         assert_int_equal(o->trials.whole, 0);
         o->free(o);
     }
@@ -136,35 +145,40 @@ static void rows_are_one_call_where_a_trial_shows_the_bytes_of_small_calls(void 
 static void an_algorithm_whose_small_calls_differ_is_passed_over(void **state)
 {
     const struct op_case row = {LINEAR, {1, 64, 256}, ACT_SILU, true, false};
-    struct ops *o = cuda_with_fault("rows-first");
-    int64_t one;
-    float *alone = op_result(o, &row, 1, &one), *many = op_result(o, &row, 40, &one);
 
     (void)state;
-    assert_memory_equal(alone, many, (size_t)one * sizeof *alone);
-    assert_int_equal(o->trials.refused, 1);
-    assert_int_equal(o->trials.whole, 2);
-    free(alone);
-    free(many);
-    o->free(o);
+    for (int i = 0; i < 2; i++) {
+        struct ops *o = cuda_with_fault("rows-first", coarse_and_fine[i]);
+        int64_t one;
+        float *alone = op_result(o, &row, 1, &one), *many = op_result(o, &row, 40, &one);
+
+        assert_memory_equal(alone, many, (size_t)one * sizeof *alone);
+        assert_int_equal(o->trials.refused, 1);
+        assert_int_equal(o->trials.whole, 2);
+        free(alone);
+        free(many);
+        o->free(o);
+    }
 }
 
 static void many_rows_that_differ_are_computed_in_pieces(void **state)
 {
-    struct ops *o = cuda_with_fault("rows-many");
-
     (void)state;
-    assert_alone_as_in_company(o, &linear); /* in place, with a residual */
-    assert_int_equal(o->trials.whole, 1);   /* 117 rows */
-    assert_int_equal(o->trials.apart, 1);   /* 351 */
-    o->free(o);
-    unsetenv("GPUSIM_FAULTS");
-    assert_true(distance_with_fault("rows-many", &linear) == 0);
+    for (int i = 0; i < 2; i++) {
+        struct ops *o = cuda_with_fault("rows-many", coarse_and_fine[i]);
+
+        assert_alone_as_in_company(o, &linear); /* in place, with a residual */
+        assert_int_equal(o->trials.whole, 1);   /* 117 rows */
+        assert_int_equal(o->trials.apart, 1);   /* 351 */
+        o->free(o);
+        unsetenv("GPUSIM_FAULTS");
+        assert_true(distance_with_fault("rows-many", &linear, coarse_and_fine[i]) == 0);
+    }
 }
 
 static void a_layer_that_no_algorithm_keeps_equal_is_an_error_that_names_it(void **state)
 {
-    struct ops *o = cuda_with_fault("rows-all");
+    struct ops *o = cuda_with_fault("rows-all", PRECISION_F16);
     float numbers[24 * 48] = {1};
     struct tensor w = {.rank = 2, .shape = {24, 48}};
     struct linear *l = NULL;
