@@ -46,10 +46,7 @@ __device__ inline int64_t keys_seen(const kernel_attention &a, int64_t row, int6
 }
 
 /* Numbers from one row of a tile of so many columns to the next: rows begin in different banks. */
-template <class T> constexpr int tile_stride(int columns)
-{
-    return columns + packed<T>;
-}
+template <class T, int COLUMNS> constexpr int tile_stride = COLUMNS + packed<T>;
 
 /*
  * Sends rows x columns of a tile into shared memory from x, zeros where x has no row or column.
@@ -60,7 +57,7 @@ template <class T, int ROWS, int COLUMNS>
 __device__ void send_tile(T *tile, const T *x, int64_t rows, int64_t head_dim, int64_t width,
                           bool wide)
 {
-    const int stride = tile_stride<T>(COLUMNS), step = wide ? packed<T> : 1;
+    const int stride = tile_stride<T, COLUMNS>, step = wide ? packed<T> : 1;
 
     for (int i = threadIdx.x * step; i < ROWS * COLUMNS; i += ATTENTION_THREADS * step) {
         int row = i / COLUMNS, column = i % COLUMNS;

@@ -28,9 +28,9 @@ template <int DIM> struct plain_way {
 
 template <int DIM> struct plain_room {
     typedef plain_way<DIM> way;
-    float q[way::queries][tile_stride<float>(DIM)], k[way::keys][tile_stride<float>(DIM)],
-        v[way::keys][tile_stride<float>(DIM)];
-    float weights[way::queries][tile_stride<float>(way::keys)]; /* before: scores */
+    float q[way::queries][tile_stride<float, DIM>], k[way::keys][tile_stride<float, DIM>],
+        v[way::keys][tile_stride<float, DIM>];
+    float weights[way::queries][tile_stride<float, way::keys>]; /* before: scores */
 };
 
 /* A thread's work. */
