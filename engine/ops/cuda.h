@@ -1,8 +1,8 @@
 /*
  * The CUDA backend from outside: NVIDIA cards of compute capability 8.0 and later, numbers stored
- * as f16, bf16 or f32 and summed in float; those of f32 are never rounded to TF32. It is a module that is loaded when it is first asked for:
- * liblitho-cuda.so beside the program, or the file that LITHO_CUDA_MODULE names. Contract of the
- * operations: ops.h.
+ * as f16, bf16 or f32 and summed in float; those of f32 are never rounded to TF32. It is a module
+ * that is loaded when it is first asked for: liblitho-cuda.so beside the program, or the file that
+ * LITHO_CUDA_MODULE names. Contract of the operations: ops.h.
  *
  *     TRY(ops_cuda_probe(0, PRECISION_AUTO, &d, e));     // d.name, d.memory_bytes, ...
  *     TRY(ops_cuda_new(0, PRECISION_F16, &o, e));
