@@ -81,6 +81,8 @@ static int coordinator_start(struct cluster *c, struct err *e)
                           c->o.state,
                           "--out",
                           c->o.out,
+                          "--grace", /* on a new socket no worker of an earlier run comes back */
+                          "1",
                           NULL,
                           NULL,
                           NULL};
@@ -88,8 +90,8 @@ static int coordinator_start(struct cluster *c, struct err *e)
     int rc = 0;
 
     if (c->o.models != NULL) {
-        argv[7] = "--models";
-        argv[8] = c->o.models;
+        argv[9] = "--models";
+        argv[10] = c->o.models;
     }
     TRY(log_begin(c, "coordinator", e));
     TRY(log_path(c, "coordinator", &log, e));
@@ -211,16 +213,22 @@ int cluster_restarts(const struct cluster *c)
     return c->restarts;
 }
 
-/* Waits until all have ended; kills them on a second interrupt or when patience is over. */
-static void reap(struct child **children, int n)
+/*
+ * Waits until all have ended; kills them on a second interrupt or when patience is over. urge:
+ * asked again at each look, which has a worker leave at once.
+ */
+static void reap(struct child **children, int n, bool urge)
 {
     int64_t deadline = clock_monotonic_ms() + STOP_PATIENCE_MS;
     bool killed = false;
 
     for (;;) {
         int running = 0;
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             running += !child_ended(children[i]);
+            if (urge)
+                child_signal(children[i], SIGTERM);
+        }
         if (running == 0)
             return;
         if (!killed && (interrupts_count() > 1 || clock_monotonic_ms() > deadline)) {
@@ -242,9 +250,10 @@ void cluster_stop(struct cluster *c)
         children[i] = &c->slots[i].child;
         child_signal(children[i], SIGTERM);
     }
-    reap(children, c->o.workers);
+    /* Without a coordinator nobody acknowledges what they still hold. */
+    reap(children, c->o.workers, child_ended(&c->coordinator));
     child_signal(&c->coordinator, SIGTERM);
-    reap(coordinator, 1);
+    reap(coordinator, 1, false);
 }
 
 void cluster_free(struct cluster *c)

@@ -74,6 +74,7 @@ static void lease_becomes_a_picture_twice_with_the_same_bytes(void **state)
     assert_true(m->result.load_seconds == 0);
     assert_int_equal(m->result.png_size, first.size);
     assert_memory_equal(m->result.png, first.data, first.size);
+    acknowledge(&s, 4, 1);
     kill(s.pid, SIGTERM);
     hear(&s, MSG_BYE);
     assert_int_equal(exit_code(&s), 0);
@@ -149,6 +150,7 @@ static void revoked_and_broken_leases_leave_room_for_the_next(void **state)
 static void signal_in_mid_render_hands_the_lease_back(void **state)
 {
     struct stage s;
+    const struct msg *m;
 
     (void)state;
     enter(&s);
@@ -158,6 +160,11 @@ static void signal_in_mid_render_hands_the_lease_back(void **state)
     lease(&s, 1, 1, TASK("900"));
     hear(&s, MSG_PROGRESS);
     kill(s.pid, SIGTERM);
+    m = hear(&s, MSG_FAILED);
+    assert_int_equal(m->failed.ref.index, 1);
+    assert_string_equal(m->failed.code, "cancelled");
+    assert_true(m->failed.retryable);
+    acknowledge(&s, 1, 1);
     hear(&s, MSG_BYE);
     assert_int_equal(exit_code(&s), 0);
     leave(&s);
