@@ -179,4 +179,15 @@ static inline void crew_render(struct crew *c)
     }
 }
 
+/* Each number of both pictures. */
+static inline void crew_assert_within_a_level(const struct crew *a, const struct crew *b)
+{
+    int n = a->result->width * a->result->height * 3;
+
+    assert_int_equal(n, b->result->width * b->result->height * 3);
+    for (int i = 0; i < n; i++)
+        if (abs(a->result->pixels[i] - b->result->pixels[i]) > 1)
+            fail_msg("number %d is %d, not %d", i, b->result->pixels[i], a->result->pixels[i]);
+}
+
 #endif

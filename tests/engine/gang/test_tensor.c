@@ -12,16 +12,6 @@ static struct crew crew_of(const char *model, int guidance, int tensor)
                          .tensor = tensor};
 }
 
-static void assert_within_a_level(const struct crew *a, const struct crew *b)
-{
-    int n = a->result->width * a->result->height * 3;
-
-    assert_int_equal(n, b->result->width * b->result->height * 3);
-    for (int i = 0; i < n; i++)
-        if (abs(a->result->pixels[i] - b->result->pixels[i]) > 1)
-            fail_msg("number %d is %d, not %d", i, b->result->pixels[i], a->result->pixels[i]);
-}
-
 /* Sums are rounded in another order, no more: 1e-4 as to the oracle. */
 static void assert_as_one(const char *model, int guidance, int tensor)
 {
@@ -33,7 +23,7 @@ static void assert_as_one(const char *model, int guidance, int tensor)
     error = relative_l2(all.result->latent, one.result->latent, LATENT);
     print_message("%s by %d x %d: %.1e\n", strrchr(model, '/') + 1, guidance, tensor, error);
     assert_true(error < NET_TOLERANCE);
-    assert_within_a_level(&one, &all);
+    crew_assert_within_a_level(&one, &all);
     crew_done(&one);
     crew_done(&all);
 }
