@@ -3,7 +3,8 @@
 
 - Links in Markdown files lead somewhere; so do paths in backquotes that begin with a room's name.
 - The reading order of ARCHITECTURE.md names what is there; its decisions are numbered from 1 without a gap.
-- The examples at the top of headers call functions with as many arguments as they are declared with.
+- Its table of folders names each folder once: those of tests mirror the others, those of data are named as one.
+- The examples at the top of headers call functions with as many arguments as they are declared with; their guards are their paths.
 - A room includes headers of the rooms below it alone, a folder of the engine those of the rows below it in
   ARCHITECTURE.md, and no header includes itself by way of others. Every folder of sources is named there.
 """
@@ -78,6 +79,26 @@ def check_architecture(files, folders):
         faults.append(f"ARCHITECTURE.md: decisions are numbered {numbers}")
 
 
+DATA = ("engine/data/", "models/", "tests/golden/", "tests/fuzz/", "tests/gpusim/")  # named as a whole
+
+
+def check_folders(files, folders):
+    """What the table of folders and the engine's rows name is there; what is there is named by one of them."""
+    text = read("ARCHITECTURE.md")
+    table = text.split("| folder | holds |")[1].split("\n\n")[0]
+    named = {name.rstrip("/") for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+             for name in re.findall(r"`([^`]+)`", row)}
+    for name in named - folders:
+        faults.append(f"ARCHITECTURE.md: the table of folders names {name}, which is not there")
+    named |= set(engine_rows(text))
+    for folder in {os.path.dirname(f) for f in files if "/" in f}:
+        mirrored = folder[len("tests/"):] if folder.startswith("tests/") else folder
+        if folder + "/" != next((d for d in DATA if folder.startswith(d)), folder + "/"):
+            continue
+        if not {folder, mirrored} & named and mirrored + ".c" not in files:
+            faults.append(f"ARCHITECTURE.md: the table of folders does not name {folder}")
+
+
 def arguments(text):
     """How many there are in text, which begins with the bracket; None: it does not close."""
     depth, n, empty = 0, 1, True
@@ -107,6 +128,15 @@ def check_examples(files):
                     if "..." not in line and n not in (None, declared.get(call.group(1), n)):
                         faults.append(f"{path}: the example calls {call.group(1)} with {n}, not "
                                       f"{declared[call.group(1)]}")
+
+
+def check_guards(files):
+    """A header's guard is its path, so that no two have the same one; the emulated device's are its own."""
+    for path in files:
+        guarded = path.endswith(".h") and re.search(r"^#ifndef (\w+_H)$", read(path), re.M)
+        wanted = re.sub(r"\W", "_", path).upper()
+        if guarded and guarded.group(1) != wanted and not path.startswith("tests/gpusim/"):
+            faults.append(f"{path}: its guard is {guarded.group(1)}, not {wanted}")
 
 
 def room(path):
@@ -181,6 +211,8 @@ def main():
         if path.endswith(".md"):
             check_links(path, read(path), files, folders)
     check_architecture(files, folders)
+    check_folders(files, folders)
+    check_guards(files)
     check_includes(files)
     check_examples(files)
     for fault in faults:

@@ -1,6 +1,6 @@
 /* For tests of the prompt room: short ways to read a text and to say what is expected. */
-#ifndef TESTS_ENGINE_PROMPT_CASE_H
-#define TESTS_ENGINE_PROMPT_CASE_H
+#ifndef TESTS_ENGINE_PROMPT_PROMPT_CASE_H
+#define TESTS_ENGINE_PROMPT_PROMPT_CASE_H
 
 #include "engine/prompt/check.h"
 #include "engine/prompt/edit.h"
