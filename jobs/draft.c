@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -42,6 +43,14 @@ static const char *const other_names[][2] = {
     {"noise_seed", "seed"},
     {"CLIP_stop_at_last_layers", "clip_skip"},
     {"resolution", "size"},
+    {"model_id", "model"},
+    {"model_name", "model"},
+    {"pretrained_model_name_or_path", "model"},
+    {"vae_name", "vae"},
+    {"scheduler_name", "scheduler"},
+    {"positive", "prompt"},
+    {"positive_prompt", "prompt"},
+    {"text", "prompt"},
     {"variables", "axes"},
     {"matrix", "axes"},
     {"parameters", "defaults"},
@@ -60,20 +69,29 @@ static const char *const other_ways[][2] = {
     {"strength_schedule",
      "denoising_strength is how much of each frame is new; for a value of each "
      "frame zip an axis with it, as in combine: \"(frame, denoising_strength)\""},
+    {"cfg_scale_schedule",
+     "for a value of each frame zip an axis with it, as in combine: \"(frame, cfg_scale)\""},
+    {"animation_prompts",
+     "for a prompt of each frame zip an axis with it, as in combine: \"(frame, prompt)\""},
+    {"count", "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"images", "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"iterations", "several pictures of one prompt are an axis, as in axes: {seed: 1-4}"},
+    {"fps", "frames are PNG files; ffmpeg makes a film of them (jobs/examples/film.yaml)"},
+    {"hires_fix", "hr_scale alone asks for the second pass"},
     {"enable_hr", "hr_scale alone asks for the second pass"},
 };
 
 static void other_way(const char *key, struct buf *ret_hint)
 {
     for (size_t i = 0; i < sizeof other_ways / sizeof *other_ways; i++)
-        if (strcmp(other_ways[i][0], key) == 0)
+        if (strcasecmp(other_ways[i][0], key) == 0)
             buf_printf(ret_hint, "; %s", other_ways[i][1]);
 }
 
 static const char *other_name(const char *key, const char *const *keys, size_t n_keys)
 {
     for (size_t i = 0; i < sizeof other_names / sizeof *other_names; i++)
-        for (size_t k = 0; k < n_keys && strcmp(other_names[i][0], key) == 0; k++)
+        for (size_t k = 0; k < n_keys && strcasecmp(other_names[i][0], key) == 0; k++)
             if (strcmp(other_names[i][1], keys[k]) == 0)
                 return keys[k];
     return NULL;
@@ -131,10 +149,14 @@ const char *draft_base(const struct draft *dr, struct place at)
 const char *draft_absolute(struct draft *dr, const char *base, const char *path)
 {
     struct buf whole = {0}, clean = {0};
-    const char *p, *copy = NULL;
+    const char *p, *copy = NULL, *home = getenv("HOME");
 
-    if (*path != '/')
+    if (path[0] == '~' && path[1] == '/' && home && *home == '/') {
+        buf_puts(&whole, home);
+        path++;
+    } else if (*path != '/') {
         buf_printf(&whole, "%s/", base);
+    }
     buf_puts(&whole, path);
     for (p = buf_text(&whole); *p;) {
         size_t n = strcspn(p, "/");

@@ -36,8 +36,11 @@ static struct node *find_given(struct draft *dr, const struct node *map, enum pa
         return NULL;
     }
     if (given && given->type != NODE_SCALAR) {
-        diagnose(dr->d, given->at, "'%s' takes one value here; to try several, put it under 'axes'",
-                 param_name(p));
+        diagnose(dr->d, given->at,
+                 "'%s' takes one value here; to try several, put it under 'axes'%s", param_name(p),
+                 given->type == NODE_LIST && (p == PARAM_PROMPT || p == PARAM_NEGATIVE_PROMPT)
+                     ? "; a text that begins with '[' needs quotes around it"
+                     : "");
         return NULL;
     }
     if (given && given->plain && !*given->text) {

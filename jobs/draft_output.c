@@ -159,6 +159,9 @@ static void default_axes(const struct draft *dr, int *ret_x, int *ret_y)
     for (int a = 0; a < (int)dr->n_axes && n < 2; a++)
         if (dr->axes[a].length > 1 && (n == 0 || factor_of(dr, found[0]) != factor_of(dr, a)))
             found[n++] = a;
+    for (int i = 0; i < n; i++) /* its number says more than what changes with it */
+        if (dr->frames && factor_of(dr, found[i]) == factor_of(dr, (int)dr->frames - 1))
+            found[i] = (int)dr->frames - 1;
     *ret_x = n == 2 ? found[1] : found[0];
     *ret_y = n == 2 ? found[0] : -1;
 }

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define NAMES_MAX (JOB_AXES_MAX * 8 + PARAM_COUNT) /* names that suggestions look through */
+#define CHOICE_SHOWN 40                               /* bytes */
+#define NAMES_MAX    (JOB_AXES_MAX * 8 + PARAM_COUNT) /* names that suggestions look through */
 
 /* Which axes something of the manifest mentions. */
 struct uses {
@@ -44,12 +45,30 @@ static void check_known(struct draft *dr, const char *name, struct place at, str
     buf_done(&hint);
 }
 
+/* {a|b} is a choice by chance elsewhere; here it is drawn as it stands. */
+static void warn_of_choices(struct draft *dr, const char *text, struct place at)
+{
+    for (const char *p = text; (p = strchr(p, '{')) != NULL; p++) {
+        size_t n = strcspn(p, "}");
+
+        if ((p > text && p[-1] == '$') || !p[n] || !memchr(p, '|', n))
+            continue;
+        diagnose_warning(dr->d, at,
+                         "'%.*s' is no choice here but plain text: several values are an axis, and "
+                         "[a|b] changes with each step",
+                         (int)(n < CHOICE_SHOWN ? n + 1 : CHOICE_SHOWN), p);
+        return;
+    }
+}
+
 /* node NULL: the text is one of an axis' values, and `at` the axis. */
 static int check_prompt(struct draft *dr, const char *text, const struct node *node,
                         struct place at, struct uses *uses, struct err *e)
 {
     const char *p = text;
 
+    if (node)
+        warn_of_choices(dr, text, at);
     while ((p = strchr(p, '$'))) {
         const char *end;
         char *name;

@@ -1,5 +1,7 @@
 #include "jobs/library.h"
 
+#include "jobs/suggest.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -10,8 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_LIMIT          4096 /* bytes of a model's name or path */
-#define EMBEDDING_DEPTH_MAX 8    /* folders below the first */
+#define NAMES_SEEN_MAX      10000 /* that suggestions look through */
+#define NAME_LIMIT          4096  /* bytes of a model's name or path */
+#define EMBEDDING_DEPTH_MAX 8     /* folders below the first */
 
 /* Paths, ended by NULL once there is one. */
 struct paths {
@@ -333,20 +336,73 @@ out:
     return rc;
 }
 
+/* Names of a folder that lead somewhere. */
+static int add_names(const struct kind *kind, const char *folder, struct paths *ret_names,
+                     struct err *e)
+{
+    struct dirent **entries = NULL;
+    int n = scandir(folder, &entries, is_shown, alphasort), rc = 0;
+
+    for (int i = 0; i < n; i++) {
+        char *name = entries[i]->d_name;
+        struct buf path = {0};
+        bool found = false;
+
+        if (rc == 0 && ret_names->n < NAMES_SEEN_MAX)
+            rc = try_folder(kind, folder, name, &found, &path, e);
+        if (rc == 0 && found && kind->file && ends_with(name, ".safetensors"))
+            name[strlen(name) - strlen(".safetensors")] = 0;
+        if (rc == 0 && found)
+            rc = paths_add(ret_names, strdup(name), e);
+        buf_done(&path);
+        free(entries[i]);
+    }
+    free(entries);
+    return rc;
+}
+
+/* ", did you mean 'NAME'?", or nothing. */
+static int hint(const struct library *lib, const struct kind *kind, const char *name,
+                struct buf *ret_hint, struct err *e)
+{
+    struct paths names = {0};
+    struct buf folder = {0};
+    int rc = 0;
+
+    for (size_t i = 0; i < lib->directories.n; i++) {
+        TRY(add_names(kind, lib->directories.items[i], &names, e));
+        for (size_t k = 0; kind->folders[k]; k++) {
+            folder.size = 0;
+            buf_printf(&folder, "%s/%s", lib->directories.items[i], kind->folders[k]);
+            TRY(buf_check(&folder, e));
+            TRY(add_names(kind, buf_text(&folder), &names, e));
+        }
+    }
+    suggest_text(name, (const char *const *)names.items, names.n, ret_hint);
+out:
+    buf_done(&folder);
+    paths_done(&names);
+    return rc;
+}
+
 static int missing(const struct library *lib, const struct kind *kind, const char *name,
                    struct err *e)
 {
-    struct buf looked = {0};
+    struct buf looked = {0}, nearest = {0};
     int rc;
+
+    TRY(hint(lib, kind, name, &nearest, e));
 
     for (size_t i = 0; i < lib->directories.n; i++)
         buf_printf(&looked, "%s%s", i ? ", " : "", lib->directories.items[i]);
-    rc = err_set(e, ERR_MISSING, "%s '%s' is not in the model library: no %s/%s in %s%s%s%s",
-                 kind->what, name, name, kind->marks[0],
+    rc = err_set(e, ERR_MISSING, "%s '%s' is not in the model library%s: no %s/%s in %s%s%s%s",
+                 kind->what, name, buf_text(&nearest), name, kind->marks[0],
                  looked.size ? buf_text(&looked) : "any directory (none is configured)",
                  kind->file ? ", nor " : "", kind->file ? name : "",
                  !kind->file || ends_with(name, ".safetensors") ? "" : ".safetensors");
+out:
     buf_done(&looked);
+    buf_done(&nearest);
     return rc;
 }
 

@@ -131,6 +131,8 @@ int cli_fail(struct cli *c, const struct err *e)
         text[--size] = '\0';
     fprintf(c->err.file, "%slitho:%s ", style(&c->err, STYLE_RED), style(&c->err, STYLE_OFF));
     print_plain(c->err.file, text);
+    if (cli_has(c, OPTION_JSON))
+        cli_json(c, json_pack("{s:s, s:s}", "code", err_name(e->code), "error", text));
     if (e->code == ERR_CANCELLED)
         return EXIT_INTERRUPTED;
     return e->code == ERR_ARG ? EXIT_USAGE : EXIT_FAILED;

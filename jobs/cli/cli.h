@@ -54,7 +54,8 @@ static inline bool cli_has(const struct cli *c, enum option_id id)
     return c->options.value[id] != NULL;
 }
 
-/* "litho: <text>" on stderr, and the exit code that fits: EXIT_USAGE for ERR_ARG. */
+/* "litho: <text>" on stderr, with --json a line with the class of error on stdout too, and the exit
+ * code that fits: EXIT_USAGE for ERR_ARG. */
 int cli_fail(struct cli *c, const struct err *e);
 void cli_note(struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -13,6 +13,7 @@
 #define DEFAULT_OUT    "out"
 #define VALUES_SHOWN   5
 #define VALUE_COLUMNS  24 /* longer values are cut */
+#define LIST_COLUMNS   58 /* of an axis' values, so that most lines have less than 80 */
 #define MODELS_SHOWN   100
 #define PROMPT_COLUMNS 160
 
@@ -100,13 +101,14 @@ static void append_cut(struct buf *out, const char *text, int columns)
     }
 }
 
-/* The first values; "; " between them if one has a comma of its own. */
+/* As many first values as fit; "; " between them if one has a comma of its own. */
 static void axis_values(const struct plan *p, size_t axis, struct buf *ret_text)
 {
     uint64_t length = job_axis_length(p->job, axis);
     struct buf values[VALUES_SHOWN] = {0};
     const char *separator = ", ";
-    size_t n = length < VALUES_SHOWN ? (size_t)length : VALUES_SHOWN;
+    size_t n = length < VALUES_SHOWN ? (size_t)length : VALUES_SHOWN, shown = n;
+    int left = LIST_COLUMNS;
 
     for (size_t i = 0; i < n; i++) {
         job_axis_value(p->job, axis, i, &values[i]);
@@ -114,11 +116,18 @@ static void axis_values(const struct plan *p, size_t axis, struct buf *ret_text)
             separator = "; ";
     }
     for (size_t i = 0; i < n; i++) {
-        buf_puts(ret_text, i > 0 ? separator : "");
-        append_cut(ret_text, buf_text(&values[i]), VALUE_COLUMNS);
+        struct buf next = {0};
+
+        append_cut(&next, buf_text(&values[i]), VALUE_COLUMNS);
+        left -= text_columns(buf_text(&next)) + 2;
+        if (i > 0 && left < 0 && i < shown)
+            shown = i;
+        if (i < shown)
+            buf_printf(ret_text, "%s%s", i > 0 ? separator : "", buf_text(&next));
+        buf_done(&next);
         buf_done(&values[i]);
     }
-    if (length > n)
+    if (length > shown)
         buf_printf(ret_text, "%s...", separator);
 }
 

@@ -139,7 +139,9 @@ static void missing_model_says_where_it_looked(void **state)
     struct library *lib = two();
 
     (void)state;
-    not_found(lib, "none", ERR_MISSING, "no none/model_index.json in a, b");
+    not_found(lib, "none", ERR_MISSING, "library: no none/model_index.json in a, b");
+    not_found(lib, "bohT", ERR_MISSING, "library, did you mean 'both'?: no bohT/model_index.json");
+    not_found(lib, "emty", ERR_MISSING, "library: no emty"); /* empty/ is no model */
     not_found(lib, "empty", ERR_MISSING, "model 'empty' is not in the model library");
     library_close(lib);
 }

@@ -330,6 +330,37 @@ static void aliases_repeat_what_an_anchor_names(void **state)
     outcome_done(&out);
 }
 
+static void a_path_from_the_home_folder_begins_with_a_tilde(void **state)
+{
+    struct outcome out;
+
+    (void)state;
+    setenv("HOME", "/h/me", 1);
+    out = accepted("litho: 1\nmodel: ~/m/x\nprompt: a\n",
+                   "job.yaml:2:8: warning: no model folder '/h/me/m/x' on this machine\n");
+    part_is(&out, "fixed.model", "\"/h/me/m/x\"");
+    outcome_done(&out);
+    out = accepted("litho: 1\nmodel: /~/x\nprompt: a\n",
+                   "job.yaml:2:8: warning: no model folder '/~/x' on this machine\n");
+    outcome_done(&out);
+    unsetenv("HOME");
+    out = read_text("litho: 1\nmodel: ~/m/x\nprompt: a\n");
+    assert_int_equal(out.rc, 0);
+    assert_non_null(strstr(out.d.items[0].text, "/~/m/x' on this machine"));
+    outcome_done(&out);
+}
+
+static void choices_by_chance_are_told_to_be_plain_text(void **state)
+{
+    struct outcome out = accepted(
+        "litho: 1\nmodel: m\nprompt: a {red|blue} fox\nnegative_prompt: \"{x} ${seed} [a|b]\"\n",
+        "job.yaml:3:9: warning: '{red|blue}' is no choice here but plain text: several values are "
+        "an axis, and [a|b] changes with each step\n");
+
+    (void)state;
+    outcome_done(&out);
+}
+
 static void the_default_sheet_shows_the_first_two_axes(void **state)
 {
     struct outcome out =
@@ -342,6 +373,11 @@ static void the_default_sheet_shows_the_first_two_axes(void **state)
                         "combine: (thing, steps) * seed\n",
                    "");
     part_is(&out, "output.sheet", "{\"x\":\"seed\",\"y\":\"thing\"}");
+    outcome_done(&out);
+    out = accepted(HEAD "frames: 2\naxes: {thing: [a, b], steps: [5, 6]}\n"
+                        "combine: thing * (steps, frame)\n",
+                   "");
+    part_is(&out, "output.sheet", "{\"x\":\"frame\",\"y\":\"thing\"}");
     outcome_done(&out);
     out = accepted(HEAD "axes: {thing: [a, b]}\noutput: {sheet: off}\n", "");
     part_is(&out, "output.sheet", "null");
@@ -467,6 +503,8 @@ int main(void)
         cmocka_unit_test(axes_take_the_place_of_fixed_parameters),
         cmocka_unit_test(blocks_of_text_lose_their_last_line_end),
         cmocka_unit_test(aliases_repeat_what_an_anchor_names),
+        cmocka_unit_test(a_path_from_the_home_folder_begins_with_a_tilde),
+        cmocka_unit_test(choices_by_chance_are_told_to_be_plain_text),
         cmocka_unit_test(the_default_sheet_shows_the_first_two_axes),
         cmocka_unit_test(a_manifest_without_a_job_is_named_after_its_file),
         cmocka_unit_test(a_hundred_million_tasks_are_read_at_once),

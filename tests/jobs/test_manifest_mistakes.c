@@ -48,6 +48,12 @@ static void keys_of_other_programs_are_told_what_they_are_here(void **state)
             "as in axes: {seed: 1-4}\n"
             "job.yaml:7:1: unknown key 'lora'; a prompt names its LoRAs, as in "
             "<lora:NAME:0.8>\n");
+    refused("litho: 1\nmodel: m\nprompt: a\nCFG: 4\nModel_ID: x\nHires_Fix: true\nfps: 12\n",
+            "job.yaml:4:1: unknown key 'CFG', did you mean 'cfg_scale'?\n"
+            "job.yaml:5:1: unknown key 'Model_ID', did you mean 'model'?\n"
+            "job.yaml:6:1: unknown key 'Hires_Fix'; hr_scale alone asks for the second pass\n"
+            "job.yaml:7:1: unknown key 'fps'; frames are PNG files; ffmpeg makes a film of them "
+            "(jobs/examples/film.yaml)\n");
 }
 
 static void a_sampler_of_others_is_refused_and_no_neighbour_offered(void **state)
@@ -174,7 +180,8 @@ static void axes_need_values_of_one_kind(void **state)
     refused(HEAD "axes:\n  thing: [a]\n  more: {csv: list.csv}\n",
             "list.csv:1:1: 'thing' is set by two axes, first at job.yaml:5:3\n");
     refused("litho: 1\nmodel: m\nprompt: [a, b]\n",
-            "job.yaml:3:9: 'prompt' takes one value here; to try several, put it under 'axes'\n");
+            "job.yaml:3:9: 'prompt' takes one value here; to try several, put it under 'axes'; "
+            "a text that begins with '[' needs quotes around it\n");
 }
 
 static void combine_names_each_axis_once(void **state)

@@ -253,6 +253,10 @@ class Examples(Case):
     def test_frames(self):
         self.example("frames", 24, 6, "frames=3", "steps=4", "size=64x64")
 
+    def test_film(self):
+        self.example("film", 24, 3, "frames=3", "steps=4", "size=64x64", "axes.ground=[teal, teal, pink]",
+                     "axes.denoising_strength=[1, 0.5, 0.5]")
+
     def test_every_example_is_in_this_list(self):
         names = sorted(re.sub(r"\.yaml$", "", name) for name in os.listdir(EXAMPLES)
                        if name.endswith(".yaml"))
