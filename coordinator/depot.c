@@ -111,7 +111,7 @@ static int part_of_file(struct files *files, const struct msg_want *w, void *dat
     int fd = -1, rc;
 
     TRY(files_find(files, w->sha256, &path, &chunk->total, e));
-    fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC);
+    fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0)
         TRY(err_errno(e, buf_text(&path)));
     stamp = file_stamp_of(&st);

@@ -413,7 +413,7 @@ static int hashing_begin(struct hashing *h, struct err *e)
 {
     int rc = 0;
 
-    h->fd = open(h->path, O_RDONLY | O_CLOEXEC);
+    h->fd = open(h->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (h->fd < 0 || fstat(h->fd, &h->found) != 0)
         TRY(err_errno(e, h->path));
     h->stamp = file_stamp_of(&h->found);

@@ -1,5 +1,7 @@
 #include "coordinator/sql.h"
 
+#include <string.h>
+
 void sql_cache_done(struct sql_cache *cache)
 {
     for (size_t i = 0; i < cache->n; i++)
@@ -31,6 +33,9 @@ int sql_err(sqlite3 *db, struct err *e)
     default:
         break;
     }
+    if (code == ERR_IO && sqlite3_system_errno(db) != 0)
+        return err_set(e, code, "database: %s (%s)", sqlite3_errmsg(db),
+                       strerror(sqlite3_system_errno(db)));
     return err_set(e, code, "database: %s", sqlite3_errmsg(db));
 }
 

@@ -6,13 +6,16 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#define CONNECTIONS_MAX 16u
-#define TIMEOUT_S       10u /* of an idle connection */
-#define ADDRESS_SIZE    80
+#define CALLERS_MAX  16  /* one more, and the one that has been there for longest goes */
+#define LEAVING_MAX  16  /* told to go, and not yet gone */
+#define TIMEOUT_S    60u /* of an idle connection */
+#define ADDRESS_SIZE 80
 
 struct http {
     struct MHD_Daemon *daemon;
     char address[ADDRESS_SIZE];
+    struct MHD_Connection *callers[CALLERS_MAX]; /* oldest first; the server's thread's */
+    size_t n_callers;
     struct {
         pthread_mutex_t mutex;
         char *text; /* owned */
@@ -129,6 +132,37 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
     return respond(connection, MHD_HTTP_NOT_FOUND, "text/plain", "/metrics or /healthz\n", 21);
 }
 
+static void drop_caller(struct http *h, size_t i)
+{
+    h->n_callers--;
+    memmove(&h->callers[i], &h->callers[i + 1], (h->n_callers - i) * sizeof *h->callers);
+}
+
+/* Who says nothing, or a byte now and then, keeps nobody out: a request is asked at once. */
+static void come_and_go(void *user, struct MHD_Connection *connection, void **socket_context,
+                        enum MHD_ConnectionNotificationCode what)
+{
+    const union MHD_ConnectionInfo *info;
+    struct http *h = user;
+
+    (void)socket_context;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        for (size_t i = 0; i < h->n_callers; i++)
+            if (h->callers[i] == connection) {
+                drop_caller(h, i);
+                break;
+            }
+        return;
+    }
+    if (h->n_callers == CALLERS_MAX) {
+        info = MHD_get_connection_info(h->callers[0], MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (info)
+            shutdown(info->connect_fd, SHUT_RDWR);
+        drop_caller(h, 0);
+    }
+    h->callers[h->n_callers++] = connection;
+}
+
 static void name_address(struct http *h, const union address *address)
 {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_BIND_PORT);
@@ -158,8 +192,9 @@ int http_open(const char *address, struct http **ret_http, struct err *e)
     if (where.any.sa_family == AF_INET6)
         flags |= MHD_USE_IPv6;
     h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, h, MHD_OPTION_SOCK_ADDR, &where.any,
-                                 MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_END);
+                                 MHD_OPTION_CONNECTION_LIMIT, CALLERS_MAX + LEAVING_MAX,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S,
+                                 MHD_OPTION_NOTIFY_CONNECTION, come_and_go, h, MHD_OPTION_END);
     if (!h->daemon)
         TRY(err_set(e, ERR_IO, "cannot serve metrics at %s: %s", address, strerror(errno)));
     name_address(h, &where);

@@ -1,7 +1,8 @@
 /*
  * Serves GET /metrics (the last text published, Prometheus format) GET /healthz ("ok") and GET / (a
  * page that says so) on a loopback address, from threads of its own. It reads nothing of the
- * program: the program hands it finished texts. Behind it: libmicrohttpd.
+ * program: the program hands it finished texts. Of too many connections the oldest are closed, so
+ * that callers who say nothing keep nobody out. Behind it: libmicrohttpd.
  *
  *     TRY(http_open("127.0.0.1:9464", &h, e));
  *     http_publish(h, &text);

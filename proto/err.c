@@ -5,9 +5,35 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LONG_TEXT 16384 /* of which the beginning and the end are kept */
+#define GAP       " ... "
+
+/* The first byte of the character that byte `at` belongs to. */
+static size_t character_at(const char *text, size_t at)
+{
+    while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at--;
+    return at;
+}
+
+/* Long paths stand in front of the reason, and both are wanted: the middle goes. */
+static void shorten(char *text)
+{
+    size_t size = strlen(text), head, tail;
+
+    if (size < ERR_TEXT_MAX)
+        return;
+    head = character_at(text, ERR_TEXT_MAX / 2);
+    tail = size - (ERR_TEXT_MAX - 1 - head - strlen(GAP));
+    while (((unsigned char)text[tail] & 0xc0) == 0x80)
+        tail++;
+    memcpy(text + head, GAP, strlen(GAP));
+    memmove(text + head + strlen(GAP), text + tail, size - tail + 1);
+}
+
 int err_set(struct err *e, int code, const char *format, ...)
 {
-    char text[ERR_TEXT_MAX]; /* formatted apart: an argument may be e->text */
+    char text[LONG_TEXT]; /* formatted apart: an argument may be e->text */
     va_list ap;
 
     if (!e)
@@ -15,8 +41,9 @@ int err_set(struct err *e, int code, const char *format, ...)
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
+    shorten(text);
     e->code = code;
-    memcpy(e->text, text, sizeof text);
+    memcpy(e->text, text, strlen(text) + 1);
     return code;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void to_hex(const unsigned char *digest, char *ret_hex)
@@ -49,11 +50,14 @@ int hash_file(const char *path, char ret_hex[HASH_HEX_SIZE], struct err *e)
     unsigned char digest[EVP_MAX_MD_SIZE];
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     char *chunk = malloc(CHUNK);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would be waited for */
+    struct stat st;
     int rc = 0;
 
-    if (fd < 0)
+    if (fd < 0 || fstat(fd, &st) != 0)
         TRY(err_errno(e, path));
+    if (!S_ISREG(st.st_mode))
+        TRY(err_set(e, ERR_INPUT, "%s: not a regular file", path));
     if (!ctx || !chunk || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
         TRY(err_set(e, ERR_OOM, "%s: no memory for SHA-256", path));
     TRY(hash_fd(fd, ctx, chunk, CHUNK, path, e));

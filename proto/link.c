@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,6 +27,9 @@
  */
 #define QUEUE_SEND    1000
 #define QUEUE_RECEIVE 64
+
+#define BACKLOG     1024 /* peers that connect at once; one that is turned away waits a second */
+#define DESCRIPTORS 16   /* of libzmq's threads and a socket; seen: 11 */
 
 #define RECONNECT_MS     50
 #define RECONNECT_MAX_MS 2000
@@ -197,12 +201,34 @@ static int options(struct link *link, bool ipv6, struct err *e)
         /* Sends to peers that are gone say so; a peer that comes back replaces its old self. */
         TRY(option(link, ZMQ_ROUTER_MANDATORY, 1, e));
         TRY(option(link, ZMQ_ROUTER_HANDOVER, 1, e));
+        TRY(option(link, ZMQ_BACKLOG, BACKLOG, e));
     } else {
         TRY(option(link, ZMQ_RECONNECT_IVL, RECONNECT_MS, e));
         TRY(option(link, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS, e));
     }
 out:
     return rc;
+}
+
+/* Where libzmq finds no descriptor for its threads, it ends the process. */
+static int check_descriptors(struct err *e)
+{
+    int taken[DESCRIPTORS], n = 0;
+    int why = 0;
+
+    while (n < DESCRIPTORS && why == 0) {
+        taken[n] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+        if (taken[n] < 0)
+            why = errno;
+        else
+            n++;
+    }
+    while (n > 0)
+        close(taken[--n]);
+    return why == EMFILE ? err_set(e, ERR_IO,
+                                   "too few files may be open at once for a socket: raise the "
+                                   "limit (ulimit -n)")
+                         : 0;
 }
 
 static int link_new(bool router, struct link **ret_link, struct err *e)
@@ -212,6 +238,7 @@ static int link_new(bool router, struct link **ret_link, struct err *e)
 
     if (!link)
         return err_set(e, ERR_OOM, "out of memory for a socket");
+    TRY(check_descriptors(e));
     link->router = router;
     link->context = zmq_ctx_new();
     if (!link->context)

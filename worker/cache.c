@@ -151,7 +151,7 @@ int cache_hold(struct cache *c, const char *sha256, bool *ret_here, struct err *
     TRY(entry_of(c, sha256, &x, e));
     TRY(cache_path(c, sha256, &path, e));
     if (x->fd < 0) {
-        x->fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        x->fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (x->fd >= 0 && flock(x->fd, LOCK_SH | LOCK_NB) != 0) { /* it is being removed */
             close(x->fd);
             x->fd = -1;
@@ -170,8 +170,8 @@ int cache_hold(struct cache *c, const char *sha256, bool *ret_here, struct err *
         goto out;
     }
     c->counts.damaged++;
-    unlink(buf_text(&path));
-    x->holds = 0; /* who holds it still has the open file's bytes, whatever they are */
+    remove(buf_text(&path)); /* an empty folder too; what stays is told when its place is taken */
+    x->holds = 0;            /* who holds it still has the open file's bytes, whatever they are */
 out:
     if (rc == 0 && !*ret_here && x->fd >= 0) {
         close(x->fd);
@@ -219,7 +219,8 @@ static int list(const struct cache *c, const char *folder, struct found **files,
         struct found *grown;
 
         if (strlen(entry->d_name) != HASH_HEX_SIZE - 1 ||
-            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(st.st_mode))
             continue;
         grown = realloc(*files, (*n + 1) * sizeof *grown);
         if (!grown)
@@ -253,7 +254,7 @@ static bool evict(struct cache *c, const char *folder, const char *name)
     int fd = -1;
 
     if (path_of(c, folder, name, &path, NULL) == 0)
-        fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
         gone = unlink(buf_text(&path)) == 0;
     if (fd >= 0)
@@ -381,6 +382,15 @@ out:
     return rc;
 }
 
+/* No part was ever a link, a pipe or a folder: that is somebody else's, and in the way. */
+static void clear_way(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        remove(path);
+}
+
 int cache_begin(struct cache *c, const char *sha256, uint64_t total, uint64_t *ret_have,
                 struct err *e)
 {
@@ -392,7 +402,8 @@ int cache_begin(struct cache *c, const char *sha256, uint64_t total, uint64_t *r
     TRY(make_folders(c, e));
     TRY(make_room(c, sha256, total, e));
     TRY(path_of(c, "parts", sha256, &path, e));
-    c->fd = open(buf_text(&path), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    clear_way(buf_text(&path));
+    c->fd = open(buf_text(&path), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (c->fd < 0)
         TRY(err_errno(e, buf_text(&path)));
     if (flock(c->fd, LOCK_EX | LOCK_NB) != 0)

@@ -58,7 +58,7 @@ static int map_file(struct weights_file *f, struct err *e)
     struct stat status;
     void *map;
 
-    f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (f->fd < 0 || fstat(f->fd, &status) != 0)
         return err_errno(e, f->path);
     if (!S_ISREG(status.st_mode))

@@ -3,6 +3,7 @@
 #include "coordinator/job_folder.h"
 #include "jobs/cli/models.h"
 #include "jobs/diagnostic.h"
+#include "proto/plain.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,18 @@ static size_t place_size(const struct diagnostic *d)
     return size;
 }
 
+/* A manifest's name may have come in an archive. */
+static void put_plain(FILE *file, const char *text, size_t size)
+{
+    char *copy = strndup(text, size);
+
+    if (copy) {
+        plain_text(copy);
+        fputs(copy, file);
+    }
+    free(copy);
+}
+
 /* The place comes first, as compilers have it: editors jump there. */
 static void diagnostics_show(struct cli *c, const struct diagnostics *d)
 {
@@ -42,9 +55,11 @@ static void diagnostics_show(struct cli *c, const struct diagnostics *d)
         const struct diagnostic *item = &d->items[i];
         size_t size = place_size(item);
 
-        fprintf(c->err.file, "%s%.*s%s%s\n",
-                style(&c->err, item->warning ? STYLE_YELLOW : STYLE_RED), (int)size, item->text,
-                style(&c->err, STYLE_OFF), item->text + size);
+        fputs(style(&c->err, item->warning ? STYLE_YELLOW : STYLE_RED), c->err.file);
+        put_plain(c->err.file, item->text, size);
+        fputs(style(&c->err, STYLE_OFF), c->err.file);
+        put_plain(c->err.file, item->text + size, strlen(item->text + size));
+        fputc('\n', c->err.file);
     }
 }
 

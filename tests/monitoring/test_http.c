@@ -141,6 +141,28 @@ static void a_text_published_during_a_request_is_the_answer_or_the_one_before(vo
     http_close(h);
 }
 
+/* Most of them are let go for those who came after; the youngest may still say what they want. */
+static void callers_that_say_nothing_or_half_keep_nobody_out(void **state)
+{
+    enum { SILENT = 100, YOUNG = 90 };
+    struct http *h = open_any();
+    char answer[2048], byte;
+    int fds[SILENT];
+
+    (void)state;
+    for (int i = 0; i < SILENT; i++) {
+        fds[i] = connected(h);
+        if (i % 2)
+            say(fds[i], "GET /metr");
+    }
+    ask(h, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer, sizeof answer);
+    assert_non_null(strstr(answer, "ok\n"));
+    assert_int_equal(recv(fds[YOUNG], &byte, 1, MSG_DONTWAIT), -1); /* still open */
+    for (int i = 0; i < SILENT; i++)
+        close(fds[i]);
+    http_close(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +171,7 @@ int main(void)
         cmocka_unit_test(a_browser_is_shown_where_to_look),
         cmocka_unit_test(other_pages_and_methods_are_refused),
         cmocka_unit_test(only_loopback_addresses_are_served),
+        cmocka_unit_test(callers_that_say_nothing_or_half_keep_nobody_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

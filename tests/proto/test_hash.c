@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -43,6 +44,9 @@ static void files_hash_as_their_bytes(void **state)
     close(fd);
     unlink(path);
     assert_int_equal(hash_file(path, hex, &e), ERR_MISSING);
+    assert_int_equal(mkfifo(path, 0600), 0); /* which nobody ever writes to */
+    assert_int_equal(hash_file(path, hex, &e), ERR_INPUT);
+    unlink(path);
     free(text);
 }
 

@@ -240,6 +240,60 @@ static void a_link_in_the_cache_is_not_followed(void **state)
     free(path);
 }
 
+/* Whoever puts such things there: nobody waits for them, and the file takes its place. */
+static void pipes_links_and_empty_folders_make_way(void **state)
+{
+    struct place *p = *state;
+    char *file = path_of(p, "files", 'a', 40), *part = path_of(p, "parts", 'a', 40);
+
+    MUST(put(p, 'b', 40, e));
+    assert_int_equal(mkfifo(file, 0600), 0);
+    assert_int_equal(mkfifo(part, 0600), 0);
+    assert_false(hold(p, 'a', 40));
+    MUST(put(p, 'a', 40, e));
+    assert_true(hold(p, 'a', 40));
+    release(p, 'a', 40);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_int_equal(symlink("/nowhere/at/all", part), 0);
+    assert_false(hold(p, 'a', 40));
+    MUST(put(p, 'a', 40, e));
+    assert_true(hold(p, 'a', 40));
+    free(file);
+    free(part);
+}
+
+static void a_pipe_is_no_file_to_make_room_of(void **state)
+{
+    struct place *p = *state;
+    char *file = path_of(p, "files", 'a', 40);
+
+    MUST(put(p, 'b', 60, e));
+    assert_int_equal(mkfifo(file, 0600), 0);
+    MUST(put(p, 'c', 90, e));
+    assert_true(hold(p, 'c', 90));
+    free(file);
+}
+
+static void a_folder_with_something_in_it_stays_and_is_named(void **state)
+{
+    struct place *p = *state;
+    char *file = path_of(p, "files", 'a', 40);
+    struct buf inside = {0};
+    struct err why;
+
+    MUST(put(p, 'b', 40, e));
+    buf_printf(&inside, "%s/mine", file);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_int_equal(mkdir(buf_text(&inside), 0700), 0);
+    assert_false(hold(p, 'a', 40));
+    assert_int_equal(put(p, 'a', 40, &why), ERR_IO);
+    assert_non_null(strstr(why.text, file));
+    assert_int_equal(access(buf_text(&inside), F_OK), 0);
+    buf_done(&inside);
+    free(file);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -253,6 +307,9 @@ int main(void)
         TEST(two_workers_do_not_write_one_part),
         TEST(an_abandoned_part_makes_room_before_files_do),
         TEST(a_link_in_the_cache_is_not_followed),
+        TEST(pipes_links_and_empty_folders_make_way),
+        TEST(a_pipe_is_no_file_to_make_room_of),
+        TEST(a_folder_with_something_in_it_stays_and_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

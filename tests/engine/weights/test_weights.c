@@ -233,8 +233,9 @@ static void a_name_given_twice_is_refused(void **state)
     refused("duplicate");
 }
 
-static void folders_and_missing_files_are_told_apart(void **state)
+static void folders_pipes_and_missing_files_are_told_apart(void **state)
 {
+    char pipe_path[sizeof path + 5];
     struct weights *w = NULL;
     struct err e;
 
@@ -243,6 +244,11 @@ static void folders_and_missing_files_are_told_apart(void **state)
     assert_non_null(strstr(e.text, "/nowhere/model.safetensors"));
     assert_int_equal(weights_open("/", &w, &e), ERR_INPUT);
     assert_non_null(strstr(e.text, "not a regular file"));
+    snprintf(pipe_path, sizeof pipe_path, "%s-pipe", path);
+    assert_int_equal(mkfifo(pipe_path, 0600), 0); /* which nobody ever writes to */
+    assert_int_equal(weights_open(pipe_path, &w, &e), ERR_INPUT);
+    assert_non_null(strstr(e.text, "not a regular file"));
+    unlink(pipe_path);
 }
 
 /* Under AddressSanitizer a view past the mapping's page would be fatal: reads every byte. */
@@ -418,7 +424,7 @@ int main(void)
         cmocka_unit_test(every_broken_entry_names_its_tensor),
         cmocka_unit_test(holes_overlaps_and_bytes_of_no_tensor_are_refused),
         cmocka_unit_test(a_name_given_twice_is_refused),
-        cmocka_unit_test(folders_and_missing_files_are_told_apart),
+        cmocka_unit_test(folders_pipes_and_missing_files_are_told_apart),
         cmocka_unit_test(random_changes_open_or_are_refused_and_never_read_outside),
         cmocka_unit_test(a_view_renames_cuts_and_turns),
         cmocka_unit_test(errors_of_a_view_name_what_the_file_has),
