@@ -357,6 +357,13 @@ bool attempt_is_over(const struct task_entry *t, uint32_t attempt)
     return false;
 }
 
+bool run_is_anothers(const struct coord *c, const struct run *r, const struct worker *w)
+{
+    const struct worker *holder = r && r->session ? coord_session(c, r->session) : NULL;
+
+    return holder && strcmp(holder->name, w->name) != 0;
+}
+
 struct task_entry *task_named(struct coord *c, const struct attempt_ref *ref,
                               const char **ret_verdict)
 {

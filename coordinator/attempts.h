@@ -53,6 +53,10 @@ bool attempt_has_failed(const struct task_entry *t, uint32_t attempt);
 /* Back to the ready list if nobody works on it and nothing of it is being written. */
 void task_free_if_idle(struct coord *c, struct task_entry *t);
 
+/* Whether a worker of another name has the attempt, and is well. One that connects anew keeps its
+ * name. r may be NULL. */
+bool run_is_anothers(const struct coord *c, const struct run *r, const struct worker *w);
+
 /*
  * The task in flight that a worker's message is about. NULL and a verdict: it is not wanted.
  * Attempts that were never given out are unknown, whoever claims them.

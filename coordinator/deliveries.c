@@ -80,6 +80,8 @@ int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int
     if (!chain_is_open(t)) /* after a restart, until the store has told: it comes again */
         return 0;
     r = run_numbered(t, m->ref.attempt);
+    if (run_is_anothers(c, r, w))
+        return attempt_dismiss(c, w, &m->ref, verdict, o, e);
     if (t->phase == TASK_WRITING) { /* answered when the first one is durable */
         if (r && r->session == w->session)
             r->finished = true;
@@ -90,6 +92,7 @@ int on_result(struct coord *c, struct worker *w, const struct msg_result *m, int
         memcpy(d->record.task_hash, r->task_hash, sizeof d->record.task_hash);
     TRY(outbox_add(o, OUT_WRITE, &out, e));
     out->delivery = d;
+    d->late = !r;
     if (r)
         run_remove(c, t, r);
     task_to(c, t, TASK_WRITING);
@@ -147,7 +150,7 @@ static int delivery_refused(struct coord *c, struct delivery *d, struct task_ent
         goto out;
     }
     task_to(c, t, TASK_RUNNING);
-    if (w)
+    if (w && !d->late)
         TRY(attempt_failed(c, t, w, &failed, 0, now_ms, o, e));
     else
         task_free_if_idle(c, t);

@@ -101,7 +101,7 @@ static int adopt(struct coord *c, struct worker *w, const struct attempt_ref *re
     r = run_numbered(t, ref->attempt);
     if ((r && r->session == w->session) || t->phase == TASK_WRITING)
         goto out;
-    if (!r && attempt_is_over(t, ref->attempt)) {
+    if (run_is_anothers(c, r, w) || (!r && attempt_is_over(t, ref->attempt))) {
         TRY(send_revoke(c, o, w, t, ref->attempt, e));
         goto out;
     }

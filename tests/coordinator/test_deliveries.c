@@ -31,6 +31,50 @@ static void a_refusing_disk_makes_the_job_wait_and_loses_nothing(void **state)
     assert_int_equal(t->c.stuck_bytes, 0);
 }
 
+static void a_worker_cannot_take_or_spoil_what_another_has(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    join(t, "liar", 0);
+    t->write_code = ERR_OUTPUT;
+    fresh(t);
+    result(t, "liar", 0, 1);
+    assert_verdict(t, "liar", "unknown");
+    hello(t, "thief", "worker");
+    fresh(t);
+    ready_holding(t, "thief", 0, 0, 1);
+    assert_int_equal(count_sent(t, "thief", MSG_REVOKE), 1);
+    progress(t, "w", 0, 1, 1);
+    assert_int_equal(count_sent(t, "w", MSG_REVOKE), 0);
+    assert_int_equal(the_task(t, 0)->tries, 0);
+    t->write_code = 0;
+    fresh(t);
+    result(t, "w", 0, 1);
+    assert_verdict(t, "w", "accepted");
+}
+
+static void broken_results_of_attempts_that_are_over_cost_no_try(void **state)
+{
+    struct table *t = *state;
+
+    submit(t, "a", 1);
+    join(t, "w", 1);
+    lose(t, "w");
+    join(t, "w", 0);
+    t->write_code = ERR_OUTPUT;
+    for (int i = 0; i < 5; i++) {
+        fresh(t);
+        result(t, "w", 0, 1);
+        assert_verdict(t, "w", "unknown");
+    }
+    assert_int_equal(the_task(t, 0)->tries, 0);
+    t->write_code = 0;
+    ready(t, "w", 1);
+    assert_leased(t, "w", 0, 2);
+}
+
 static void times_that_cannot_be_are_brought_within_bounds(void **state)
 {
     static const double said[] = {-1e308, 1e308, 0.19889885100000002};
@@ -207,6 +251,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SENTENCE(a_refusing_disk_makes_the_job_wait_and_loses_nothing),
+        SENTENCE(a_worker_cannot_take_or_spoil_what_another_has),
+        SENTENCE(broken_results_of_attempts_that_are_over_cost_no_try),
         SENTENCE(times_that_cannot_be_are_brought_within_bounds),
         SENTENCE(results_beyond_the_memory_for_stuck_ones_are_rendered_again),
         SENTENCE(a_strangers_file_fails_the_task_before_it_is_leased),
