@@ -39,7 +39,8 @@ enum err_code {
 
 struct err {
     int code;                /* ERR_*, 0 when nothing failed */
-    char text[ERR_TEXT_MAX]; /* UTF-8, one sentence with context, NUL-terminated; too long a one has " ... " for its middle */
+    char text[ERR_TEXT_MAX]; /* UTF-8, one sentence with context, NUL-terminated; too long a one has
+                                " ... " for its middle */
 };
 
 /*

@@ -11,8 +11,8 @@
 /* SHA-256 as 64 lower-case hex digits and NUL. Any thread. ERR_INTERNAL: the library refused. */
 int hash_bytes(const void *data, size_t size_bytes, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
-/* The same of a whole file; 1-2 GB/s on current machines. ERR_MISSING, ERR_IO name it; ERR_INPUT: no
- * regular file. */
+/* The same of a whole file; 1-2 GB/s on current machines. ERR_MISSING, ERR_IO name it; ERR_INPUT:
+ * no regular file. */
 int hash_file(const char *path, char ret_hex[HASH_HEX_SIZE], struct err *e);
 
 /* A hash of bytes that come one part after the other. ret_run: hash_run_free(). ERR_OOM. */
