@@ -193,6 +193,31 @@ out:
     return rc;
 }
 
+int assets_missing(const struct coord *c, const struct task *t, struct asset_missing *ret_missing,
+                   size_t max, size_t *ret_n, struct err *e)
+{
+    struct asset_needs needs = {0};
+    int rc;
+
+    *ret_n = 0;
+    TRY(asset_needs_of(t, &needs, e));
+    for (size_t i = 0; i < needs.n && *ret_n < max; i++) {
+        const struct asset_entry *x = find(&c->assets, needs.at[i].role, needs.at[i].name);
+
+        struct asset_missing *m = &ret_missing[*ret_n];
+
+        if (!x || !x->answered || x->answer.failure.code == 0)
+            continue;
+        *m = (struct asset_missing){x->role, x->name, "", &x->answer.failure};
+        if (needs.at[i].label)
+            text_cut(m->label, sizeof m->label, needs.at[i].label);
+        ++*ret_n;
+    }
+out:
+    asset_needs_done(&needs);
+    return rc;
+}
+
 static int add_row(void *user, const struct asset_answer *a, const char *label, struct err *e)
 {
     struct asset_set *set = user;
@@ -332,6 +357,16 @@ static void assets_doubt(struct coord *c)
     for (size_t i = 0; i < ASSETS_BUCKETS; i++)
         for (struct asset_entry *x = c->assets.buckets[i]; x; x = x->chain)
             x->answered_ms = -ASSETS_FRESH_MS;
+    lacks_forget(c);
+}
+
+void assets_doubt_missing(struct coord *c)
+{
+    for (size_t i = 0; i < ASSETS_BUCKETS; i++)
+        for (struct asset_entry *x = c->assets.buckets[i]; x; x = x->chain)
+            if (x->answered && x->answer.failure.code != 0)
+                x->answered_ms = -ASSETS_FRESH_MS;
+    lacks_forget(c);
 }
 
 /* The rows all have an answer that is fresh; ret_changed: one of them is another file now. */

@@ -40,6 +40,21 @@ void asset_set_done(struct asset_set *set);
 int asset_expected(const struct coord *c, const struct task *t, struct listing *ret_files,
                    struct err *e);
 
+/* A file that is not here, or of no use here. */
+struct asset_missing {
+    enum asset_role role;
+    const char *name;      /* as the task has it */
+    char label[80];        /* what prompts call a LoRA or an embedding, cut if longer; else "" */
+    const struct err *why; /* where it was looked for */
+};
+/* Those of the task's files that were looked for in vain, the first `max`. ret_missing [max],
+ * borrowed until the next event. */
+int assets_missing(const struct coord *c, const struct task *t, struct asset_missing *ret_missing,
+                   size_t max, size_t *ret_n, struct err *e);
+
+/* The user asks for something, and may have put there what was missing: it is looked for again. */
+void assets_doubt_missing(struct coord *c);
+
 /* The hash of a file that was looked for; NULL: it is not known, or not here. Borrowed until the
  * next event. */
 const char *assets_sha256(const struct coord *c, enum asset_role role, const char *name);

@@ -204,7 +204,13 @@ int task_settle(struct coord *c, struct job_entry *j, struct record *record, int
 
     if (record->failed) {
         j->failed++;
-        TRY(job_note_failure(j, record->index, record->attempt, record->code, record->text, e));
+        TRY(job_note_failure(j,
+                             &(struct failure_note){.index = record->index,
+                                                    .attempts = record->attempt,
+                                                    .tasks = 1,
+                                                    .code = record->code,
+                                                    .text = record->text},
+                             e));
     } else {
         j->recent_ms[j->n_recent++ % COORD_RECENT] = now_ms;
         j->done++;
@@ -251,7 +257,7 @@ void task_free_if_idle(struct coord *c, struct task_entry *t)
         task_to(c, t, TASK_READY);
 }
 
-static int fail_note(struct task_entry *t, const char *code, const char *text, struct err *e)
+int task_note_failure(struct task_entry *t, const char *code, const char *text, struct err *e)
 {
     char reason[REASON_MAX];
 
@@ -296,16 +302,37 @@ static bool is_final(const struct task_entry *t, const struct policy *p, const s
     return p->costs && t->tries >= p->tries;
 }
 
+/* A file that nobody has is told as such, with all places; else the worker's words are. */
+static int fail_for_good(struct coord *c, struct task_entry *t, struct worker *w,
+                         const struct msg_failed *m, const struct policy *p, int64_t now_ms,
+                         struct outbox *o, struct err *e)
+{
+    enum lacked lacked = LACKED_NOT;
+    struct task task = {0};
+    struct err why;
+    int rc;
+
+    if (p->code == ERR_MISSING) {
+        TRY(sched_describe(t, &task, e));
+        TRY(lacks_look(c, t, &task, w, &lacked, &why, e));
+    }
+    TRY(task_fail(c, t, w, err_name(p->code), lacked == LACKED_EVERYWHERE ? why.text : m->text,
+                  now_ms, o, e));
+out:
+    task_done(&task);
+    return rc;
+}
+
 int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
                    const struct msg_failed *m, int64_t since_ms, int64_t now_ms, struct outbox *o,
                    struct err *e)
 {
     const struct policy *p = policy_of(err_from_name(m->code));
     const char *code = err_name(p->code);
-    bool elsewhere;
+    bool elsewhere, blamed = p->blocks;
     int rc = 0;
 
-    TRY(fail_note(t, code, m->text, e));
+    TRY(task_note_failure(t, code, m->text, e));
     TRY(history_note(c, t, m->ref.attempt, w->name, code, m->text, since_ms, now_ms, o, e));
     if (p->costs) {
         t->tries++;
@@ -313,7 +340,9 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
         w->failed++;
         c->count.failed++;
     }
-    if (p->blocks)
+    if (p->code == ERR_MISSING)
+        TRY(lacks_note(c, t, w, m->text, since_ms, now_ms, &blamed, e));
+    if (blamed)
         TRY(blame_worker(t, w, p->code, o, e));
     if (p->where == POLICY_LARGER && w->memory_bytes > t->memory_over)
         t->memory_over = w->memory_bytes;
@@ -322,7 +351,7 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
     if (p->code == ERR_OOM && !elsewhere && gang_grow(c, t)) {
         elsewhere = true;
     } else if (is_final(t, p, m, elsewhere)) {
-        TRY(task_fail(c, t, w, code, m->text, now_ms, o, e));
+        TRY(fail_for_good(c, t, w, m, p, now_ms, o, e));
         goto out;
     }
     t->not_before_ms = elsewhere ? 0 : now_ms + AGAIN_DELAY_MS * (t->tries ? t->tries : 1);

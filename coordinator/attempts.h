@@ -80,6 +80,9 @@ int task_settle(struct coord *c, struct job_entry *j, struct record *record, int
 int task_persist(struct outbox *o, const struct task_entry *t, const struct worker *w,
                  struct err *e);
 
+/* What the task fails with if no other attempt can be made. */
+int task_note_failure(struct task_entry *t, const char *code, const char *text, struct err *e);
+
 /* Ends a task without a picture. w may be NULL. */
 int task_fail(struct coord *c, struct task_entry *t, const struct worker *w, const char *code,
               const char *text, int64_t now_ms, struct outbox *o, struct err *e);

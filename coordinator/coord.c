@@ -29,12 +29,21 @@ int coord_init(struct coord *c, const struct coord_limits *limits, const char *o
     return 0;
 }
 
+static void note_done(struct failure_note *note)
+{
+    free(note->code);
+    free(note->text);
+}
+
+void job_forget_failures(struct job_entry *j)
+{
+    while (j->n_failures)
+        note_done(&j->failures[--j->n_failures]);
+}
+
 static void job_entry_free(struct job_entry *j)
 {
-    for (size_t i = 0; i < j->n_failures; i++) {
-        free(j->failures[i].code);
-        free(j->failures[i].text);
-    }
+    job_forget_failures(j);
     bits_done(&j->settled);
     job_free(j->job);
     free(j->name);
@@ -266,28 +275,51 @@ void settled_raise(const struct job *job, struct bits *settled)
     bits_raise(settled, next);
 }
 
-int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,
-                     const char *text, struct err *e)
+static void note_remove(struct job_entry *j, size_t at)
 {
-    struct failure_note note = {.index = index, .attempts = attempts};
-    size_t at = j->n_failures;
+    memmove(j->failures + at, j->failures + at + 1, (--j->n_failures - at) * sizeof *j->failures);
+}
 
-    while (at > 0 && j->failures[at - 1].index > index)
-        at--;
-    if (at == COORD_FAILURES_SHOWN)
-        return 0;
-    note.code = strdup(code);
-    note.text = strdup(text);
-    if (!note.code || !note.text) {
-        free(note.code);
-        free(note.text);
+/* Of the notes so far the one of the same text, taken out; else a copy. false: no memory. */
+static bool note_take(struct job_entry *j, const struct failure_note *by, struct failure_note *ret)
+{
+    for (size_t i = 0; i < j->n_failures; i++) {
+        struct failure_note *old = &j->failures[i];
+
+        if (strcmp(old->code, by->code) != 0 || strcmp(old->text, by->text) != 0)
+            continue;
+        *ret = *old;
+        ret->tasks += by->tasks;
+        if (by->index < ret->index) {
+            ret->index = by->index;
+            ret->attempts = by->attempts;
+        }
+        note_remove(j, i);
+        return true;
+    }
+    *ret = *by;
+    ret->code = strdup(by->code);
+    ret->text = strdup(by->text);
+    return ret->code && ret->text;
+}
+
+int job_note_failure(struct job_entry *j, const struct failure_note *by, struct err *e)
+{
+    struct failure_note note;
+    size_t at;
+
+    if (!note_take(j, by, &note)) {
+        note_done(&note);
         return err_set(e, ERR_OOM, "no memory for a failure");
     }
-    if (j->n_failures == COORD_FAILURES_SHOWN) {
-        j->n_failures--;
-        free(j->failures[j->n_failures].code);
-        free(j->failures[j->n_failures].text);
+    for (at = j->n_failures; at > 0 && j->failures[at - 1].index > note.index; at--)
+        ;
+    if (at == COORD_FAILURES_SHOWN) {
+        note_done(&note);
+        return 0;
     }
+    if (j->n_failures == COORD_FAILURES_SHOWN)
+        note_done(&j->failures[--j->n_failures]);
     memmove(j->failures + at + 1, j->failures + at, (j->n_failures - at) * sizeof note);
     j->failures[at] = note;
     j->n_failures++;

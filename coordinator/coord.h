@@ -17,6 +17,7 @@
 #include "coordinator/asset_table.h"
 #include "coordinator/bits.h"
 #include "coordinator/blocks.h"
+#include "coordinator/lacks.h"
 #include "coordinator/lost.h"
 #include "coordinator/queue.h"
 #include "coordinator/record.h"
@@ -26,7 +27,7 @@
 
 #define COORD_NOTED_MAX      1000 /* files of a job that are compared when it is submitted again */
 #define COORD_NOTED_KEPT     16
-#define COORD_FAILURES_SHOWN 20 /* first failures of a job, kept for status */
+#define COORD_FAILURES_SHOWN 20 /* first failures of a job with texts of their own, for status */
 #define COORD_RUNS_MAX       20 /* attempts of one task that workers may hold at a time */
 #define COORD_REFUSED_MAX    16 /* workers remembered as having failed a task */
 #define COORD_CLIENTS_MAX    1024
@@ -57,8 +58,9 @@ enum job_phase {
 };
 
 struct failure_note {
-    uint64_t index;
+    uint64_t index; /* the lowest known */
     uint32_t attempts;
+    uint64_t tasks;    /* that failed with this code and text */
     char *code, *text; /* owned */
 };
 
@@ -75,7 +77,7 @@ struct job_entry {
     const char *out_dir; /* the coordinator's; borrowed */
     struct queue queue;  /* of untouched tasks; while `job` is there */
     uint64_t tasks, done, failed, running;
-    struct failure_note failures[COORD_FAILURES_SHOWN]; /* of the lowest indices known */
+    struct failure_note failures[COORD_FAILURES_SHOWN]; /* each text once, by index */
     size_t n_failures;
     int64_t submitted_ms, finished_ms; /* wall clock, ms since 1970; finished 0 while it runs */
     int64_t recent_ms[COORD_RECENT];   /* ring of finish times */
@@ -215,6 +217,7 @@ struct worker {
     struct needs resident; /* of its latest lease: what it has ready */
     uint64_t text;         /* queue_text() of that lease; 0: none yet */
     struct blocks blocks;
+    struct lacks lacks;
     double pace_ms; /* of one step of a megapixel; running mean, 0 unknown */
     uint64_t done, failed;
     struct task_entry **tasks; /* whose runs it holds, oldest first; owned array */
@@ -294,8 +297,9 @@ struct job_entry *coord_job_by_token(const struct coord *c, const char *token);
 int job_settle(struct job_entry *j, uint64_t index, struct err *e);
 /* The same floor, for a set that was read whole. */
 void settled_raise(const struct job *job, struct bits *settled);
-int job_note_failure(struct job_entry *j, uint64_t index, uint32_t attempts, const char *code,
-                     const char *text, struct err *e);
+/* note: its texts are copied. */
+int job_note_failure(struct job_entry *j, const struct failure_note *note, struct err *e);
+void job_forget_failures(struct job_entry *j);
 /* Replaces an owned text; NULL is legal for both. */
 int text_replace(char **text, const char *by, struct err *e);
 
@@ -346,6 +350,9 @@ void task_refuse(struct task_entry *t, uint64_t session);
 /* What key names took `ms`, in one table of a worker's. */
 void speed_learn(struct speeds *s, uint64_t key, double ms);
 double speed_ms(const struct speeds *s, uint64_t key); /* 0: unknown */
+
+/* The worker failed such tasks, or lacks a file of them: others go first. */
+bool worker_is_barred(const struct worker *w, const struct needs *n);
 
 /* A number that tells connections apart. */
 uint64_t peer_hash(const struct peer *peer);

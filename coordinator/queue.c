@@ -135,7 +135,7 @@ static uint64_t lot_cost(const struct lot *l, const struct worker *w)
            l->in_flight;
 }
 
-int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
+int queue_lot(struct job_entry *j, const struct worker *w, bool barred, uint64_t *ret_lot,
               struct err *e)
 {
     uint64_t best = j->queue.groups.n, best_cost = UINT64_MAX;
@@ -150,7 +150,7 @@ int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_
         TRY(queue_needs(j, i, &needs, e));
         if (!abilities_render(&w->abilities, needs.precision))
             continue;
-        if (!blocked && block_holds(&w->blocks, needs.model_key, needs.pixels))
+        if (!barred && worker_is_barred(w, &needs))
             continue;
         cost = lot_cost(&j->queue.lots[i], w);
         if (cost < best_cost) {

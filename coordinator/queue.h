@@ -68,10 +68,10 @@ unsigned queue_precisions(const struct queue *q);
 
 /*
  * The lot that suits the worker best, of those that it renders: what is resident, then the same
- * model, then the one that the fewest are at. Lots for which the worker is blocked only where
- * `blocked` says so. queue.groups.n: none.
+ * model, then the one that the fewest are at. Lots that the worker is barred from only where
+ * `barred` says so. queue.groups.n: none.
  */
-int queue_lot(struct job_entry *j, const struct worker *w, bool blocked, uint64_t *ret_lot,
+int queue_lot(struct job_entry *j, const struct worker *w, bool barred, uint64_t *ret_lot,
               struct err *e);
 
 /* What the task's texts are known by; never 0. */

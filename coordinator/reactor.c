@@ -389,8 +389,7 @@ static int restore_fields(struct job_entry *j, const struct restored *r, struct 
     j->submitted_ms = r->submitted_ms;
     j->finished_ms = r->finished_ms;
     for (size_t i = 0; i < r->n_failures; i++)
-        TRY(job_note_failure(j, r->failures[i].index, r->failures[i].attempts, r->failures[i].code,
-                             r->failures[i].text, e));
+        TRY(job_note_failure(j, &r->failures[i], e));
 out:
     return rc;
 }

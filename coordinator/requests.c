@@ -1,5 +1,6 @@
 #include "coordinator/requests.h"
 
+#include "coordinator/assets.h"
 #include "coordinator/attempts.h"
 #include "coordinator/chains.h"
 #include "coordinator/controls.h"
@@ -199,20 +200,13 @@ int on_opened(struct coord *c, const struct event *event, int64_t now_ms, struct
         goto out;
     }
     j->phase = JOB_RUNNING;
+    assets_doubt_missing(c);
     TRY(outbox_log(o, LOG_INFO, e, "job_submitted", "job=%.12s name=%s tasks=%llu", j->hash,
                    j->name, (unsigned long long)j->tasks));
     TRY(submitted(j, o, e));
     TRY(job_finish_if_over(c, j, now_ms, o, e));
 out:
     return rc;
-}
-
-static void failures_forget(struct job_entry *j)
-{
-    while (j->n_failures) {
-        free(j->failures[--j->n_failures].code);
-        free(j->failures[j->n_failures].text);
-    }
 }
 
 /* Counts, bits and failures as the store has them; tasks in flight stay. */
@@ -236,8 +230,7 @@ static int restored_take(struct coord *c, struct job_entry *j, struct restored *
     else
         TRY(queue_open(&j->queue, j->job, e));
     for (size_t i = 0; i < r->n_failures; i++)
-        TRY(job_note_failure(j, r->failures[i].index, r->failures[i].attempts, r->failures[i].code,
-                             r->failures[i].text, e));
+        TRY(job_note_failure(j, &r->failures[i], e));
     /* Attempt numbers go on; whoever held one of a job that was over was told to stop. */
     for (size_t i = 0; i < r->n_attempts; i++)
         r->attempts[i].given = false;
@@ -277,7 +270,7 @@ int on_restored(struct coord *c, const struct event *event, int64_t now_ms, stru
         return send_error(o, &j->client, j->request, &event->failure, e);
     if (j->phase == JOB_FINISHING)
         return answer_asked(c, j, now_ms, o, e);
-    failures_forget(j);
+    job_forget_failures(j);
     j->done = r->done;
     j->failed = r->failed;
     j->force = r->force;
@@ -289,6 +282,7 @@ int on_restored(struct coord *c, const struct event *event, int64_t now_ms, stru
     if (j->phase != JOB_RUNNING)
         j->leased_ms = now_ms;
     j->phase = JOB_RUNNING;
+    assets_doubt_missing(c);
     TRY(text_replace(&j->stop_reason, NULL, e));
     if (!j->priority)
         j->priority = job_conduct(j->job)->priority;

@@ -13,7 +13,10 @@ static void restored_done(struct restored *r)
     job_free(r->job);
 }
 
-/* The first failures, which status shows. SQLite would look for them among all records. */
+#define FAILURES_READ "10000" /* of a job, that its status is made from at a start */
+
+/* The first failures of each text, which status shows. SQLite would look for them among all
+ * records; beside MIN() it takes other columns from the row of the least. */
 static int take_failures(struct store *s, struct restored *r, struct err *e)
 {
     struct sql q = {0};
@@ -23,10 +26,13 @@ static int take_failures(struct store *s, struct restored *r, struct err *e)
     r->failures = calloc(COORD_FAILURES_SHOWN, sizeof *r->failures);
     if (!r->failures)
         return err_set(e, ERR_OOM, "no memory for failures");
-    TRY(sql_prepare(s->db, &s->statements,
-                    "SELECT task_index, attempt, code, text FROM records INDEXED BY records_failed "
-                    "WHERE job = ? AND failed = 1 ORDER BY task_index LIMIT ?",
-                    &q, e));
+    TRY(sql_prepare(
+        s->db, &s->statements,
+        "SELECT MIN(task_index), attempt, code, text, COUNT(*) FROM (SELECT task_index, "
+        "attempt, code, text FROM records INDEXED BY records_failed WHERE job = ? AND "
+        "failed = 1 ORDER BY task_index LIMIT " FAILURES_READ ") "
+        "GROUP BY code, text ORDER BY 1 LIMIT ?",
+        &q, e));
     sql_bind_int(&q, (int64_t)r->number);
     sql_bind_int(&q, COORD_FAILURES_SHOWN);
     for (;;) {
@@ -39,6 +45,7 @@ static int take_failures(struct store *s, struct restored *r, struct err *e)
         note->attempts = (uint32_t)sql_get_int(&q, 1);
         note->code = strdup(sql_get_text(&q, 2));
         note->text = strdup(sql_get_text(&q, 3));
+        note->tasks = (uint64_t)sql_get_int(&q, 4);
         r->n_failures++;
         if (!note->code || !note->text)
             TRY(err_set(e, ERR_OOM, "no memory for a failure"));

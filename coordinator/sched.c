@@ -25,6 +25,11 @@ static bool can_take(const struct task_entry *t, const struct worker *w)
            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over);
 }
 
+bool sched_could_have(const struct task_entry *t, const struct worker *w)
+{
+    return works(w) && can_take(t, w);
+}
+
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session)
 {
     size_t size = gang_size_of(t);
@@ -39,19 +44,18 @@ bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t
 }
 
 /*
- * Whether a worker other than w that is not blocked for it could take such a task. t: that very
+ * Whether a worker other than w that is not barred from it could take such a task. t: that very
  * one, or NULL. One that has failed it counts only if w has, too: it waits for others itself.
  */
-static bool unblocked_elsewhere(const struct coord *c, const struct needs *n,
-                                const struct task_entry *t, const struct worker *w)
+static bool unbarred_elsewhere(const struct coord *c, const struct needs *n,
+                               const struct task_entry *t, const struct worker *w)
 {
     bool failed_too = t && task_refused_by(t, w->session);
 
     for (size_t i = 0; i < c->n_workers; i++) {
         const struct worker *v = c->workers[i];
 
-        if (v != w && works(v) && abilities_suit(&v->abilities, n) &&
-            !block_holds(&v->blocks, n->model_key, n->pixels) &&
+        if (v != w && works(v) && abilities_suit(&v->abilities, n) && !worker_is_barred(v, n) &&
             (!t || (can_take(t, v) && (failed_too || !task_refused_by(t, v->session)))))
             return true;
     }
@@ -114,8 +118,7 @@ static bool fits_wherever(const struct coord *c, const struct task_entry *t, con
         !can_take(t, w))
         return false;
     if (gang_size_of(t) == 1 && /* gangs look at their members themselves */
-        block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
-        unblocked_elsewhere(c, &t->needs, t, w))
+        worker_is_barred(w, &t->needs) && unbarred_elsewhere(c, &t->needs, t, w))
         return false;
     if (!task_refused_by(t, w->session))
         return true;
@@ -290,7 +293,7 @@ static int take(struct coord *c, struct job_entry *j, const struct worker *w, in
     int rc = 0;
 
     *ret_task = NULL;
-    if (queue_has_first(j) && w->blocks.n == 0)
+    if (queue_has_first(j) && w->blocks.n == 0 && w->lacks.n == 0)
         TRY(queue_take_first(c, j, w, ret_task, e));
     if (!*ret_task)
         TRY(next_frame(c, j, w, now_ms, ret_task, e));
@@ -301,7 +304,7 @@ static int take(struct coord *c, struct job_entry *j, const struct worker *w, in
         if (lot == j->queue.groups.n) {
             TRY(queue_lot(j, w, true, &lot, e));
             if (lot == j->queue.groups.n ||
-                unblocked_elsewhere(c, &j->queue.lots[lot].needs, NULL, w))
+                unbarred_elsewhere(c, &j->queue.lots[lot].needs, NULL, w))
                 break;
         }
         k = j->queue.lots[lot].k;
@@ -442,13 +445,41 @@ static void await_assets(struct coord *c, struct worker *w, struct task_entry *t
     task_to(c, t, TASK_PROBING);
 }
 
+/*
+ * The worker lacks a file of the task. ret_given: that decides it. If every worker lacks one, the
+ * task fails; if another may have it, the task waits for that one.
+ */
+static int lacked(struct coord *c, struct worker *w, struct task_entry *t, const struct task *task,
+                  int64_t now_ms, bool *ret_given, struct outbox *o, struct err *e)
+{
+    enum lacked lacked;
+    struct err why;
+    int rc;
+
+    *ret_given = false;
+    TRY(lacks_look(c, t, task, w, &lacked, &why, e));
+    if (lacked == LACKED_NOT || (lacked == LACKED_HERE && gang_size_of(t) > 1))
+        goto out;
+    *ret_given = true;
+    if (lacked == LACKED_EVERYWHERE) {
+        TRY(task_fail(c, t, NULL, err_name(why.code), why.text, now_ms, o, e));
+        goto out;
+    }
+    lacks_pass(w, &t->needs, now_ms);
+    task_refuse(t, w->session);
+    t->only_elsewhere = true;
+    TRY(task_note_failure(t, err_name(why.code), why.text, e));
+out:
+    return rc;
+}
+
 static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_t now_ms,
                  struct outbox *o, struct err *e)
 {
     struct task task = {0};
     struct out *out;
     struct err torn;
-    bool ready;
+    bool ready, given;
     int rc;
 
     TRY(sched_describe(t, &task, e));
@@ -461,6 +492,9 @@ static int probe(struct coord *c, struct worker *w, struct task_entry *t, int64_
         TRY(task_fail(c, t, NULL, err_name(torn.code), torn.text, now_ms, o, e));
         goto out;
     }
+    TRY(lacked(c, w, t, &task, now_ms, &given, o, e));
+    if (given)
+        goto out;
     TRY(outbox_add(o, OUT_PROBE, &out, e));
     TRY(asset_expected(c, &task, &out->files, e));
     TRY(chain_start_named(t, &task, e));
@@ -596,6 +630,7 @@ int reactor_schedule(struct coord *c, int64_t now_ms, struct outbox *o, struct e
 
     for (size_t i = 0; i < c->n_jobs; i++)
         TRY(job_stop_if_due(c, c->jobs[i], now_ms, o, e));
+    lacks_expire(c, now_ms);
     TRY(chains_step(c, now_ms, o, e));
     /* One lease each per round, so that a short job spreads over the workers. */
     for (int round = 0; gave && round < ADOPTIONS_MAX; round++) {

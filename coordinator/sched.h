@@ -26,6 +26,9 @@
 #define SCHED_SLACK      16
 #define SCHED_JOBS_TRIED 16 /* jobs that one worker is offered tasks of, at a time */
 
+/* A worker that takes leases, and whose precisions, class and memory suit the task. */
+bool sched_could_have(const struct task_entry *t, const struct worker *w);
+
 /* Whether a connected worker other than `session` could take the task and has not failed it. */
 bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session);
 

@@ -56,8 +56,7 @@ static bool may_try(const struct task_entry *t, const struct worker *w)
     return t->phase == TASK_RUNNING && t->n_runs == 1 && t->job->phase == JOB_RUNNING &&
            !t->job->paused && !t->job->wait_reason && t->steps > 0 && chain_is_open(t) &&
            chain_suits(t, w) && !task_refused_by(t, w->session) &&
-           abilities_suit(&w->abilities, &t->needs) &&
-           !block_holds(&w->blocks, t->needs.model_key, t->needs.pixels) &&
+           abilities_suit(&w->abilities, &t->needs) && !worker_is_barred(w, &t->needs) &&
            (t->memory_over == 0 || w->memory_bytes == 0 || w->memory_bytes > t->memory_over);
 }
 

@@ -129,6 +129,7 @@ int send_job(struct coord *c, const struct peer *peer, uint64_t request, const s
     for (size_t i = 0; i < j->n_failures && n < COORD_FAILURES_SHOWN; i++)
         failures[n++] = (struct failure){.index = j->failures[i].index,
                                          .attempts = j->failures[i].attempts,
+                                         .tasks = j->failures[i].tasks,
                                          .code = j->failures[i].code,
                                          .text = j->failures[i].text};
     conduct_gang_text(&wish, gang);

@@ -45,6 +45,11 @@ struct worker *coord_session(const struct coord *c, uint64_t session)
                : NULL;
 }
 
+bool worker_is_barred(const struct worker *w, const struct needs *n)
+{
+    return block_holds(&w->blocks, n->model_key, n->pixels) || lacks_lot(w, n);
+}
+
 static void worker_free(struct worker *w)
 {
     free(w->name);

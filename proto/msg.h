@@ -313,8 +313,9 @@ struct running_task {
 };
 
 struct failure {
-    uint64_t index;
+    uint64_t index; /* of the first task that failed so */
     uint32_t attempts;
+    uint64_t tasks; /* that failed so, as far as is known; 0: it does not say */
     const char *code, *text;
 };
 
@@ -323,7 +324,7 @@ struct msg_job {
     struct job_summary summary;
     struct running_task *running;
     size_t n_running;
-    struct failure *failures; /* the first of them, at most 20 */
+    struct failure *failures; /* the first of each text, at most 20 */
     size_t n_failures;
     const char *gang;    /* as the manifest has it: "none", "auto", "guidance 2, tensor 1" */
     double gang_speedup; /* a gang's steps against a worker's alone, as measured; 0: not yet */

@@ -355,10 +355,8 @@ TABLE(running);
 
 #define ROW failure
 static const struct field failure_at[] = {
-    UINT64(index, 0, INDEX_MAX),
-    UINT32(attempts, 0, UINT32_MAX),
-    STRING(code, 1, MSG_NAME_MAX),
-    PROSE(text, MSG_STRING_MAX),
+    UINT64(index, 0, INDEX_MAX), UINT32(attempts, 0, UINT32_MAX), STRING(code, 1, MSG_NAME_MAX),
+    PROSE(text, MSG_STRING_MAX), OPTIONAL_UINT64(tasks),
 };
 TABLE(failure);
 #undef ROW

@@ -38,15 +38,23 @@ static json_t *running_json(const struct running_task *tasks, size_t n, bool wit
     return list;
 }
 
+/* Tasks that failed so; an older coordinator tells each by itself. */
+static uint64_t tasks_of(const struct failure *f)
+{
+    return f->tasks ? f->tasks : 1;
+}
+
 json_t *view_job_json(const struct msg_job *m)
 {
     json_t *job = view_summary_json(&m->summary), *failures = json_array();
 
     for (size_t i = 0; i < m->n_failures; i++)
-        json_array_append_new(
-            failures, json_pack("{s:I, s:I, s:s, s:s}", "index", (json_int_t)m->failures[i].index,
-                                "attempts", (json_int_t)m->failures[i].attempts, "code",
-                                m->failures[i].code, "text", m->failures[i].text));
+        json_array_append_new(failures,
+                              json_pack("{s:I, s:I, s:I, s:s, s:s}", "index",
+                                        (json_int_t)m->failures[i].index, "attempts",
+                                        (json_int_t)m->failures[i].attempts, "tasks",
+                                        (json_int_t)tasks_of(&m->failures[i]), "code",
+                                        m->failures[i].code, "text", m->failures[i].text));
     json_object_set_new(job, "running_tasks", running_json(m->running, m->n_running, false));
     json_object_set_new(job, "failures", failures);
     json_object_set_new(job, "gang",
@@ -172,6 +180,7 @@ void view_reason(const struct terminal *t, const struct msg_job *m)
 void view_failures(const struct terminal *t, const struct msg_job *m)
 {
     struct buf count = {0};
+    uint64_t told = 0;
 
     if (m->summary.failed == 0)
         return;
@@ -182,15 +191,23 @@ void view_failures(const struct terminal *t, const struct msg_job *m)
         const struct failure *f = &m->failures[i];
         if (is_reason(f))
             continue;
-        fprintf(t->file, "  task %llu, %s", (unsigned long long)f->index, f->code);
+        told += tasks_of(f);
+        fprintf(t->file, "  task %llu", (unsigned long long)f->index);
+        if (tasks_of(f) > 1) {
+            fputs(" and ", t->file);
+            count.size = 0;
+            amount_count(tasks_of(f) - 1, &count);
+            fprintf(t->file, "%s more", buf_text(&count));
+        }
+        fprintf(t->file, ", %s", f->code);
         if (f->attempts > 0)
             fprintf(t->file, " after %u attempt%s", f->attempts, f->attempts == 1 ? "" : "s");
         fputs(": ", t->file);
         fputs(f->text, t->file);
         fputc('\n', t->file);
     }
-    if (m->summary.failed > m->n_failures && m->n_failures > 0)
+    if (m->summary.failed > told && told > 0)
         fprintf(t->file, "  and %llu more: %s/index.jsonl\n",
-                (unsigned long long)(m->summary.failed - m->n_failures), m->summary.folder);
+                (unsigned long long)(m->summary.failed - told), m->summary.folder);
     buf_done(&count);
 }

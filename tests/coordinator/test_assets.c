@@ -1,17 +1,9 @@
 #include "coordinator/assets.h"
-#include "tests/coordinator/table.h"
+#include "tests/coordinator/answers.h"
 
 #define A "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define B "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define C "2123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-static int setup_assets(void **state)
-{
-    int rc = setup(state);
-
-    ((struct table *)*state)->c.limits.assets = true;
-    return rc;
-}
 
 static size_t asked(const struct table *t, enum asset_role role)
 {
@@ -22,44 +14,12 @@ static size_t asked(const struct table *t, enum asset_role role)
     return n;
 }
 
-/* The depot has a model of one file (sha256), or does not have it (NULL). */
-static void answer_model(struct table *t, const char *sha256)
-{
-    struct asset_answer names = {.role = ASSET_NAMES, .name = strdup("")},
-                        a = {.role = ASSET_MODEL};
-    struct task task = {0};
-
-    on(t, &(struct event){.type = EVENT_ASSET, .asset = &names});
-    MUST(job_task(t->c.jobs[0]->job, 0, &task, e));
-    a.name = strdup(task.model);
-    task_done(&task);
-    if (sha256) {
-        a.label = strdup("m.safetensors");
-        a.bytes = 10;
-        memcpy(a.sha256, sha256, HASH_HEX_SIZE);
-        MUST(listing_add(&a.files, a.label, sha256, 10, e));
-    } else {
-        err_set(&a.failure, ERR_MISSING, "it is not here");
-    }
-    on(t, &(struct event){.type = EVENT_ASSET, .asset = &a});
-    settle(t);
-}
-
 static void want(struct table *t, const char *from, const char *sha256)
 {
     struct msg m = {.type = MSG_WANT, .want = {.bytes = 10}};
 
     memcpy(m.want.sha256, sha256, HASH_HEX_SIZE);
     say(t, from, &m);
-}
-
-static size_t told(const struct table *t, enum msg_type type)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < t->o.n; i++)
-        n += t->o.items[i].type == OUT_SEND && t->o.items[i].message == type;
-    return n;
 }
 
 /* One worker with room for two leases of a job of four tasks. */

@@ -68,6 +68,7 @@ struct seen {
     int jobs;
     uint64_t done, failed, tasks, floor, n_attempts, n_failures;
     struct restored_attempt first;
+    struct failure_note failure; /* the first; its texts are gone */
     bool loaded, has_3;
     char state[16], name[16];
 };
@@ -86,6 +87,8 @@ static int look(void *user, struct restored *r, struct err *e)
     s->has_3 = bits_has(&r->settled, 3);
     s->n_attempts = r->n_attempts;
     s->n_failures = r->n_failures;
+    if (r->n_failures)
+        s->failure = r->failures[0];
     if (r->n_attempts)
         s->first = r->attempts[0];
     snprintf(s->state, sizeof s->state, "%s", r->state);
@@ -176,6 +179,23 @@ static void a_job_that_failed_still_tells_its_failures(void **state)
     assert_false(seen.loaded);
     assert_int_equal(seen.failed, 1);
     assert_int_equal(seen.n_failures, 1);
+    store_close(s);
+    job_free(job);
+}
+
+static void failures_of_one_text_come_back_as_one_with_their_number(void **state)
+{
+    struct job *job = seeds_job("a", 60);
+    struct store *s = open_with_job(*state, job);
+    struct seen seen = {0};
+
+    for (uint64_t i = 0; i < 50; i++)
+        settle(s, i, true);
+    MUST(store_restore(s, look, &seen, e));
+    assert_int_equal(seen.failed, 50);
+    assert_int_equal(seen.n_failures, 1);
+    assert_int_equal(seen.failure.tasks, 50);
+    assert_int_equal(seen.failure.index, 0);
     store_close(s);
     job_free(job);
 }
@@ -431,6 +451,7 @@ int main(void)
         SENTENCE(a_restart_finds_jobs_records_and_attempts),
         SENTENCE(a_job_that_is_over_is_not_loaded),
         SENTENCE(a_job_that_failed_still_tells_its_failures),
+        SENTENCE(failures_of_one_text_come_back_as_one_with_their_number),
         SENTENCE(reopening_forgets_failures_and_missing_pictures),
         SENTENCE(records_come_in_index_order_from_where_asked),
         SENTENCE(a_rolled_back_batch_leaves_nothing),

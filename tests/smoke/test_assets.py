@@ -172,7 +172,7 @@ class Assets(Case):
         none = lora.replace("ink", "oil")
         done = self.render(endpoint, bound.replace("job: far", "job: none").replace("ink.safe", "oil.safe"), expect=1)
         self.assertIn("job.yaml:10:14: warning: no file '%s' on this machine" % none, done.stdout + done.stderr)
-        self.assertIn("LoRA 'ink': neither the coordinator nor this worker has '%s'" % none, done.stdout + done.stderr)
+        self.assertIn("LoRA 'ink': neither the coordinator nor a connected worker has '%s'" % none, done.stdout + done.stderr)
 
     def test_what_is_here_is_not_fetched_again_but_what_is_torn(self):
         endpoint = self.start()

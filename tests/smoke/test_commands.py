@@ -126,6 +126,23 @@ class Jobs(Case):
         self.assertEqual(pictures(self.path("out", "small")), before)
         self.assertEqual(self.litho_json("workers", "--connect", endpoint)[0]["done"], 12)
 
+    def test_a_model_that_nobody_has_fails_at_once_and_is_told_once(self):
+        endpoint = self.coordinator().endpoint
+        for name in ("one", "two"):
+            self.worker(endpoint, name)
+        many = (SMALL.replace("sticker-128", "sticker-182").replace(", seed: 5", "").replace("axes:", "axes:\n  seed: 1-100")
+                .replace("{ground}.png", "{ground}-{seed}.png").replace(", sheet: {x: ground, y: thing}", ""))
+        self.litho("submit", self.write("many.yaml", many), "--wait", "--connect", endpoint, expect=1)
+        status = self.litho_json("status", "small", "--connect", endpoint)[0]
+        self.assertEqual((status["state"], status["failed"]), ("failed", status["tasks"]))
+        self.assertEqual([f["tasks"] for f in status["failures"]], [status["tasks"]])
+        self.assertRegex(status["failures"][0]["text"], "did you mean 'sticker-128'.*no connected worker has it either.*--models")
+        text = self.litho("status", "small", "--connect", endpoint).stdout
+        self.assertEqual(text.count("sticker-182' is not in the model library"), 1)
+        workers = self.litho_json("workers", "--connect", endpoint)
+        self.assertLess(sum(w["failed"] for w in workers), 20)
+        self.assertEqual([w["blocked"] for w in workers], [[], []])
+
     def test_max_failed_stops_the_job(self):
         endpoint = self.coordinator().endpoint
         self.worker(endpoint, "only")
