@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Work and traffic of one U-Net step on the CUDA backend, kernel by kernel, and the least time for it.
 
-    roofline.py [sd15|sdxl]...      the tables of ROOFLINE.md
+    roofline.py [--f32] [sd15|sdxl]...      the tables of ROOFLINE.md
 
 From the recorded configurations (tests/golden/configs) and what engine/ops/cuda does for each
-operation: two samples (with and without the prompt), numbers of 2 bytes, every operand read and
-every result written once, both samples in one call. A kernel takes at least the larger of
-FLOPs / peak and bytes / bandwidth; floors are summed over the calls.
+operation: two samples (with and without the prompt), numbers of 2 bytes (--f32: of 4, multiplied
+without tensor cores), every operand read and every result written once, both samples in one call.
+A kernel takes at least the larger of FLOPs / peak and bytes / bandwidth; floors are summed over the
+calls.
 """
 import json
 import os
@@ -16,6 +17,9 @@ CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden
 # NVIDIA's data sheets: dense f16 tensor-core FLOP/s, bytes/s of HBM (SXM cards of 80 GB).
 CARDS = {"A100": (312e12, 2039e9), "H100": (989e12, 3350e9)}
 SAMPLES, TOKENS, BYTES = 2, 77, 2
+if "--f32" in sys.argv:  # the same sheets' FP32
+    CARDS = {"A100": (19.5e12, 2039e9), "H100": (67e12, 3350e9)}
+    BYTES = 4
 
 
 class Step:
@@ -145,7 +149,7 @@ def table(title, s):
 def main():
     models = {"sd15": ("unet-sd15.json", 64, "Stable Diffusion 1.5, 512x512, one step"),
               "sdxl": ("unet-sdxl.json", 128, "SDXL, 1024x1024, one step")}
-    for name in sys.argv[1:] or models:
+    for name in [a for a in sys.argv[1:] if a != "--f32"] or models:
         file, side, title = models[name]
         with open(os.path.join(CONFIGS, file), encoding="utf-8") as f:
             table(title, step(json.load(f), side))
