@@ -1,5 +1,6 @@
 /* Jobs read back from the store: store.h. */
 #include "coordinator/store_inner.h"
+#include "proto/msg_table.h"
 
 static void restored_done(struct restored *r)
 {
@@ -155,6 +156,10 @@ static int load_whole(struct store *s, struct restored *r, struct err *e)
     TRY(store_job(s, r->number, &r->job, e));
     if (strcmp(job_hash(r->job), r->hash) != 0)
         TRY(err_set(e, ERR_INPUT, "job %.12s: the store's bundle is damaged", r->hash));
+    if (job_count(r->job) != r->tasks)
+        TRY(err_set(e, ERR_INPUT,
+                    "job %.12s: the store's row is damaged: it has %llu tasks, not %llu", r->hash,
+                    (unsigned long long)job_count(r->job), (unsigned long long)r->tasks));
     TRY(settled_load(s, r->number, &r->settled, &r->done, &r->failed, e));
     settled_raise(r->job, &r->settled);
     TRY(check_records(s, r, e));
@@ -225,6 +230,8 @@ static int job_row_read(struct store *s, uint64_t from, struct job_row *row, boo
         .finished_ms = sql_get_int(&q, 9),
     };
     snprintf(row->r.hash, sizeof row->r.hash, "%s", sql_get_text(&q, 1));
+    if (!msg_is_hash(row->r.hash, strlen(row->r.hash)) || row->r.number > INT64_MAX)
+        TRY(err_set(e, ERR_INPUT, "job %lld: the store's row is damaged", (long long)from));
     row->r.reopening = store_reopen_named(sql_get_text(&q, 16), &row->r.reopen);
 out:
     sql_reset(&q);

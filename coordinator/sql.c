@@ -28,8 +28,11 @@ int sql_err(sqlite3 *db, struct err *e)
         break;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        code = ERR_INPUT;
-        break;
+    case SQLITE_CONSTRAINT: /* rows that do not fit each other */
+        return err_set(e, ERR_INPUT,
+                       "database: %s: move it away, and the next start takes over the pictures "
+                       "that are in the output folder",
+                       sqlite3_errmsg(db));
     default:
         break;
     }

@@ -34,7 +34,7 @@ static int migrate(struct store *s, struct err *e)
                        "this one knows %d)",
                        (long long)version, schema_version);
     TRY(sql_int(db, "SELECT count(*) FROM sqlite_master", &foreign, e));
-    if (version == 0 && foreign > 0)
+    if (version < 0 || (version == 0 && foreign > 0))
         return err_set(e, ERR_CONFLICT, "it is another program's database: move it away");
     for (int64_t i = version; i < schema_version; i++) {
         TRY(sql_run(db, "BEGIN IMMEDIATE", e));
@@ -73,14 +73,9 @@ out:
     return rc;
 }
 
-/* With the file's name, and what to do about damage. */
 static int refused(const char *state_dir, int rc, struct err *e)
 {
-    return e ? err_set(e, rc, "%s/litho.db: %s%s", state_dir, e->text,
-                       rc == ERR_INPUT ? ": move it away, and the next start takes over the "
-                                         "pictures that are in the output folder"
-                                       : "")
-             : rc;
+    return e ? err_set(e, rc, "%s/litho.db: %s", state_dir, e->text) : rc;
 }
 
 int store_open(const char *state_dir, struct store **ret_store, struct err *e)

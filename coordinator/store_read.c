@@ -172,6 +172,7 @@ int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e
 {
     struct job *loaded = NULL;
     struct sql q = {0};
+    struct err why;
     bool row;
     int rc;
 
@@ -183,7 +184,9 @@ int store_job(struct store *s, uint64_t job, struct job **ret_job, struct err *e
         rc = err_set(e, ERR_MISSING, "no job %llu in the store", (unsigned long long)job);
         goto out;
     }
-    TRY(job_load(sql_get_blob(&q, 0), sql_get_size(&q, 0), &loaded, e));
+    if ((rc = job_load(sql_get_blob(&q, 0), sql_get_size(&q, 0), &loaded, &why)) != 0)
+        TRY(err_set(e, rc, "job %llu: the store's bundle is damaged: %s", (unsigned long long)job,
+                    why.text));
     TRY(job_set_folder(loaded, sql_get_text(&q, 1), e));
     *ret_job = loaded;
     loaded = NULL;

@@ -341,6 +341,74 @@ static void a_database_of_another_program_is_refused_and_stays_as_it_is(void **s
     buf_done(&path);
 }
 
+/* By somebody's hand, while no coordinator is at work. */
+static void change(const char *dir, const char *line)
+{
+    struct buf path = {0};
+    sqlite3 *db;
+
+    buf_printf(&path, "%s/litho.db", dir);
+    assert_int_equal(sqlite3_open(buf_text(&path), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, line, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    buf_done(&path);
+}
+
+static void a_version_that_never_was_is_refused(void **state)
+{
+    struct err why = {0};
+    struct store *s;
+
+    MUST(store_open(*state, &s, e));
+    store_close(s);
+    change(*state, "PRAGMA user_version = -1");
+    assert_int_equal(store_open(*state, &s, &why), ERR_CONFLICT);
+    assert_non_null(strstr(why.text, "it is another program's"));
+}
+
+static int pass_over(void *user, struct restored *r, struct err *e)
+{
+    (void)user;
+    (void)r;
+    (void)e;
+    return 0;
+}
+
+static int restored(const char *dir, struct err *e)
+{
+    struct store *s;
+    int rc;
+
+    assert_int_equal(store_open(dir, &s, e), 0);
+    rc = store_restore(s, pass_over, NULL, e);
+    store_close(s);
+    return rc;
+}
+
+/* Nobody waits for tasks that are none, and no job is mistaken for another. */
+static void rows_that_cannot_be_are_refused_by_name(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"UPDATE jobs SET hash = 'zz'", "the store's row is damaged"},
+        {"UPDATE jobs SET tasks = 99999999999", "the store's row is damaged"},
+        {"UPDATE jobs SET bundle = x'7b7d'", "the store's bundle is damaged"}};
+    struct job *job = seeds_job("a", 3);
+    struct err why = {0};
+    struct buf right = {0};
+
+    store_close(open_with_job(*state, job));
+    buf_printf(&right, "UPDATE jobs SET hash = '%s', tasks = 3", job_hash(job));
+    assert_int_equal(restored(*state, &why), 0);
+    for (size_t i = 0; i < 3; i++) {
+        change(*state, wrong[i][0]);
+        assert_int_equal(restored(*state, &why), ERR_INPUT);
+        assert_non_null(strstr(why.text, wrong[i][1]));
+        change(*state, buf_text(&right));
+    }
+    buf_done(&right);
+    job_free(job);
+}
+
 static void a_file_that_is_no_database_is_an_error(void **state)
 {
     struct buf path = {0};
@@ -354,6 +422,7 @@ static void a_file_that_is_no_database_is_an_error(void **state)
         fputs("no database", f);
     fclose(f);
     assert_int_equal(store_open(*state, &s, &why), ERR_INPUT);
+    assert_non_null(strstr(why.text, "move it away"));
     buf_done(&path);
 }
 
@@ -458,6 +527,8 @@ int main(void)
         SENTENCE(another_program_may_peek_while_it_is_open),
         SENTENCE(a_state_of_a_newer_version_is_refused),
         SENTENCE(a_database_of_another_program_is_refused_and_stays_as_it_is),
+        SENTENCE(a_version_that_never_was_is_refused),
+        SENTENCE(rows_that_cannot_be_are_refused_by_name),
         SENTENCE(a_file_that_is_no_database_is_an_error),
         SENTENCE(attempts_that_gave_no_picture_are_kept_in_order),
         SENTENCE(a_record_whose_picture_was_replaced_is_no_longer_counted),
