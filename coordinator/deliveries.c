@@ -37,6 +37,7 @@ static int delivery_new(const struct task_entry *t, const struct worker *w,
     TRY(job_path(t->job->job, t->index, &path, e));
     TRY(job_task(t->job->job, t->index, &task, e));
     TRY(chain_start_named(t, &task, e));
+    task_size(&task, &d->width, &d->height);
     memcpy(d->record.before, t->before.sha256, sizeof d->record.before);
     task_to_json(&task, &text);
     TRY(record_picture(&d->record, buf_text(&path), w->name, m->device_class, m->precision, e));

@@ -32,10 +32,11 @@ struct delivery {
     char *task; /* canonical JSON; owned */
     void *png;  /* owned */
     size_t png_size;
-    bool late;            /* of an attempt that was over, and is counted already */
-    bool black;           /* every pixel is 0 */
-    bool replace;         /* a picture of ours at the path is replaced */
-    struct record record; /* what will be recorded if it succeeds */
+    int64_t width, height; /* that the task's picture has, pixels; 0: any */
+    bool late;             /* of an attempt that was over, and is counted already */
+    bool black;            /* every pixel is 0 */
+    bool replace;          /* a picture of ours at the path is replaced */
+    struct record record;  /* what will be recorded if it succeeds */
 };
 
 void delivery_free(struct delivery *d);

@@ -46,11 +46,12 @@ bool output_is_stale(struct output *o, const struct delivery *d);
 bool output_is_older_frame(struct output *o, const char *path, const char *task);
 
 /*
- * Checks the picture's hash, then commits it under d->path. A file there is adopted if its bytes
+ * Checks the picture's hash, then, as PNG (png_check), its chunks and its size, and commits it
+ * under d->path. A file there is adopted if its bytes
  * are equal, or its task and the files it was made from, d->record then describes that file; with
- * d->replace it is replaced. ERR_OUTPUT: the bytes are not what their hash says or no PNG;
- * ERR_CANCELLED: a chain's frame that did not start from d->record.before; ERR_CONFLICT: another
- * file is there; ERR_IO: the disk refused.
+ * d->replace it is replaced. ERR_OUTPUT: the bytes are not what their hash says, or no picture of
+ * the task's; ERR_CANCELLED: a chain's frame that did not start from d->record.before;
+ * ERR_CONFLICT: another file is there; ERR_IO: the disk refused.
  */
 int output_write(struct output *o, struct delivery *d, struct err *e);
 

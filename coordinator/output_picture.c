@@ -260,14 +260,16 @@ out:
 int output_write(struct output *o, struct delivery *d, struct err *e)
 {
     char hex[HASH_HEX_SIZE];
+    struct err why;
     int rc;
 
     TRY(hash_bytes(d->png, d->png_size, hex, e));
     if (strcmp(hex, d->record.sha256) != 0)
         return err_set(e, ERR_OUTPUT, "the picture's bytes do not have the hash %.12s sent with it",
                        d->record.sha256);
-    if (!png_is_whole(d->png, d->png_size))
-        return err_set(e, ERR_OUTPUT, "the result of %zu bytes is no PNG file", d->png_size);
+    if (png_check(d->png, d->png_size, d->width, d->height, &why) != 0)
+        return err_set(e, ERR_OUTPUT, "the result of %zu bytes is no picture of the task: %s",
+                       d->png_size, why.text);
     if (d->record.before[0] && !starts_from(d))
         return err_set(e, ERR_CANCELLED, "'%s' started from another picture than the frame before",
                        d->path);

@@ -47,6 +47,14 @@ int png_decode_rgba(const void *file, size_t size, uint8_t **ret_pixels, int *re
                     int *ret_height, struct buf *ret_exif, struct err *e);
 
 /*
+ * Whether the bytes are one whole file as png_encode writes it: 8-bit RGB, not interlaced, of this
+ * size, every chunk within the file and with its right CRC-32, pixels among them, nothing behind
+ * the end. Nothing is decompressed and no memory taken. width, height: pixels; 0: any. ERR_INPUT
+ * says what is wrong.
+ */
+int png_check(const void *file, size_t size, int64_t width, int64_t height, struct err *e);
+
+/*
  * Appends the UTF-8 value of the first text chunk (tEXt, zTXt, iTXt) of that key that stands before
  * the pixels. ERR_MISSING if there is none; ERR_INPUT if the file is no PNG. Reads no pixels.
  */

@@ -233,23 +233,28 @@ static void a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers(
     job_free(job);
 }
 
-/* A worker's picture of a task: black. */
-static void hears_result(struct bench *b, const struct job *job, uint64_t index)
+/* A worker's picture of a task: black, and of so many pixels each way. */
+static void hears_picture(struct bench *b, const struct job *job, uint64_t index, int side)
 {
     struct msg m = {.type = MSG_RESULT,
                     .result = {.ref = {.index = index, .attempt = 1},
                                .device_class = "cpu",
                                .precision = "f32"}};
-    uint8_t pixels[8 * 8 * 3] = {0};
+    static const uint8_t pixels[128 * 128 * 3];
     struct buf png = {0};
 
-    MUST(png_encode(pixels, 8, 8, NULL, 0, &png, e));
+    MUST(png_encode(pixels, side, side, NULL, 0, &png, e));
     m.result.png = png.data;
     m.result.png_size = png.size;
     memcpy(m.result.ref.job, job_hash(job), sizeof m.result.ref.job);
     MUST(hash_bytes(png.data, png.size, m.result.sha256, e));
     place_hears(&b->p, "w", &m);
     buf_done(&png);
+}
+
+static void hears_result(struct bench *b, const struct job *job, uint64_t index)
+{
+    hears_picture(b, job, index, 128);
 }
 
 static bool has_picture(const struct bench *b, const struct job *job, uint64_t index)
@@ -262,6 +267,34 @@ static bool has_picture(const struct bench *b, const struct job *job, uint64_t i
     there = access(buf_text(&path), F_OK) == 0;
     buf_done(&path);
     return there;
+}
+
+static void a_picture_of_another_size_than_the_tasks_is_neither_written_nor_recorded(void **state)
+{
+    struct msg ready = {.type = MSG_READY, .ready = {.credits = 2}},
+               worker = {.type = MSG_HELLO,
+                         .hello = {.protocol = PROTOCOL_VERSION,
+                                   .protocol_min = PROTOCOL_VERSION_MIN,
+                                   .role = "worker",
+                                   .software = "test",
+                                   .name = "w",
+                                   .device = "a device",
+                                   .device_class = "cpu"}};
+    struct job *job = seeds_job("a", 3);
+    struct bench *b = *state;
+
+    hello(b);
+    submit(b, job);
+    place_hears(&b->p, "w", &worker);
+    place_hears(&b->p, "w", &ready);
+    place_run(&b->p);
+    hears_picture(b, job, 0, 64);
+    place_run(&b->p);
+    assert_false(has_picture(b, job, 0));
+    assert_int_equal(b->p.coord.jobs[0]->done, 0);
+    assert_int_equal(coord_task(&b->p.coord, b->p.coord.jobs[0], 0)->tries, 1);
+    assert_string_equal(coord_task(&b->p.coord, b->p.coord.jobs[0], 0)->fail_code, "bad_output");
+    job_free(job);
 }
 
 static void a_cancel_beside_a_result_leaves_no_picture_without_a_record(void **state)
@@ -345,6 +378,7 @@ int main(void)
         SENTENCE(an_answer_about_records_comes_from_the_store),
         SENTENCE(many_requests_for_pictures_are_answered_over_several_batches),
         SENTENCE(a_cancelled_job_submitted_again_goes_on_with_larger_attempt_numbers),
+        SENTENCE(a_picture_of_another_size_than_the_tasks_is_neither_written_nor_recorded),
         SENTENCE(a_cancel_beside_a_result_leaves_no_picture_without_a_record),
         SENTENCE(a_finished_job_submitted_again_renders_what_was_deleted),
     };

@@ -266,6 +266,29 @@ static void wrong_hashes_and_other_formats_are_bad_output(void **state)
     delivery_free(d);
 }
 
+/* Its hash is right: the worker says what it sends, and sends what is no such picture. */
+static void pictures_of_another_size_or_with_broken_chunks_are_bad_output(void **state)
+{
+    struct place *p = *state;
+    struct delivery *d = delivery("a.png", task_a, 9);
+    struct err why = {0};
+
+    d->width = 16;
+    d->height = 8;
+    assert_int_equal(output_write(p->o, d, &why), ERR_OUTPUT);
+    assert_non_null(strstr(why.text, "8 x 8 pixels instead of 16 x 8"));
+    d->width = 8;
+    ((char *)d->png)[d->png_size / 2] ^= 1;
+    MUST(hash_bytes(d->png, d->png_size, d->record.sha256, e));
+    assert_int_equal(output_write(p->o, d, &why), ERR_OUTPUT);
+    assert_non_null(strstr(why.text, "broken PNG file"));
+    assert_int_equal(count_files(p->dir), 0);
+    ((char *)d->png)[d->png_size / 2] ^= 1;
+    MUST(hash_bytes(d->png, d->png_size, d->record.sha256, e));
+    MUST(output_write(p->o, d, e));
+    delivery_free(d);
+}
+
 static void a_path_cannot_leave_the_folder(void **state)
 {
     static const char *const paths[] = {
@@ -525,6 +548,7 @@ int main(void)
         SENTENCE(a_file_that_is_no_picture_is_never_overwritten),
         SENTENCE(a_torn_picture_is_not_adopted),
         SENTENCE(wrong_hashes_and_other_formats_are_bad_output),
+        SENTENCE(pictures_of_another_size_or_with_broken_chunks_are_bad_output),
         SENTENCE(a_path_cannot_leave_the_folder),
         SENTENCE(symbolic_links_are_not_followed),
         SENTENCE(a_full_disk_is_io_and_leaves_nothing_behind),

@@ -298,6 +298,52 @@ static void palettes_and_compressed_latin1_are_understood(void **state)
     free(pixels);
 }
 
+static void a_check_refuses_every_changed_byte_and_every_cut(void **state)
+{
+    static const struct png_text text = {"note", UMLAUTS};
+    struct buf file = {0};
+
+    (void)state;
+    assert_int_equal(png_encode(picture, WIDTH, HEIGHT, &text, 1, &file, NULL), 0);
+    assert_int_equal(png_check(file.data, file.size, WIDTH, HEIGHT, NULL), 0);
+    assert_int_equal(png_check(file.data, file.size, 0, 0, NULL), 0);
+    for (size_t i = 0; i < file.size; i++) {
+        file.data[i] ^= 0x20; /* of a chunk's name too: its checksum covers it */
+        assert_int_equal(png_check(file.data, file.size, 0, 0, NULL), ERR_INPUT);
+        file.data[i] ^= 0x20;
+        assert_int_equal(png_check(file.data, i, 0, 0, NULL), ERR_INPUT);
+    }
+    buf_append(&file, "", 1);
+    assert_int_equal(png_check(file.data, file.size, 0, 0, NULL), ERR_INPUT);
+    buf_done(&file);
+}
+
+static void check_says(const void *file, size_t size, int64_t width, const char *text)
+{
+    struct err e;
+
+    assert_int_equal(png_check(file, size, width, 0, &e), ERR_INPUT);
+    if (!strstr(e.text, text))
+        fail_msg("'%s' does not say '%s'", e.text, text);
+}
+
+/* Signature and one chunk with a right checksum, but no more. */
+static void a_check_says_what_is_wrong(void **state)
+{
+    static const unsigned char empty[] = {137, 80, 78, 71, 13, 10, 26,  10, 0,  0,
+                                          0,   0,  73, 69, 78, 68, 174, 66, 96, 130};
+    struct buf file = {0};
+
+    (void)state;
+    assert_int_equal(png_encode(picture, WIDTH, HEIGHT, NULL, 0, &file, NULL), 0);
+    check_says(file.data, file.size, 14, "has 13 x 7 pixels instead of 14 x 0");
+    check_says(file.data, 33, 0, "ends too early");
+    buf_done(&file);
+    check_says(palette, sizeof palette, 0, "not 8-bit RGB");
+    check_says(wide, sizeof wide, 0, "has 20000 x 1 pixels");
+    check_says(empty, sizeof empty, 0, "header is not where");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +358,8 @@ int main(void)
         cmocka_unit_test(no_changed_byte_is_read_as_the_picture),
         cmocka_unit_test(sizes_and_texts_beyond_the_limits_are_refused),
         cmocka_unit_test(what_is_no_png_is_refused),
+        cmocka_unit_test(a_check_refuses_every_changed_byte_and_every_cut),
+        cmocka_unit_test(a_check_says_what_is_wrong),
         cmocka_unit_test(palettes_and_compressed_latin1_are_understood),
     };
 
