@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import resource
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import zlib
@@ -16,7 +18,7 @@ except ImportError as missing:
     print("skipped: %s (Debian: python3-zmq, python3-msgpack)" % missing)
     sys.exit(77)
 
-from programs import Case, main, png_write, wait_until
+from programs import BIN, DEADLINE, SMALL, Case, environment, main, png_write, wait_until
 
 JOB = "ab" * 32
 BAD = "a\x1b]0;owned\x07\x1b[31m\u009b1m\u202ex\ny"
@@ -58,6 +60,10 @@ class Liar(threading.Thread):
 def picture(width, height):
     return png_write([(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
                       (b"IDAT", zlib.compress(b"\0" * 4000)), (b"IEND", b"")])
+
+
+def no_file_of_any_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 class Hostile(Case):
@@ -132,6 +138,28 @@ class Hostile(Case):
                  for name in files]
         self.assertEqual(found, [self.path("got", "good", "0.png")])
         self.assertEqual([name for name in os.listdir(self.folder) if name != "got"], [])
+
+    def test_a_limit_of_file_size_is_told_like_a_disk_that_refuses(self):
+        job = self.write("small.yaml", SMALL)
+        done = subprocess.run([os.path.join(BIN, "litho"), "run", job, "--workers", "1"],
+                              cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=DEADLINE, check=False, preexec_fn=no_file_of_any_size)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("File too large", done.stderr)
+
+    def test_names_of_manifests_steer_no_terminal(self):
+        name = "job\x1b]0;owned\x07.yaml"
+        self.write(name, "litho: 1\nnonsense: 3\n")
+        done = self.litho("plan", name, expect=2)
+        self.assertIn("unknown key 'nonsense'", done.stderr)
+        self.assertIn("owned", done.stderr)
+        self.assert_plain(done.stdout + done.stderr)
+
+    def test_the_reason_follows_a_path_of_any_length(self):
+        done = self.litho("run", self.write("small.yaml", SMALL), "--out",
+                          self.path(*["k" * 200] * 8), "--workers", "1", expect=1)
+        self.assertRegex(done.stderr, "too long|unable to open|longer than")
 
     def test_leases_that_make_no_sense_fail_and_the_worker_lives(self):
         lease = {"type": "lease", "job": JOB, "attempt": 1}
