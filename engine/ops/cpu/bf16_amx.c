@@ -3,6 +3,8 @@
  * latency of one. Compiled with AMX's flags (CMakeLists.txt), called behind level.h.
  */
 #if defined(__x86_64__)
+#define SIMD_AVX512
+#include "engine/ops/cpu/bf16_finish.h"
 #include "engine/ops/cpu/bf16_softmax.h"
 
 /* The compiler does not know it of their loads: what is to be read must have been stored. */
@@ -41,7 +43,7 @@ INLINE void fetch(const char **ahead, int lines)
 INLINE void finish(const struct walk *w)
 {
     if (w->finishing != NULL && w->finishing->n_runs > 0)
-        bf16_finish(w->finishing, w->finishing->per_step);
+        finish_some(w->finishing, w->finishing->per_step);
 }
 
 /* Tiles 0 to 3 hold sums, 4 and 5 rows, 6 and 7 columns. A stride of 0 repeats one row. */
@@ -72,16 +74,16 @@ INLINE void product(float *const *sums, size_t ld, const struct walk *w,
         BEGIN(3, 1, 1);
     for (int block = 0; block < w->blocks; block++, a0 += w->block, a1 += w->block)
         for (int tap = 0; tap < w->taps; tap++) {
-            _tile_loadd(4, a0 + w->tap[tap], row);
             _tile_loadd(6, b0, 64);
+            _tile_loadd(4, a0 + w->tap[tap], row);
             _tile_dpbf16ps(0, 4, 6);
-            if (n_panels > 1) {
-                _tile_loadd(7, b1, 64);
-                _tile_dpbf16ps(1, 4, 7);
-            }
             if (n_tiles > 1) {
                 _tile_loadd(5, a1 + w->tap[tap], row);
                 _tile_dpbf16ps(2, 5, 6);
+            }
+            if (n_panels > 1) {
+                _tile_loadd(7, b1, 64);
+                _tile_dpbf16ps(1, 4, 7);
             }
             if (n_tiles > 1 && n_panels > 1)
                 _tile_dpbf16ps(3, 5, 7);
