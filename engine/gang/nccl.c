@@ -3,6 +3,7 @@
 #include <nccl.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define QUEUED_MAX                                                                                 \
     16 /* sums or exchanges; with what is between, far from a queue of 1024 launches */
@@ -31,12 +32,31 @@ static void give_up(struct nccl *n)
     n->comm = NULL;
 }
 
-static int check(ncclResult_t code, const char *call, struct err *e)
+/* NCCL has no code for memory that runs out; it says so. */
+static bool is_about_memory(ncclResult_t code, const char *words)
 {
+    return code == ncclUnhandledCudaError && (strstr(words, "out of memory") != NULL ||
+                                              strstr(words, "Failed to CUDA malloc") != NULL);
+}
+
+/* What the runtime says of the device comes first, since NCCL's code does not tell. */
+static int check(const struct nccl *n, ncclResult_t code, const char *call, struct err *e)
+{
+    const char *words;
+    cudaError_t under;
+
     if (code == ncclSuccess || code == ncclInProgress)
         return 0;
-    return err_set(e, code == ncclRemoteError ? ERR_LOST : ERR_INTERNAL, "%s: %s (%d)", call,
-                   ncclGetErrorString(code), (int)code);
+    under = cudaGetLastError();
+    if (code == ncclUnhandledCudaError && under != cudaSuccess)
+        return n->place.error(under, call, e);
+    words = ncclGetLastError(n->comm);
+    return err_set(e,
+                   code == ncclRemoteError        ? ERR_LOST
+                   : is_about_memory(code, words) ? ERR_OOM
+                                                  : ERR_INTERNAL,
+                   "%s: %s (%d)%s%.200s", call, ncclGetErrorString(code), (int)code,
+                   words[0] != 0 ? ": " : "", words);
 }
 
 /* Until NCCL has done what it was asked for, or a member is gone. */
@@ -46,9 +66,9 @@ static int await_comm(struct nccl *n, const char *call, struct err *e)
     int rc = 0;
 
     while (rc == 0 && state == ncclInProgress) {
-        rc = check(ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError", e);
+        rc = check(n, ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError", e);
         if (rc == 0)
-            rc = check(state, call, e);
+            rc = check(n, state, call, e);
         if (rc == 0)
             rc = n->place.host->check(n->place.host, e);
         if (state == ncclInProgress)
@@ -64,8 +84,7 @@ static int await_event(struct nccl *n, cudaEvent_t event, struct err *e)
 
     while (rc == 0 && (state = cudaEventQuery(event)) != cudaSuccess) {
         if (state != cudaErrorNotReady)
-            return err_set(e, ERR_INTERNAL, "cudaEventQuery: %s (%d)", cudaGetErrorString(state),
-                           (int)state);
+            return n->place.error(state, "cudaEventQuery", e);
         rc = await_comm(n, "NCCL", e);
         sched_yield();
     }
@@ -79,13 +98,12 @@ static int settle(struct nccl *n, const char *call, struct err *e)
     int rc = 0;
 
     TRY(await_comm(n, call, e));
-    if (cudaStreamIsCapturing(n->place.stream, &capture) != cudaSuccess)
-        TRY(err_set(e, ERR_INTERNAL, "cudaStreamIsCapturing failed"));
+    TRY(n->place.error(cudaStreamIsCapturing(n->place.stream, &capture), "cudaStreamIsCapturing",
+                       e));
     if (capture != cudaStreamCaptureStatusNone || ++n->queued < QUEUED_MAX)
         return 0;
     n->queued = 0;
-    if (cudaEventRecord(n->paced, n->place.stream) != cudaSuccess)
-        TRY(err_set(e, ERR_INTERNAL, "cudaEventRecord failed"));
+    TRY(n->place.error(cudaEventRecord(n->paced, n->place.stream), "cudaEventRecord", e));
     TRY(await_event(n, n->paced, e));
 out:
     return rc;
@@ -103,7 +121,7 @@ static int all_reduce(struct gang *g, void *x, int64_t n, enum gang_number numbe
 
     if (c->comm == NULL)
         return err_set(e, ERR_LOST, "the gang is broken");
-    TRY(check(ncclAllReduce(x, x, (size_t)n, type_of(number), ncclSum, c->comm, c->place.stream),
+    TRY(check(c, ncclAllReduce(x, x, (size_t)n, type_of(number), ncclSum, c->comm, c->place.stream),
               "ncclAllReduce", e));
     TRY(settle(c, "ncclAllReduce", e));
 out:
@@ -112,26 +130,35 @@ out:
     return rc;
 }
 
+static int queue_transfer(struct nccl *c, const struct gang_transfer *t, struct err *e)
+{
+    cudaStream_t stream = c->place.stream;
+    int rc = 0;
+
+    if (t->send_bytes > 0)
+        TRY(check(c, ncclSend(t->send, t->send_bytes, ncclUint8, t->peer, c->comm, stream),
+                  "ncclSend", e));
+    if (t->receive_bytes > 0)
+        TRY(check(c, ncclRecv(t->receive, t->receive_bytes, ncclUint8, t->peer, c->comm, stream),
+                  "ncclRecv", e));
+out:
+    return rc;
+}
+
 static int exchange(struct gang *g, const struct gang_transfer *transfers, int n, struct err *e)
 {
     struct nccl *c = nccl_of(g);
-    cudaStream_t stream = c->place.stream;
+    ncclResult_t ended;
     int rc = 0;
 
     if (c->comm == NULL)
         return err_set(e, ERR_LOST, "the gang is broken");
-    TRY(check(ncclGroupStart(), "ncclGroupStart", e));
-    for (int i = 0; i < n; i++) {
-        const struct gang_transfer *t = &transfers[i];
-
-        if (t->send_bytes > 0)
-            TRY(check(ncclSend(t->send, t->send_bytes, ncclUint8, t->peer, c->comm, stream),
-                      "ncclSend", e));
-        if (t->receive_bytes > 0)
-            TRY(check(ncclRecv(t->receive, t->receive_bytes, ncclUint8, t->peer, c->comm, stream),
-                      "ncclRecv", e));
-    }
-    TRY(check(ncclGroupEnd(), "ncclGroupEnd", e));
+    TRY(check(c, ncclGroupStart(), "ncclGroupStart", e));
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = queue_transfer(c, &transfers[i], e);
+    ended = ncclGroupEnd(); /* the thread's group is open until then, for other gangs too */
+    TRY(rc);
+    TRY(check(c, ended, "ncclGroupEnd", e));
     TRY(settle(c, "ncclGroupEnd", e));
 out:
     if (rc != 0)
@@ -169,8 +196,8 @@ static int look(struct gang *g, struct err *e)
 
     if (c->comm == NULL)
         return err_set(e, ERR_LOST, "the gang is broken");
-    TRY(check(ncclCommGetAsyncError(c->comm, &state), "ncclCommGetAsyncError", e));
-    TRY(check(state, "ncclCommGetAsyncError", e));
+    TRY(check(c, ncclCommGetAsyncError(c->comm, &state), "ncclCommGetAsyncError", e));
+    TRY(check(c, state, "ncclCommGetAsyncError", e));
     TRY(c->place.host->check(c->place.host, e));
 out:
     if (rc != 0)
@@ -237,14 +264,13 @@ int nccl_open(const struct nccl_place *place, struct gang **ret_gang, struct err
                             .free = nccl_free};
     c->place = *place;
     config.blocking = 0;
-    if (cudaSetDevice(place->device) != cudaSuccess)
-        TRY(err_set(e, ERR_INTERNAL, "cudaSetDevice: device %d", place->device));
-    if (cudaEventCreateWithFlags(&c->paced, cudaEventDisableTiming) != cudaSuccess)
-        TRY(err_set(e, ERR_INTERNAL, "cudaEventCreateWithFlags failed"));
+    TRY(place->error(cudaSetDevice(place->device), "cudaSetDevice", e));
+    TRY(place->error(cudaEventCreateWithFlags(&c->paced, cudaEventDisableTiming),
+                     "cudaEventCreateWithFlags", e));
     if (host->rank == 0)
-        TRY(check(ncclGetUniqueId(&id), "ncclGetUniqueId", e));
+        TRY(check(c, ncclGetUniqueId(&id), "ncclGetUniqueId", e));
     TRY(host->broadcast(host, &id, sizeof id, 0, e));
-    TRY(check(ncclCommInitRankConfig(&c->comm, host->size, id, host->rank, &config),
+    TRY(check(c, ncclCommInitRankConfig(&c->comm, host->size, id, host->rank, &config),
               "ncclCommInitRankConfig", e));
     TRY(await_comm(c, "ncclCommInitRankConfig", e));
     *ret_gang = &c->gang;

@@ -29,13 +29,19 @@ struct nccl_place {
     struct gang *host; /* borrowed for the gang's life; its members are this gang's */
     int device;
     cudaStream_t stream; /* all work goes there */
+    /* CUDA's code as ours, with the call's name: out of memory and a lost device are classes. */
+    int (*error)(cudaError_t code, const char *call, struct err *e);
     void (*let_go)(
         void *owner); /* destroy the graphs that hold this gang's calls, and end a
                          capture: called once, before the communicator ends. NULL: none */
     void *owner;
 };
 
-/* ERR_LOST, ERR_CANCELLED as gang.h says; ERR_INTERNAL with NCCL's call and words. */
+/*
+ * ERR_LOST, ERR_CANCELLED as gang.h says; else NCCL's call and words: ERR_OOM where those tell of
+ * memory, ERR_DEVICE where the device is lost beneath it, ERR_INTERNAL. So do the gang's
+ * operations.
+ */
 int nccl_open(const struct nccl_place *place, struct gang **ret_gang, struct err *e);
 
 /* Waits for an event of the gang's stream, or until a member is gone: then the gang is broken. */

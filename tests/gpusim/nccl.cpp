@@ -30,6 +30,7 @@ struct comm_state {
     bool blocking = true, ready = false, aborted = false, finalized = false;
     int pending = 0; /* queued and not done */
     int graphs = 0;  /* captured groups of calls that are alive, in a graph or on their way */
+    bool connected = false; /* its first call was taken, which takes memory */
     ncclResult_t error = ncclSuccess;
 
     void advance();
@@ -49,6 +50,18 @@ static ncclResult_t refuse(ncclResult_t code, const std::string &why)
     last_words = why;
     fail(cudaSuccess, "NCCL: %s", why.c_str());
     return code;
+}
+
+/* ncclSuccess, or the failure planned for this call; NCCL tells of memory in its words alone. */
+static ncclResult_t asked_of_nccl(const char *call, bool takes_memory = false)
+{
+    cudaError_t e = asked(call, takes_memory);
+    if (!e)
+        return ncclSuccess;
+    forget_last_error();
+    if (e == cudaErrorMemoryAllocation)
+        return refuse(ncclUnhandledCudaError, "Failed to CUDA malloc 1048576 bytes");
+    return device_error() ? ncclUnhandledCudaError : refuse(ncclSystemError, "planned");
 }
 
 /* ---- a communicator ---- */
@@ -139,8 +152,11 @@ const char *ncclGetLastError(ncclComm_t)
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
 {
+    guard g(lock);
     unsigned char random[16];
     *id = {};
+    if (ncclResult_t e = asked_of_nccl("ncclGetUniqueId"))
+        return e;
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         return ncclSystemError;
     int n = snprintf(id->internal, sizeof id->internal, "gpusim-nccl-");
@@ -158,8 +174,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *ret, int size, ncclUniqueId id, 
         return refuse(ncclInvalidArgument, "no such rank, or no id");
     if (config && config->magic != 0xcafebeef)
         return refuse(ncclInvalidArgument, "a config without NCCL_CONFIG_INITIALIZER");
-    if (device_error())
-        return ncclUnhandledCudaError;
+    if (ncclResult_t e = asked_of_nccl("ncclCommInitRankConfig", true))
+        return e;
     auto state = std::make_shared<comm_state>();
     state->rank = rank;
     state->size = size;
@@ -171,6 +187,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *ret, int size, ncclUniqueId id, 
         return refuse(ncclInvalidUsage, "another process has this rank");
     all.insert(state.get());
     outside_wait = wait_for_members;
+    if (fails_later("ncclCommInitRankConfig"))
+        state->error = refuse(ncclSystemError, "planned");
     *ret = new ncclComm{state};
     state->advance();
     while (state->blocking && !state->ready && !state->aborted && wait_for_members())
@@ -218,6 +236,10 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm)
     auto c = comm->state;
     if (held_by_graphs(*c))
         return ncclInternalError;
+    if (ncclResult_t e = asked_of_nccl("ncclCommFinalize"))
+        return e;
+    if (fails_later("ncclCommFinalize"))
+        c->error = refuse(ncclSystemError, "planned");
     c->finalized = true;
     if (!c->blocking)
         return c->pending > 0 || !c->flushed() ? ncclInProgress : ncclSuccess;
@@ -483,9 +505,25 @@ static ncclResult_t queue(cudaStream_t stream, std::vector<call_of> calls)
     return submit(stream, "NCCL", w) == cudaSuccess ? ncclSuccess : ncclUnhandledCudaError;
 }
 
-static ncclResult_t enqueue(const call_of &c, cudaStream_t stream)
+/* Taken, but what it gives to others never leaves: all members wait until they abort. */
+static ncclResult_t lose(const call_of &c, cudaStream_t stream)
+{
+    c.comm->error = refuse(ncclSystemError, "planned");
+    auto state = c.comm;
+    state->pending++;
+    submit(stream, "NCCL", [state] {
+        state->pending -= state->aborted;
+        return state->aborted;
+    });
+    return ncclSuccess;
+}
+
+static ncclResult_t enqueue(const char *name, const call_of &c, cudaStream_t stream)
 {
     guard g(lock);
+    if (ncclResult_t e = asked_of_nccl(name, !c.comm->connected))
+        return e;
+    c.comm->connected = true;
     if (!bytes_of(c.type) ||
         (c.what == SUM && c.type != ncclFloat32 && c.type != ncclFloat16 && c.type != ncclBfloat16))
         return refuse(ncclInvalidArgument, "this type of number is not emulated");
@@ -501,6 +539,8 @@ static ncclResult_t enqueue(const call_of &c, cudaStream_t stream)
     if ((c.from && !device_range(c.from, c.bytes, true)) ||
         (c.to && !device_range(c.to, taken, true)))
         return refuse(ncclInvalidArgument, "a buffer is not device memory of its size");
+    if (fails_later(name))
+        return lose(c, stream);
     if (group_depth == 0)
         return queue(stream, {c});
     if (!group_calls)
@@ -511,6 +551,9 @@ static ncclResult_t enqueue(const call_of &c, cudaStream_t stream)
 
 ncclResult_t ncclGroupStart()
 {
+    guard g(lock);
+    if (ncclResult_t e = asked_of_nccl("ncclGroupStart"))
+        return e;
     group_depth++;
     return ncclSuccess;
 }
@@ -522,7 +565,7 @@ ncclResult_t ncclGroupEnd()
         return refuse(ncclInvalidUsage, "ncclGroupEnd without ncclGroupStart");
     if (--group_depth > 0 || !group_calls)
         return ncclSuccess;
-    ncclResult_t result = ncclSuccess;
+    ncclResult_t result = asked_of_nccl("ncclGroupEnd");
     while (!group_calls->empty() && result == ncclSuccess) {
         cudaStream_t s = group_calls->front().first;
         std::vector<call_of> calls;
@@ -546,6 +589,7 @@ ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataTyp
     if (op != ncclSum)
         return refuse(ncclInvalidArgument, "only sums are emulated");
     return enqueue(
+        "ncclAllReduce",
         {comm->state, SUM, type, count * bytes_of(type), 0, (const char *)from, (char *)to},
         stream);
 }
@@ -554,6 +598,7 @@ ncclResult_t ncclAllGather(const void *from, void *to, size_t count, ncclDataTyp
                            ncclComm_t comm, cudaStream_t stream)
 {
     return enqueue(
+        "ncclAllGather",
         {comm->state, GATHER, type, count * bytes_of(type), 0, (const char *)from, (char *)to},
         stream);
 }
@@ -562,7 +607,8 @@ ncclResult_t ncclBroadcast(const void *from, void *to, size_t count, ncclDataTyp
                            ncclComm_t comm, cudaStream_t stream)
 {
     bool gives = comm->state->rank == root;
-    return enqueue({comm->state, BROADCAST, type, count * bytes_of(type), root,
+    return enqueue("ncclBroadcast",
+                   {comm->state, BROADCAST, type, count * bytes_of(type), root,
                     gives ? (const char *)from : nullptr, (char *)to},
                    stream);
 }
@@ -571,6 +617,7 @@ ncclResult_t ncclSend(const void *from, size_t count, ncclDataType_t type, int p
                       ncclComm_t comm, cudaStream_t stream)
 {
     return enqueue(
+        "ncclSend",
         {comm->state, POINT, type, count * bytes_of(type), peer, (const char *)from, nullptr},
         stream);
 }
@@ -578,6 +625,7 @@ ncclResult_t ncclSend(const void *from, size_t count, ncclDataType_t type, int p
 ncclResult_t ncclRecv(void *to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream)
 {
-    return enqueue({comm->state, POINT, type, count * bytes_of(type), peer, nullptr, (char *)to},
+    return enqueue("ncclRecv",
+                   {comm->state, POINT, type, count * bytes_of(type), peer, nullptr, (char *)to},
                    stream);
 }

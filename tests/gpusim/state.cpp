@@ -94,8 +94,9 @@ void forget_last_error()
 /* ---- planned failures ---- */
 
 static gpusim_fault fault;
-static uint64_t fails_at, calls, memory_calls;
+static uint64_t fails_at, calls, memory_calls, later_calls;
 static uint64_t fails_each; /* of fork_each(); 0: not asked for */
+static uint64_t forks_from, forks_to;
 static uint64_t failed_at, copies, wrong_copies;
 static const char *failed_call;
 static bool copied; /* this process is a copy */
@@ -136,7 +137,9 @@ static bool fork_copy(const char *call)
 /* Whether this call, the nth that the planned fault is for, fails. */
 static bool fails_now(const char *call, uint64_t nth)
 {
-    return fails_each > 0 ? nth % fails_each == 0 && fork_copy(call) : nth == fails_at;
+    if (fails_each == 0)
+        return nth == fails_at;
+    return nth >= forks_from && nth <= forks_to && nth % fails_each == 0 && fork_copy(call);
 }
 
 cudaError_t asked(const char *call, bool takes_memory)
@@ -147,7 +150,9 @@ cudaError_t asked(const char *call, bool takes_memory)
     memory_calls += takes_memory;
     if (lost_by_file())
         return fail_device(cudaErrorIllegalAddress, "GPUSIM_LOSE: the device is lost at %s", call);
-    bool counts = fault == GPUSIM_FAIL_MEMORY ? takes_memory : fault != GPUSIM_FAIL_NONE;
+    bool counts = fault == GPUSIM_FAIL_MEMORY
+                      ? takes_memory
+                      : fault != GPUSIM_FAIL_NONE && fault != GPUSIM_FAIL_LATER;
     if (!counts || !fails_now(call, fault == GPUSIM_FAIL_MEMORY ? memory_calls : calls))
         return cudaSuccess;
     failed_call = call;
@@ -158,23 +163,36 @@ cudaError_t asked(const char *call, bool takes_memory)
                 "planned: %s fails", call);
 }
 
+bool fails_later(const char *call)
+{
+    later_calls++;
+    if (fault != GPUSIM_FAIL_LATER || !fails_now(call, later_calls))
+        return false;
+    failed_call = call;
+    failed_at = calls;
+    fail(cudaSuccess, "planned: %s will have failed", call);
+    return true;
+}
+
 static void control_fail(gpusim_fault f, uint64_t nth)
 {
     guard g(lock);
     forget_errors();
     fault = f;
     fails_at = nth;
-    calls = memory_calls = copies_beside_copies = launches_beside_copies = 0;
+    calls = memory_calls = later_calls = copies_beside_copies = launches_beside_copies = 0;
     pageable_copies = 0;
     fails_each = failed_at = copies = wrong_copies = 0;
     failed_call = nullptr;
 }
 
-static void control_fork_each(gpusim_fault f, uint64_t every)
+static void control_fork_each(gpusim_fault f, uint64_t every, uint64_t first, uint64_t last)
 {
     guard g(lock);
     control_fail(f, 0);
     fails_each = every;
+    forks_from = first;
+    forks_to = last;
 }
 
 static int control_is_copy()
@@ -190,8 +208,10 @@ static const char *control_failed()
 static gpusim_counts control_counts()
 {
     guard g(lock);
-    return {calls,     memory_calls, copies_beside_copies, launches_beside_copies, pageable_copies,
-            failed_at, copies,       wrong_copies,         memory_of_device(),     memory_pinned()};
+    return {
+        calls,           memory_calls, later_calls, copies_beside_copies, launches_beside_copies,
+        pageable_copies, failed_at,    copies,      wrong_copies,         memory_of_device(),
+        memory_pinned()};
 }
 
 const char *message()
@@ -212,8 +232,9 @@ void reset(uint64_t seed)
 
 using namespace gpusim;
 
-extern "C" __attribute__((visibility("default"), used)) const gpusim_control gpusim_control = {
-    control_fail, control_failed, control_counts, set_seed, control_fork_each, control_is_copy};
+extern "C" __attribute__((visibility("default"), used))
+const struct gpusim_control gpusim_control = {control_fail, control_failed,    control_counts,
+                                              set_seed,     control_fork_each, control_is_copy};
 
 cudaError_t cudaGetLastError(void)
 {

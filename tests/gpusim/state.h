@@ -79,7 +79,9 @@ void forget_last_error(); /* but not the sticky one */
  * test planned for it (control.h). takes_memory: it may fail for want of it.
  */
 cudaError_t asked(const char *call, bool takes_memory = false);
-/* The same of libraries with codes of their own. */
+/* Whether a call that is taken is planned to fail when it is carried out. */
+bool fails_later(const char *call);
+/* The same as asked() of libraries with codes of their own. */
 template <class S>
 S asked_as(const char *call, bool takes_memory, S success, S no_memory, S failure)
 {

@@ -314,7 +314,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
     guard g(lock);
-    cudaError_t e = known(s, "cudaStreamQuery");
+    cudaError_t e = asked("cudaStreamQuery");
+    if (!e)
+        e = known(s, "cudaStreamQuery");
     if (!e)
         e = may_wait(s, "cudaStreamQuery");
     if (e || !s || s == cudaStreamLegacy || s->queue.empty())
@@ -471,19 +473,20 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     return drain([e, n] { return e->state->done >= n; });
 }
 
+/* Of those who ask again and again only the last one counts as a call: how often is chance. */
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     guard g(lock);
-    cudaError_t error = asked("cudaEventQuery");
+    cudaError_t error = known(e, "cudaEventQuery");
     if (!error)
-        error = known(e, "cudaEventQuery");
+        error = may_wait(nullptr, "cudaEventQuery");
     if (error)
         return error;
     if (e->state->done < e->state->recorded)
         step_once();
-    return device_error()                        ? device_error()
-           : e->state->done < e->state->recorded ? cudaErrorNotReady
-                                                 : cudaSuccess;
+    if (!device_error() && e->state->done < e->state->recorded)
+        return cudaErrorNotReady;
+    return asked("cudaEventQuery");
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to)
@@ -582,6 +585,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *ret)
 cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *ret)
 {
     guard g(lock);
+    if (cudaError_t e = asked("cudaStreamIsCapturing"))
+        return e;
     *ret = capturing(s) ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     return known(s, "cudaStreamIsCapturing");
 }

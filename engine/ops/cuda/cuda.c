@@ -120,8 +120,12 @@ static void let_go(void *owner)
 static int cuda_gang_open(struct ops *o, struct gang *g, struct gang **ret_gang, struct err *e)
 {
     struct cuda *c = cuda_of(o);
-    const struct nccl_place place = {
-        .host = g, .device = c->device, .stream = c->stream, .let_go = let_go, .owner = c};
+    const struct nccl_place place = {.host = g,
+                                     .device = c->device,
+                                     .stream = c->stream,
+                                     .error = cuda_check,
+                                     .let_go = let_go,
+                                     .owner = c};
     int rc;
 
     recordings_forget(c->recordings);

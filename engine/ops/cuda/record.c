@@ -21,6 +21,7 @@ struct recordings {
     struct recording items[KEPT];
     int n;
     uint64_t calls;
+    struct recording *first;     /* whose calls are made for the first time; NULL: none */
     struct recording *capturing; /* NULL: no capture is under way */
     cudaStream_t stream;         /* that of the backend */
     cudaEvent_t launched[2];     /* behind the last two launches, in turn */
@@ -69,6 +70,7 @@ void recordings_forget(struct recordings *r)
     for (int i = 0; i < r->n; i++)
         drop(&r->items[i]);
     r->n = 0;
+    r->first = NULL;
 }
 
 void recordings_free(struct recordings *r)
@@ -105,6 +107,7 @@ static void note(struct recordings *r, const void *key, size_t key_bytes)
     }
     *at = (struct recording){.key_bytes = key_bytes, .used = r->calls};
     memcpy(at->key, key, key_bytes);
+    r->first = at;
 }
 
 /* Not more than two graphs in flight: a launch into a full queue blocks, and looks after no gang.
@@ -159,6 +162,9 @@ int cuda_record_end(struct ops *o, bool failed, struct err *e)
     cudaGraph_t graph = NULL;
     int rc = 0;
 
+    if (c->recordings->first != NULL && failed)
+        drop(c->recordings->first); /* not all is loaded: a capture would meet the rest */
+    c->recordings->first = NULL;
     if (r == NULL)
         return 0;
     c->recordings->capturing = NULL;

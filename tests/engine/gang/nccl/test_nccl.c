@@ -1,6 +1,8 @@
 /* NCCL's gang (engine/gang/nccl.h) between processes, on the emulated device. */
 #include "engine/gang/nccl.h"
+#include "tests/gpusim/control.h"
 
+#include <nccl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -48,6 +50,13 @@ static void let_go(void *owner)
     m->graph = NULL;
 }
 
+static int told(cudaError_t code, const char *call, struct err *e)
+{
+    int class = code == cudaErrorIllegalAddress ? ERR_DEVICE : ERR_INTERNAL;
+
+    return code == cudaSuccess ? 0 : err_set(e, class, "%s: (%d)", call, (int)code);
+}
+
 static int member_run(const struct gang_place *p, int tell, part_fn part)
 {
     struct member m = {.tell = tell};
@@ -58,7 +67,8 @@ static int member_run(const struct gang_place *p, int tell, part_fn part)
     TRY(sees(cudaStreamCreateWithFlags(&m.stream, cudaStreamNonBlocking)));
     TRY(sees(cudaMalloc(&m.device, N * sizeof(float))));
     TRY(nccl_open(
-        &(struct nccl_place){.host = m.host, .stream = m.stream, .let_go = let_go, .owner = &m},
+        &(struct nccl_place){
+            .host = m.host, .stream = m.stream, .error = told, .let_go = let_go, .owner = &m},
         &m.gang, &e));
     TRY(part(&m));
 out:
@@ -303,6 +313,107 @@ static void told_to_stop_they_stop(void **state)
     done(&c);
 }
 
+/* Member 0's nth call that the fault is for fails: what its exchange says. Member 1 ends after it.
+ */
+static int exchange_fails(struct member *m, enum gpusim_fault fault, uint64_t nth, int code,
+                          const char *call)
+{
+    char *device = m->device;
+    const struct gang_transfer t = {1 - m->gang->rank, device, 100, device + 100, 100};
+    struct err e = {0};
+    int rc;
+
+    if (m->gang->rank == 1) {
+        rc = m->gang->exchange(m->gang, &t, 1, &e);
+        return (rc == 0 || rc == ERR_LOST) && barrier(m->host) == ERR_LOST ? 0 : ERR_INTERNAL;
+    }
+    gpusim_control.plan(fault, nth);
+    rc = m->gang->exchange(m->gang, &t, 1, &e);
+    gpusim_control.plan(GPUSIM_FAIL_NONE, 0);
+    if (rc == code && strstr(e.text, call) != NULL)
+        return 0;
+    fprintf(stderr, "not %s: %d, %s\n", call, rc, e.text);
+    return ERR_OUTPUT;
+}
+
+/* The third call is the receive: the group that it is in must end all the same. */
+static int fails_in_a_group(struct member *m)
+{
+    static float numbers[10];
+    int rc = exchange_fails(m, GPUSIM_FAIL_ANY, 3, ERR_INTERNAL, "ncclRecv: ");
+    ncclComm_t alone;
+    ncclUniqueId id;
+
+    if (rc != 0 || m->gang->rank != 0)
+        return rc;
+    /* The thread's next call is in no group: what it queues is done. */
+    TRY(ncclGetUniqueId(&id) == ncclSuccess ? 0 : ERR_INTERNAL);
+    TRY(ncclCommInitRank(&alone, 1, id, 0) == ncclSuccess ? 0 : ERR_INTERNAL);
+    TRY(sees(cudaMemsetAsync(m->device, 0, sizeof numbers, m->stream)));
+    TRY(ncclAllReduce(m->device, (float *)m->device + 10, 10, ncclFloat32, ncclSum, alone,
+                      m->stream) == ncclSuccess
+            ? 0
+            : ERR_INTERNAL);
+    numbers[9] = 1;
+    TRY(sees(cudaMemcpyAsync(numbers, (float *)m->device + 10, sizeof numbers,
+                             cudaMemcpyDeviceToHost, m->stream)));
+    TRY(sees(cudaStreamSynchronize(m->stream)));
+    rc = numbers[9] == 0 ? 0 : ERR_OUTPUT;
+    ncclCommDestroy(alone);
+out:
+    return rc;
+}
+
+static void a_group_that_fails_is_ended(void **state)
+{
+    (void)state;
+    all_do(2, fails_in_a_group);
+}
+
+static int finds_no_memory(struct member *m)
+{
+    return exchange_fails(m, GPUSIM_FAIL_MEMORY, 1, ERR_OOM, "ncclSend: ");
+}
+
+static void nccls_words_of_memory_are_class_oom(void **state)
+{
+    (void)state;
+    all_do(2, finds_no_memory);
+}
+
+static int loses_the_device(struct member *m)
+{
+    return exchange_fails(m, GPUSIM_FAIL_DEVICE, 2, ERR_DEVICE, "ncclSend: ");
+}
+
+static void a_device_lost_beneath_nccl_is_told_as_such(void **state)
+{
+    (void)state;
+    all_do(2, loses_the_device);
+}
+
+/* NCCL takes the sum; that it failed only ncclCommGetAsyncError() says. */
+static int fails_later(struct member *m)
+{
+    struct err e = {0};
+    int rc;
+
+    if (m->gang->rank == 1) {
+        rc = m->gang->all_reduce(m->gang, m->device, 10, GANG_F32, &e);
+        return (rc == 0 || rc == ERR_LOST) && barrier(m->host) == ERR_LOST ? 0 : ERR_INTERNAL;
+    }
+    gpusim_control.plan(GPUSIM_FAIL_LATER, 1);
+    rc = m->gang->all_reduce(m->gang, m->device, 10, GANG_F32, &e);
+    gpusim_control.plan(GPUSIM_FAIL_NONE, 0);
+    return rc == ERR_INTERNAL && strstr(e.text, "ncclAllReduce: ") != NULL ? 0 : ERR_OUTPUT;
+}
+
+static void what_fails_after_it_was_taken_is_told(void **state)
+{
+    (void)state;
+    all_do(2, fails_later);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +423,10 @@ int main(void)
         cmocka_unit_test(captured_sums_are_taken_at_each_launch),
         cmocka_unit_test(a_killed_member_hangs_nobody),
         cmocka_unit_test(told_to_stop_they_stop),
+        cmocka_unit_test(a_group_that_fails_is_ended),
+        cmocka_unit_test(nccls_words_of_memory_are_class_oom),
+        cmocka_unit_test(a_device_lost_beneath_nccl_is_told_as_such),
+        cmocka_unit_test(what_fails_after_it_was_taken_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,8 @@ static inline bool is_told(const struct err *e)
     /* A copy to memory that is not pinned waits, too. */
     if (begins(call, "cudaStreamSynchronize"))
         call = "cuda";
-    bool launch = !begins(call, "cu") || begins(call, "cudaFuncSetAttribute") ||
+    bool launch = (!begins(call, "cu") && !begins(call, "nccl")) ||
+                  begins(call, "cudaFuncSetAttribute") ||
                   (begins(call, "cudaMemset") && strstr(e->text, "kernels_") != NULL);
     const char *at = strstr(e->text, launch ? "kernels_" : call);
 
