@@ -141,9 +141,13 @@ out:
 /* sum[out] += x[in] w[in, out] */
 static void add_product(double *sum, const float *x, const float *w, int64_t in, int64_t out)
 {
-    for (int64_t i = 0; i < in; i++)
+    for (int64_t i = 0; i < in; i++) {
+        const float *row = w + i * out;
+        double factor = x[i];
+
         for (int64_t o = 0; o < out; o++)
-            sum[o] += (double)x[i] * w[i * out + o];
+            sum[o] += factor * row[o];
+    }
 }
 
 static int ref_linear(struct ops *o, struct act *y, const struct act *x, const struct linear *l,
