@@ -205,6 +205,7 @@ struct worker {
     char *host;       /* workers of equal hosts can meet as a gang; "": none; owned */
     bool reachable;   /* by members of a gang on other hosts that are it too */
     char *meeting;    /* for the next gang that it leads; NULL or "": none; owned */
+    char *met;        /* of the last gang that it led; NULL: it led none; owned */
     uint64_t cache_hits, cache_misses, cache_evictions, cache_damaged; /* as it said last */
     uint32_t probing; /* tasks meant for it whose paths are being looked at */
     bool reserved;    /* for a gang whose task's path is being looked at */

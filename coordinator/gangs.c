@@ -314,7 +314,8 @@ static int lease_all(struct coord *c, struct task_entry *t, struct worker **memb
                    t->job->hash, (unsigned long long)t->index, first, members[0]->name,
                    m.lease.gang_guidance, m.lease.gang_tensor));
     c->count.gangs++;
-    free(members[0]->meeting); /* good for one gang; the next ready says another */
+    free(members[0]->met); /* good for one gang; the next ready says another */
+    members[0]->met = members[0]->meeting;
     members[0]->meeting = NULL;
 out:
     asset_set_done(&assets);
@@ -340,6 +341,19 @@ int gang_lease(struct coord *c, struct task_entry *t, const char *task, int64_t 
     *ret_gave = true;
 out:
     return rc;
+}
+
+bool gang_meets_at(const struct worker *w, const char *meeting)
+{
+    if (!meeting || !w->met || strcmp(meeting, w->met) != 0)
+        return false;
+    for (size_t i = 0; i < w->n_tasks; i++) {
+        const struct run *r = run_of(w->tasks[i], w);
+
+        if (r && r->gang == r->attempt)
+            return true;
+    }
+    return false;
 }
 
 void gang_note_over(struct task_entry *t, const struct run *r)

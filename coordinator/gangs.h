@@ -69,6 +69,9 @@ void gang_release(struct coord *c, struct task_entry *t, bool give_back);
 int gang_lease(struct coord *c, struct task_entry *t, const char *task, int64_t now_ms,
                struct outbox *o, bool *ret_gave, struct err *e);
 
+/* w leads a gang that meets there: a `ready` that says so crossed that gang's lease. */
+bool gang_meets_at(const struct worker *w, const char *meeting);
+
 /* An attempt that ended early: if it is a gang's, attempt_note_over(). */
 void gang_note_over(struct task_entry *t, const struct run *r);
 

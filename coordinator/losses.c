@@ -156,7 +156,8 @@ int on_ready(struct coord *c, struct worker *w, const struct msg_ready *m, int64
     cache_add(&c->assets.cache_misses, &w->cache_misses, m->cache_misses);
     cache_add(&c->assets.cache_evictions, &w->cache_evictions, m->cache_evictions);
     cache_add(&c->assets.cache_damaged, &w->cache_damaged, m->cache_damaged);
-    TRY(text_replace(&w->meeting, m->meeting, e));
+    if (!gang_meets_at(w, m->meeting))
+        TRY(text_replace(&w->meeting, m->meeting, e));
 out:
     return rc;
 }

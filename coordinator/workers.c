@@ -58,6 +58,7 @@ static void worker_free(struct worker *w)
     free(w->software);
     free(w->host);
     free(w->meeting);
+    free(w->met);
     free(w->tasks);
     blocks_done(&w->blocks);
     abilities_done(&w->abilities);

@@ -67,6 +67,34 @@ static void with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_aga
     assert_leased(t, "w1", 0, 4);
 }
 
+/* A `ready` that crossed the lease says the place that is used up when the gang has met there. */
+static void no_second_gang_meets_where_the_first_did(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 2);
+    ready_to_meet(t, "w1", 2); /* was on its way */
+    ready_to_meet(t, "w2", 2);
+    helped(t, "w2", 0, 2);
+    fresh(t);
+    result(t, "w1", 0, 1);
+    assert_leased(t, "w2", 1, 1); /* who has not led yet */
+    assert_part(t, "w1", 2, 1, 1, "w2");
+}
+
+/* Its lease was lost on the way: nobody met there. */
+static void a_place_where_no_gang_met_is_good_for_the_next(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 1);
+    fresh(t);
+    tick(t, 11000);
+    ready(t, "w2", 2); /* leads none */
+    ready_to_meet(t, "w1", 2);
+    assert_part(t, "w1", 2, 1, 0, "w1");
+}
+
 static void a_members_failure_stops_the_others(void **state)
 {
     struct table *t = *state;
@@ -316,6 +344,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SENTENCE(two_workers_get_one_task_and_the_leaders_meeting_place),
+        SENTENCE(no_second_gang_meets_where_the_first_did),
+        SENTENCE(a_place_where_no_gang_met_is_good_for_the_next),
         SENTENCE(the_leaders_picture_ends_the_task_and_the_helper_is_free_before),
         SENTENCE(a_picture_before_the_helpers_word_revokes_it),
         SENTENCE(with_a_lost_member_the_others_are_stopped_and_the_task_is_leased_again),
