@@ -3,6 +3,7 @@
 #include "coordinator/chains.h"
 #include "coordinator/gangs.h"
 #include "coordinator/history.h"
+#include "coordinator/pick.h"
 #include "coordinator/policy.h"
 #include "coordinator/sched.h"
 
@@ -347,7 +348,7 @@ int attempt_failed(struct coord *c, struct task_entry *t, struct worker *w,
     if (p->where == POLICY_LARGER && w->memory_bytes > t->memory_over)
         t->memory_over = w->memory_bytes;
     t->only_elsewhere = p->where == POLICY_ELSEWHERE || p->where == POLICY_LARGER;
-    elsewhere = sched_elsewhere(c, t, w->session);
+    elsewhere = pick_elsewhere(c, t, w->session);
     if (p->code == ERR_OOM && !elsewhere && gang_grow(c, t)) {
         elsewhere = true;
     } else if (is_final(t, p, m, elsewhere)) {

@@ -1,7 +1,7 @@
 #include "coordinator/lacks.h"
 
 #include "coordinator/assets.h"
-#include "coordinator/sched.h"
+#include "coordinator/pick.h"
 
 static uint64_t file_key(const struct asset_missing *m)
 {
@@ -81,7 +81,7 @@ static bool by_all(const struct coord *c, const struct task_entry *t, const stru
                    size_t n)
 {
     for (size_t i = 0; i < c->n_workers; i++)
-        if (sched_could_have(t, c->workers[i]) && !lacked_by(c->workers[i], m, n))
+        if (pick_could_have(t, c->workers[i]) && !lacked_by(c->workers[i], m, n))
             return false;
     return true;
 }

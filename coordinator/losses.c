@@ -3,7 +3,7 @@
 #include "coordinator/controls.h"
 #include "coordinator/gangs.h"
 #include "coordinator/history.h"
-#include "coordinator/sched.h"
+#include "coordinator/pick.h"
 
 /* A lease and a `ready` may pass each other on the wire for this long. */
 #define CROSSING_MS 10000
@@ -291,7 +291,7 @@ static int hopeless_fail(struct coord *c, int64_t now_ms, struct outbox *o, stru
             continue;
         for (size_t i = 0; i < c->n_workers; i++)
             connected |= !c->workers[i]->lost;
-        if (connected && !sched_elsewhere(c, t, 0))
+        if (connected && !pick_elsewhere(c, t, 0))
             TRY(task_fail(c, t, NULL, t->fail_code, t->fail_text, now_ms, o, e));
     }
 out:

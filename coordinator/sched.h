@@ -1,17 +1,7 @@
 /*
- * Which task goes to which worker. Part of the reactor; called by it alone.
- *
- * Tasks that came back go first. Then a job is chosen: one whose preview (`first`) is not out;
- * else the most urgent: its priority, and one more for every SCHED_AGE_MS without a lease; else the
- * one whose deadline is in danger, the earliest first; else the one whose model and size the worker
- * has ready; else the one that had the fewest leases; else the oldest. Within the job, what is
- * ready on the worker goes first (queue.h). At the end of all work the fastest idle workers choose
- * first (tail.h).
- *
- * The bound on starvation: of jobs of one priority that have tasks for the workers at hand, none is
- * ever more than SCHED_SLACK + 1 leases ahead of another, so that a waiting one sees twice that of
- * each at most. And no job gets a lease before another of a priority lower by d that has waited
- * (d + 1) * SCHED_AGE_MS longer. Previews, and tasks that came back, are outside of both.
+ * Tasks are given out, one lease of each worker per round: to whom which one is pick.h's, which of
+ * the jobs has its turn is turns.h's. At the end of all work the fastest idle workers choose first
+ * (tail.h). Part of the reactor; called by it alone.
  *
  * Giving a task out takes two steps: its output path is probed (OUT_PROBE), then, if the path is
  * free, the lease leaves. A picture found there is recorded instead, another file fails the task.
@@ -21,16 +11,6 @@
 
 #include "coordinator/assets.h"
 #include "coordinator/reactor.h"
-
-#define SCHED_AGE_MS     10000
-#define SCHED_SLACK      16
-#define SCHED_JOBS_TRIED 16 /* jobs that one worker is offered tasks of, at a time */
-
-/* A worker that takes leases, and whose precisions, class and memory suit the task. */
-bool sched_could_have(const struct task_entry *t, const struct worker *w);
-
-/* Whether a connected worker other than `session` could take the task and has not failed it. */
-bool sched_elsewhere(const struct coord *c, const struct task_entry *t, uint64_t session);
 
 /* The task itself, a later frame's with the file that it starts from, and what the entry keeps of
  * it. ret_task: task_done(). */

@@ -1,7 +1,7 @@
-/* Which task goes to which worker: coordinator/sched.h, queue.h, tail.h. */
+/* Which task goes to which worker: coordinator/turns.h, queue.h, tail.h. */
 #include "tests/coordinator/table.h"
 
-#include "coordinator/sched.h"
+#include "coordinator/turns.h"
 
 static struct job *job_of(const char *name, const char *axes, const char *conduct)
 {
@@ -218,7 +218,7 @@ static void a_job_of_smaller_priority_gets_a_lease_within_its_age(void **state)
                          "'count':900}}]",
                          "{'priority':53}"));
     join(t, "w", 0);
-    for (int second = 0; second <= 3 * SCHED_AGE_MS / 1000 + 1 && !seen; second++) {
+    for (int second = 0; second <= 3 * TURNS_AGE_MS / 1000 + 1 && !seen; second++) {
         fresh(t);
         tick(t, 1000);
         ready(t, "w", 1);
@@ -254,7 +254,7 @@ static void no_job_of_equal_priority_waits_longer_than_the_slack(void **state)
         longest = row > longest ? row : longest;
         memcpy(last, job, sizeof last);
     }
-    assert_in_range(longest, 2, 2 * SCHED_SLACK + 2);
+    assert_in_range(longest, 2, 2 * TURNS_SLACK + 2);
     assert_in_range(changes, 5, 40); /* and models are not changed for every task */
 }
 

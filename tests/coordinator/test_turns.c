@@ -1,8 +1,8 @@
-/* Whose turn it is among jobs, and what bounds the wait of the others: coordinator/sched.h. The
+/* Whose turn it is among jobs, and what bounds the wait of the others: coordinator/turns.h. The
  * bounds are written out, since jobs/SPEC.md and ARCHITECTURE.md state them. */
 #include "tests/coordinator/table.h"
 
-#include "coordinator/sched.h"
+#include "coordinator/turns.h"
 
 static struct job *model_job(const char *name, const char *model, const char *conduct)
 {
