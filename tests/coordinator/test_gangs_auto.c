@@ -64,6 +64,19 @@ static void alone_before(struct table *t, int n, int64_t ms)
     fresh(t);
 }
 
+/* w1 and w2 are free again for another picture of the kind. */
+static void ask_again(struct table *t)
+{
+    fresh(t);
+    ready_to_meet(t, "w1", 1);
+    ready_to_meet(t, "w2", 1);
+    submit_job(t, bundle_job((struct spec){.job = "again",
+                                           .axes = "[{'name':'seed','columns':['seed'],"
+                                                   "'range':{'first':7,'step':1,'count':1}}]",
+                                           .conduct = "{'gang':'auto'}"}));
+    tick(t, 100);
+}
+
 /* Steps of `ms` in a gang of two, of 100 alone, then another picture of the kind. */
 static void learn_and_ask_again(struct table *t, int64_t ms)
 {
@@ -77,14 +90,7 @@ static void learn_and_ask_again(struct table *t, int64_t ms)
     steps_of(t, "w1", 0, 1, ms);
     helped(t, "w2", 0, 2);
     result(t, "w1", 0, 1);
-    fresh(t);
-    ready_to_meet(t, "w1", 1);
-    ready_to_meet(t, "w2", 1);
-    submit_job(t, bundle_job((struct spec){.job = "again",
-                                           .axes = "[{'name':'seed','columns':['seed'],"
-                                                   "'range':{'first':7,'step':1,'count':1}}]",
-                                           .conduct = "{'gang':'auto'}"}));
-    tick(t, 100);
+    ask_again(t);
 }
 
 /* More tasks than could all be shared: two workers render two, which is faster than both by turns.
@@ -259,6 +265,53 @@ static void a_batch_is_no_measure_of_one_worker(void **state)
     assert_measured(t, 80, 0);
 }
 
+/* Its steps say when its own parts ended, not how long the gang takes. */
+static void a_helpers_steps_are_no_second_measure_of_the_gang(void **state)
+{
+    struct table *t = *state;
+
+    alone_before(t, 1, 120);
+    pair_at_work(t, 2);
+    progress(t, "w2", 0, 2, 0);
+    steps_of(t, "w1", 0, 1, 80);
+    progress(t, "w2", 0, 2, 1); /* 400 ms after its first one */
+    assert_measured(t, 80, 1.5);
+}
+
+/* A job that asks for pairs taught it: there is nothing yet that says the pair does not pay. */
+static void auto_shares_where_two_are_known_and_one_alone_is_not(void **state)
+{
+    struct table *t = *state;
+
+    pair_at_work(t, 1);
+    steps_of(t, "w1", 0, 1, 80);
+    helped(t, "w2", 0, 2);
+    result(t, "w1", 0, 1);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+    ask_again(t);
+    assert_int_equal(t->c.count.gangs, 2);
+}
+
+/* Of two, nothing is known by it. */
+static void a_gang_of_four_that_does_not_pay_says_nothing_of_two(void **state)
+{
+    struct table *t = *state;
+    static const char *const names[] = {"w1", "w2", "w3", "w4"};
+
+    alone_before(t, 1, 100);
+    submit_job(t, gang_job("{'guidance':2,'tensor':2}", 1));
+    for (int i = 0; i < 4; i++)
+        join_gangs(t, names[i]);
+    assert_part(t, "w1", 2, 2, 0, "w1");
+    steps_of(t, "w1", 0, 1, 95);
+    for (uint32_t i = 1; i < 4; i++)
+        helped(t, names[i], 0, 1 + i);
+    result(t, "w1", 0, 1);
+    assert_int_equal(the_job(t)->phase, JOB_DONE);
+    ask_again(t);
+    assert_int_equal(t->c.count.gangs, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +327,9 @@ int main(void)
         SENTENCE(the_speed_up_is_the_ratio_of_the_steps_times),
         SENTENCE(without_a_step_alone_there_is_no_speed_up),
         SENTENCE(a_batch_is_no_measure_of_one_worker),
+        SENTENCE(a_helpers_steps_are_no_second_measure_of_the_gang),
+        SENTENCE(auto_shares_where_two_are_known_and_one_alone_is_not),
+        SENTENCE(a_gang_of_four_that_does_not_pay_says_nothing_of_two),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
