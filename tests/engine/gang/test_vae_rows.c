@@ -1,5 +1,7 @@
 /* The VAE's decoder shared by rows among processes, against one device. */
+#include "tests/engine/gang/crew.h"
 #include "tests/engine/gang/rows.h"
+#include "tests/engine/small_render.h"
 
 static struct ops *open_oracle(void)
 {
@@ -57,6 +59,48 @@ static void a_member_killed_in_the_decoder_hangs_nobody(void **state)
     rows_lose_a_member(3, "sd1", open_fast, 9);
 }
 
+/* The crew whose marked member is to die, and the exchange of the decoder at which. */
+static const struct crew *doomed;
+static int doomed_exchange;
+
+static void doom_after_the_steps(void *user, int step, int steps)
+{
+    (void)user;
+    if (step == steps)
+        rows_doom(doomed->render.gang, doomed_exchange);
+}
+
+/* One who dies with its steps done; nobody has a picture. */
+static void lose_in_the_picture(int guidance, int tensor, int killed, int exchange)
+{
+    struct crew c = {.engine = {.model = GOLDEN_DIR "/models/sd1", .threads = 1},
+                     .render = small_render(2, 64, 48),
+                     .guidance = guidance,
+                     .tensor = tensor,
+                     .in_step = doom_after_the_steps,
+                     .marked = killed};
+
+    doomed = &c;
+    doomed_exchange = exchange;
+    crew_start(&c);
+    assert_int_equal(crew_wait(&c, killed), -SIGKILL);
+    for (int i = 0; i < crew_size(&c); i++)
+        if (i != killed)
+            assert_int_equal(crew_wait(&c, i), -ERR_LOST);
+    assert_non_null(strstr(c.result->text, "went away"));
+    assert_int_equal(c.result->width, 0);
+    crew_done(&c);
+}
+
+static void a_member_killed_after_the_steps_ends_the_picture_of_all(void **state)
+{
+    (void)state;
+    lose_in_the_picture(1, 2, 1, 1);
+    lose_in_the_picture(1, 2, 0, 9); /* who collects the rows */
+    lose_in_the_picture(2, 2, 2, 9);
+    lose_in_the_picture(1, 2, 1, 21); /* its picture done, as the last exchange hands it over */
+}
+
 static void rows_are_dealt_without_gap(void **state)
 {
     (void)state;
@@ -82,6 +126,7 @@ int main(void)
         cmocka_unit_test(the_oracle_agrees),
         cmocka_unit_test(a_member_may_have_one_row),
         cmocka_unit_test(a_member_killed_in_the_decoder_hangs_nobody),
+        cmocka_unit_test(a_member_killed_after_the_steps_ends_the_picture_of_all),
         cmocka_unit_test(rows_are_dealt_without_gap),
     };
 
