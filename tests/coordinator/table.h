@@ -171,12 +171,19 @@ static inline void ready_holding(struct table *t, const char *name, uint32_t cre
     say(t, name, &m);
 }
 
-/* Free room, and a place where members of its next gang would meet: its name. */
-static inline void ready_to_meet(struct table *t, const char *name, uint32_t credits)
+/* Free room, and a place where members of its next gang would meet. */
+static inline void ready_to_meet_at(struct table *t, const char *name, uint32_t credits,
+                                    const char *place)
 {
-    struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .meeting = name}};
+    struct msg m = {.type = MSG_READY, .ready = {.credits = credits, .meeting = place}};
 
     say(t, name, &m);
+}
+
+/* At its name: that is no new place for a second gang. */
+static inline void ready_to_meet(struct table *t, const char *name, uint32_t credits)
+{
+    ready_to_meet_at(t, name, credits, name);
 }
 
 static inline void join(struct table *t, const char *name, uint32_t credits)

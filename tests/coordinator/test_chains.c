@@ -357,13 +357,16 @@ static void auto_shares_the_frames_of_a_chain_once_that_is_measured_to_be_faster
     assert_int_equal(t->c.count.gangs, 1); /* to learn */
     assert_leased(t, "w1", 1, 1);
     assert_leased(t, "w2", 1, 2);
-    ready_to_meet(t, "w1", 2);
+    ready_to_meet_at(t, "w1", 2, "a second place");
     steps(t, "w1", 1, 60);
     for (uint64_t i = 1; i < 4; i++) {
+        char place[32];
+
         fresh(t);
         result(t, "w1", i, 1);
         assert_int_equal(t->c.count.gangs, i + 1);
-        ready_to_meet(t, "w1", 2);
+        snprintf(place, sizeof place, "behind frame %d", (int)i);
+        ready_to_meet_at(t, "w1", 2, place);
         ready_to_meet(t, "w2", 2);
     }
     assert_true(the_job(t)->gang_speedup > 1.5);

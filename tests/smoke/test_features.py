@@ -91,13 +91,15 @@ class Features(Case):
         self.assertRegex(again["record_differs"][0], r"^file init_image: another content \(SHA-256")
         os.unlink(self.path("start.png"))
         done = self.litho("replay", picture, "--models", self.library, expect=1)
-        self.assertIn("init_image: %s: No such file" % self.path("start.png"), done.stderr)
+        self.assertIn("init_image: neither the coordinator nor a connected worker has '%s': put "
+                      "it there" % self.path("start.png"), done.stderr)
 
     def test_a_missing_picture_is_a_named_failure(self):
         done = self.render("init_image: nowhere.png\n", expect=1)
         self.assertIn("warning: no file '%s' on this machine" % self.path("nowhere.png"),
                       done.stderr)
-        self.assertIn("init_image: %s: No such file" % self.path("nowhere.png"), done.stderr)
+        self.assertIn("init_image: neither the coordinator nor a connected worker has '%s': put "
+                      "it there" % self.path("nowhere.png"), done.stderr)
 
     def test_damaged_pictures_are_refused_by_name(self):
         with open(FOX, "rb") as file:
