@@ -205,8 +205,16 @@ out:
 
 #define CHECK_BYTES (64u << 20) /* of files read for one answer */
 
+/* The picture that a chain's next frame must have been made from. */
+struct frame_file {
+    uint64_t index;
+    char sha256[HASH_HEX_SIZE]; /* of the file as it is; "": there is none */
+};
+
 struct check {
     struct output *output;
+    uint64_t from; /* the first task that is told of: the one before it is only looked at */
+    struct frame_file last;
     struct bad_file bad[MSG_PAGE_MAX];
     char *texts[MSG_PAGE_MAX * 2]; /* owned: path and text of each */
     size_t n_bad;
@@ -223,29 +231,67 @@ static int check_add(struct check *k, const struct record *r, const char *why, s
     return path && text ? 0 : err_set(e, ERR_OOM, "no memory for a list of files");
 }
 
+/* ret_sha256: of the file's bytes, "" if they cannot be read. ret_why: what is wrong, or no text.
+ */
+static int check_bytes(struct check *k, const struct record *r, char ret_sha256[HASH_HEX_SIZE],
+                       struct err *ret_why, struct err *e)
+{
+    struct buf bytes = {0};
+    int rc = output_read(k->output, r->path, MSG_PNG_MAX, &bytes, ret_why);
+
+    k->bytes += bytes.size;
+    *ret_sha256 = 0;
+    if (rc == ERR_MISSING)
+        err_set(ret_why, rc, "the file is gone");
+    if (rc != 0) {
+        rc = 0;
+        goto out;
+    }
+    *ret_why = (struct err){0};
+    TRY(hash_bytes(bytes.data, bytes.size, ret_sha256, e));
+    if (strcmp(ret_sha256, r->sha256) != 0)
+        err_set(ret_why, ERR_INPUT, "the file's bytes are not those of the record");
+out:
+    buf_done(&bytes);
+    return rc;
+}
+
+/* What is wrong between a frame and the one before it; NULL: nothing, or it starts from none. */
+static const char *broken_link(const struct frame_file *last, const struct record *r)
+{
+    if (!r->before[0])
+        return NULL;
+    if (last->index + 1 != r->index || !last->sha256[0])
+        return "the picture of the frame before, from which it was made, is missing";
+    return strcmp(last->sha256, r->before) == 0
+               ? NULL
+               : "the picture of the frame before is not the one from which it was made";
+}
+
 static int check_file(void *user, const struct record *r, struct err *e)
 {
     struct check *k = user;
-    struct buf bytes = {0};
-    char hex[HASH_HEX_SIZE];
-    struct err why;
+    struct frame_file file = {.index = r->index};
+    const char *link = broken_link(&k->last, r);
+    struct err why = {0};
     int rc = 0;
 
-    if (k->looked == k->limit || k->bytes > CHECK_BYTES) {
+    if (k->looked == k->limit || (k->looked > 0 && k->bytes > CHECK_BYTES)) {
         k->next = r->index;
         return 1;
     }
-    k->looked++;
-    if (r->failed)
+    k->looked += r->index >= k->from;
+    if (!r->failed)
+        TRY(check_bytes(k, r, file.sha256, &why, e));
+    k->last = file;
+    if (r->failed || r->index < k->from)
         return 0;
     k->files++;
-    rc = output_read(k->output, r->path, MSG_PNG_MAX, &bytes, &why);
-    k->bytes += bytes.size;
-    if (rc != 0)
-        rc = check_add(k, r, rc == ERR_MISSING ? "the file is gone" : why.text, e);
-    else if ((rc = hash_bytes(bytes.data, bytes.size, hex, e)) == 0 && strcmp(hex, r->sha256) != 0)
-        rc = check_add(k, r, "the file's bytes are not those of the record", e);
-    buf_done(&bytes);
+    if (why.text[0])
+        rc = check_add(k, r, why.text, e);
+    else if (link)
+        rc = check_add(k, r, link, e);
+out:
     return rc;
 }
 
@@ -255,7 +301,8 @@ static int answer_check(struct store *s, const struct out *out, struct msg *m, s
     int rc;
 
     k->limit = out->limit && out->limit < MSG_PAGE_MAX ? out->limit : MSG_PAGE_MAX;
-    rc = store_records(s, out->job, out->from, check_file, k, e);
+    k->from = out->from;
+    rc = store_records(s, out->job, out->from ? out->from - 1 : 0, check_file, k, e);
     *m = (struct msg){.type = MSG_CHECKED,
                       .checked = {.request = out->request,
                                   .files = k->files,

@@ -1,4 +1,4 @@
-/* Answers that need the store or the output folder: `records` and `fetch`. */
+/* Answers that need the store or the output folder: `records`, `fetch`, `history` and `check`. */
 #ifndef COORDINATOR_ANSWERS_H
 #define COORDINATOR_ANSWERS_H
 
