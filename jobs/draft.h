@@ -145,6 +145,10 @@ int draft_combine(struct draft *dr, struct err *e);
 /* Top level and `defaults`, after the axes. */
 int draft_fixed(struct draft *dr, struct err *e);
 
+/* Masks of frames, as far as they are PNG files on this machine: of the frames' size, which decides
+ * after the first one. After draft_fixed. */
+void draft_check_masks(struct draft *dr);
+
 /* `${...}` in every prompt: unknown names; variables that nothing uses. After the output. */
 int draft_prompts(struct draft *dr, struct err *e);
 

@@ -175,6 +175,7 @@ static int read_parts(struct draft *dr, struct err *e)
     TRY(draft_combine(dr, e));
     TRY(draft_check_frames(dr, e));
     TRY(draft_fixed(dr, e));
+    draft_check_masks(dr);
     TRY(draft_styles(dr, e));
     TRY(draft_exclude(dr, e));
     TRY(draft_output(dr, e));

@@ -3,6 +3,7 @@
 #include "tests/jobs/manifest_case.h"
 
 #include "jobs/groups.h"
+#include "proto/png.h"
 
 #define FRAMES(n) "{'name':'frame','columns':['frame'],'range':{'first':0,'step':1,'count':" #n "}}"
 #define ITER      "{'axis':'frame','seed_behavior':'iter'}"
@@ -181,6 +182,82 @@ static void mistakes_about_frames_name_their_place(void **state)
             "chains can be left out\n");
 }
 
+static void write_png(const char *name, int width, int height)
+{
+    uint8_t *pixels = calloc((size_t)width * (size_t)height, 3);
+    struct buf png = {0};
+    FILE *f = fopen(name, "wb");
+
+    assert_non_null(pixels);
+    assert_non_null(f);
+    assert_int_equal(png_encode(pixels, width, height, NULL, 0, &png, NULL), 0);
+    assert_int_equal(fwrite(png.data, 1, png.size, f), png.size);
+    assert_int_equal(fclose(f), 0);
+    buf_done(&png);
+    free(pixels);
+}
+
+#define MASKED                                                                                     \
+    HEAD "size: 64x64\nseed: 7\nsteps: 20\ndenoising_strength: 0.5\ninit_image: good.png\n"
+
+/* The manifest is refused at a place, for the mask's size alone. */
+static void mask_refused(const char *text, const char *place)
+{
+    char folder[200];
+    struct buf line = {0};
+
+    assert_non_null(getcwd(folder, sizeof folder));
+    buf_printf(&line,
+               "%s: the mask '%s/wide.png' has 64 x 32 pixels, the frames that it marks 64 x 64\n",
+               place, folder);
+    refused(text, buf_text(&line));
+    buf_done(&line);
+}
+
+static void a_mask_of_another_size_than_the_frames_is_told_before_they_are_rendered(void **state)
+{
+    struct outcome out;
+
+    (void)state;
+    write_png("good.png", 64, 64);
+    write_png("wide.png", 64, 32);
+    mask_refused(MASKED "mask: wide.png\naxes: {thing: [a]}\nframes: 2\n", "job.yaml:9:7");
+    mask_refused(MASKED "axes: {thing: [a], mask: [good.png, wide.png]}\nframes: 2\n"
+                        "combine: thing * (frame, mask)\n",
+                 "job.yaml:9:20");
+    mask_refused(MASKED "axes: {thing: [a], mask: [wide.png, good.png]}\nframes: 2\n",
+                 "job.yaml:9:20");
+    out = accepted(MASKED "mask: good.png\naxes: {thing: [a]}\nframes: 2\n", "");
+    outcome_done(&out);
+    unlink("good.png");
+    unlink("wide.png");
+}
+
+static void masks_that_may_be_right_are_left_to_the_render(void **state)
+{
+    struct outcome out;
+
+    (void)state;
+    write_png("good.png", 64, 64);
+    write_png("wide.png", 64, 32);
+    /* A first frame's mask marks init_image, and so does that of a picture without frames. */
+    out = accepted(MASKED "axes: {thing: [a], mask: [wide.png, good.png]}\nframes: 2\n"
+                          "combine: thing * (frame, mask)\n",
+                   "");
+    outcome_done(&out);
+    out = accepted(MASKED "mask: wide.png\naxes: {thing: [a]}\n", "");
+    outcome_done(&out);
+    out = accepted(MASKED "mask: wide.png\naxes: {thing: [a]}\nframes: 1\n", "");
+    outcome_done(&out);
+    /* Its frames are as large as init_image. */
+    out = accepted(MASKED "mask: wide.png\ninpaint_full_res: true\naxes: {thing: [a]}\n"
+                          "frames: 2\n",
+                   "");
+    outcome_done(&out);
+    unlink("good.png");
+    unlink("wide.png");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +268,8 @@ int main(void)
         cmocka_unit_test(frames_make_an_axis_that_comes_last),
         cmocka_unit_test(what_changes_from_frame_to_frame_is_zipped_with_it),
         cmocka_unit_test(mistakes_about_frames_name_their_place),
+        cmocka_unit_test(a_mask_of_another_size_than_the_frames_is_told_before_they_are_rendered),
+        cmocka_unit_test(masks_that_may_be_right_are_left_to_the_render),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
