@@ -11,7 +11,6 @@
 #include "tests/engine/ops/cuda/faults.h"
 #include "tests/engine/small_render.h"
 
-#include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -271,7 +270,7 @@ static void sweep_one(struct team *t, enum gpusim_fault fault, const char *name,
                       const struct gpusim_counts *whole, int member)
 {
     const char *some = getenv("LITHO_FAULT_CALLS");
-    unsigned long first, last = ULONG_MAX;
+    unsigned long first, last = count_of(whole, fault);
     int n = 0, each = asked_for("LITHO_FAULT_AGAIN", 2);
 
     stride = asked_for("LITHO_FAULT_STRIDE", stride);
@@ -281,7 +280,9 @@ static void sweep_one(struct team *t, enum gpusim_fault fault, const char *name,
     for (uint64_t nth = first + (uint64_t)(member * stride / 2); nth <= last;
          nth += (uint64_t)stride, n++) {
         /* A process that lost its device has no other one. */
-        const struct blow b = {fault, nth, member, fault != GPUSIM_FAIL_DEVICE && n % each == 0};
+        const struct blow b = {fault, nth, member,
+                               fault != GPUSIM_FAIL_DEVICE &&
+                                   (n + member + (int)fault) % each == 0};
 
         run(t, &b);
         if (shared->of[member].call[0] == 0)
@@ -299,10 +300,10 @@ static void sweep(struct team *t)
         enum gpusim_fault fault;
         const char *name;
         int stride;
-    } kinds[] = {{GPUSIM_FAIL_ANY, "fail", 2203},
+    } kinds[] = {{GPUSIM_FAIL_ANY, "fail", 3203},
                  {GPUSIM_FAIL_MEMORY, "find no memory", 101},
-                 {GPUSIM_FAIL_DEVICE, "find the device dead", 3001},
-                 {GPUSIM_FAIL_LATER, "fail later", 101}};
+                 {GPUSIM_FAIL_DEVICE, "find the device dead", 3203},
+                 {GPUSIM_FAIL_LATER, "fail later", 131}};
     struct gpusim_counts whole[MEMBERS];
 
     shared->is_known = false;
