@@ -21,9 +21,10 @@ enum op { LINEAR, CONV, GROUP_NORM, LAYER_NORM, ATTENTION, GEGLU, ACTIVATE, ADD,
 
 /*
  * LINEAR: rows of a sample, in, out. CONV: h, w, in, out, kernel, stride, padding (-1: the VAE's
- * downsampling, 0 before and 1 behind). GROUP_NORM: pixels, channels, groups. LAYER_NORM, GEGLU,
- * ACTIVATE, ADD: rows, channels. ATTENTION: heads, queries, keys, dim. CONCAT: rows, channels of
- * each. UPSAMPLE: h, w, channels, h and w of the result.
+ * downsampling, 0 before and 1 behind). GROUP_NORM: pixels, channels, groups, epsilon. LAYER_NORM:
+ * rows, channels, epsilon; in hundredths, so that it shows beside a variance of 1/3, or 0: 1e-5.
+ * GEGLU, ACTIVATE, ADD: rows, channels. ATTENTION: heads, queries, keys, dim. CONCAT: rows,
+ * channels of each. UPSAMPLE: h, w, channels, h and w of the result.
  */
 struct op_case {
     enum op op;
@@ -32,6 +33,11 @@ struct op_case {
     bool extra;    /* bias, per-sample shift and residual; attention: causal */
     bool in_place; /* y is x, or the residual, where ops.h allows it */
 };
+
+static inline float op_epsilon(int hundredths)
+{
+    return hundredths ? (float)hundredths / 100 : 1e-5f;
+}
 
 static inline float *op_floats(int64_t n)
 {
@@ -139,9 +145,10 @@ static inline int op_call(const struct op_run *r, struct err *e)
                          (int[]){before, behind, before, behind}, r->c->extra ? r->v : NULL,
                          residual, e);
     case GROUP_NORM:
-        return o->group_norm(o, r->y, x, r->norm, r->n, a[0], a[1], a[2], 1e-5f, r->c->act, e);
+        return o->group_norm(o, r->y, x, r->norm, r->n, a[0], a[1], a[2], op_epsilon(a[3]),
+                             r->c->act, e);
     case LAYER_NORM:
-        return o->layer_norm(o, r->y, x, r->norm, r->n * a[0], a[1], 1e-5f, e);
+        return o->layer_norm(o, r->y, x, r->norm, r->n * a[0], a[1], op_epsilon(a[2]), e);
     case ATTENTION:
         return o->attention(o, r->y, x, r->z, r->v, r->n, a[1], a[2], a[0], a[3],
                             2 / sqrtf((float)a[3]), r->c->extra, e);
@@ -332,15 +339,15 @@ static const struct op_case op_cases[] = {
     {CONV, {64, 64, 24, 3, 3, 1, 1}, ACT_NONE, true, false},
     {CONV, {7, 7, 4, 4, 1, 1, 0}, ACT_NONE, true, false},
     {CONV, {11, 5, 3, 17, 5, 3, 2}, ACT_NONE, true, false},
-    {GROUP_NORM, {256, 64, 16}, ACT_SILU, false, false},
+    {GROUP_NORM, {256, 64, 16, 15}, ACT_SILU, false, false},
     {GROUP_NORM, {256, 64, 32}, ACT_NONE, false, true},
-    {GROUP_NORM, {117, 24, 8}, ACT_SILU, false, true},
+    {GROUP_NORM, {117, 24, 8, 30}, ACT_SILU, false, true},
     {GROUP_NORM, {1, 32, 16}, ACT_SILU, false, false},
     {GROUP_NORM, {1000, 48, 8}, ACT_GELU, false, false},
     {GROUP_NORM, {4, 384, 16}, ACT_SILU, false, true},
     {LAYER_NORM, {77, 192}, ACT_NONE, false, false},
-    {LAYER_NORM, {256, 64}, ACT_NONE, false, true},
-    {LAYER_NORM, {5, 37}, ACT_NONE, false, true},
+    {LAYER_NORM, {256, 64, 9}, ACT_NONE, false, true},
+    {LAYER_NORM, {5, 37, 50}, ACT_NONE, false, true},
     {LAYER_NORM, {3, 7}, ACT_NONE, false, false},
     {ATTENTION, {8, 256, 256, 8}, ACT_NONE, false, false},
     {ATTENTION, {8, 64, 64, 16}, ACT_NONE, false, false},
@@ -362,7 +369,7 @@ static const struct op_case op_cases[] = {
     {ATTENTION, {1, 17, 33, 301}, ACT_NONE, false, false},
     {LINEAR, {300, 40, 24}, ACT_NONE, true, false},
     {GROUP_NORM, {70, 2560, 32}, ACT_SILU, false, false}, /* wider than a block of threads */
-    {GROUP_NORM, {65, 330, 33}, ACT_NONE, false, true},
+    {GROUP_NORM, {65, 330, 33, 7}, ACT_NONE, false, true},
     {LAYER_NORM, {9, 1280}, ACT_NONE, false, true},
     {CONCAT, {5, 3, 7}, ACT_NONE, false, false},
     {GEGLU, {256, 256}, ACT_NONE, false, false},
