@@ -5,7 +5,7 @@
 #   deploy/packages.sh build test     and what the tests need
 set -eu
 
-build="build-essential cmake ninja-build pkg-config libzmq3-dev libmsgpack-dev libyaml-dev libpng-dev
+build="build-essential cmake ninja-build pkg-config libzmq3-dev libmsgpack-dev libyaml-dev zlib1g-dev libpng-dev
        libsqlite3-dev libjansson-dev libssl-dev libmicrohttpd-dev libpango1.0-dev
        libutf8proc-dev libjpeg-dev libwebp-dev fonts-dejavu-core"
 test="libcmocka-dev clang-format-14 python3 python3-zmq python3-msgpack"

@@ -3,6 +3,7 @@
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
+#include <zlib.h>
 
 #define COMPRESSION_LEVEL 6
 #define CHUNKS_MAX        256               /* ancillary chunks kept of one file */
@@ -253,40 +254,6 @@ static bool lengths_are_true(const unsigned char *file, size_t size)
     return true;
 }
 
-/* CRC-32 of ISO 3309 (PNG specification, annex D), four bytes at a time. */
-struct crc {
-    uint32_t table[4][256];
-};
-
-static void crc_init(struct crc *c)
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t x = i;
-
-        for (int k = 0; k < 8; k++)
-            x = x & 1 ? UINT32_C(0xedb88320) ^ x >> 1 : x >> 1;
-        c->table[0][i] = x;
-    }
-    for (int k = 1; k < 4; k++)
-        for (int i = 0; i < 256; i++)
-            c->table[k][i] = c->table[k - 1][i] >> 8 ^ c->table[0][c->table[k - 1][i] & 0xff];
-}
-
-static uint32_t crc_of(const struct crc *c, const unsigned char *data, size_t size)
-{
-    uint32_t x = UINT32_MAX;
-
-    for (; size >= 4; data += 4, size -= 4) {
-        x ^= (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
-             (uint32_t)data[3] << 24;
-        x = c->table[3][x & 0xff] ^ c->table[2][x >> 8 & 0xff] ^ c->table[1][x >> 16 & 0xff] ^
-            c->table[0][x >> 24];
-    }
-    while (size--)
-        x = c->table[0][(x ^ *data++) & 0xff] ^ x >> 8;
-    return ~x;
-}
-
 /* data: IHDR's 13 bytes. */
 static int check_header(const unsigned char *data, int64_t width, int64_t height, struct err *e)
 {
@@ -309,12 +276,10 @@ int png_check(const void *file, size_t size, int64_t width, int64_t height, stru
     const unsigned char *bytes = file;
     size_t at = SIGNATURE_SIZE, pixels = 0;
     bool first = true, ended = false;
-    struct crc crc;
     int rc;
 
     if (size < SIGNATURE_SIZE || png_sig_cmp(bytes, 0, SIGNATURE_SIZE) != 0)
         return err_set(e, ERR_INPUT, "not a PNG file");
-    crc_init(&crc);
     for (; !ended; first = false) {
         const unsigned char *chunk = bytes + at;
         size_t length = size - at < CHUNK_FRAME ? SIZE_MAX : png_get_uint_32(chunk);
@@ -323,7 +288,7 @@ int png_check(const void *file, size_t size, int64_t width, int64_t height, stru
             return err_set(e, ERR_INPUT, "broken PNG file: it ends too early");
         if (first != (memcmp(chunk + 4, "IHDR", 4) == 0) || (first && length != 13))
             return err_set(e, ERR_INPUT, "broken PNG file: its header is not where it belongs");
-        if (crc_of(&crc, chunk + 4, length + 4) != png_get_uint_32(chunk + 8 + length))
+        if (crc32_z(0, chunk + 4, length + 4) != png_get_uint_32(chunk + 8 + length))
             return err_set(e, ERR_INPUT, "broken PNG file: the checksum at byte %zu is wrong", at);
         if (first && (rc = check_header(chunk + 8, width, height, e)) != 0)
             return rc;
