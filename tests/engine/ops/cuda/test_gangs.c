@@ -30,6 +30,21 @@ static bool missing(int devices)
     return !cuda_is_emulated() && ops_cuda_probe(devices - 1, PRECISION_F16, &d, NULL) != 0;
 }
 
+static void guidance_over_two_devices_changes_no_byte(void **state)
+{
+    struct crew one = crew_of(BACKEND_CUDA, 1, 1), two = crew_of(BACKEND_CUDA, 2, 1);
+
+    (void)state;
+    if (missing(2))
+        skip();
+    crew_render(&one);
+    crew_render(&two);
+    assert_memory_equal(one.result->latent, two.result->latent, LATENT * sizeof(float));
+    assert_memory_equal(one.result->pixels, two.result->pixels, 64 * 32 * 3);
+    crew_done(&one);
+    crew_done(&two);
+}
+
 /* f16 in another order of sums is another set of roundings, as far from float32 as one device's. */
 static void assert_near(const struct crew *all)
 {
@@ -50,8 +65,8 @@ static void assert_near(const struct crew *all)
     }
     own = relative_l2(one, exact, LATENT);
     error = relative_l2(all->result->latent, exact, LATENT);
-    print_message("f16 is off by %.1e, by %d x %d by %.1e\n", own, all->guidance, all->tensor,
-                  error);
+    print_message("f16 is off by %.1e, by %d x %d%s by %.1e\n", own, all->guidance, all->tensor,
+                  all->by_host ? " through the host" : "", error);
     assert_true(own < 0.02);
     assert_true(error < 1.5 * own);
 }
@@ -63,6 +78,19 @@ static void both_over_four_devices(void **state)
     (void)state;
     if (missing(4))
         skip();
+    crew_render(&all);
+    assert_near(&all);
+    crew_done(&all);
+}
+
+static void without_nccl_sums_go_through_the_host(void **state)
+{
+    struct crew all = crew_of(BACKEND_CUDA, 1, 2);
+
+    (void)state;
+    if (missing(2))
+        skip();
+    all.by_host = true;
     crew_render(&all);
     assert_near(&all);
     crew_done(&all);
@@ -209,7 +237,9 @@ static void a_member_killed_in_the_decoder_hangs_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(guidance_over_two_devices_changes_no_byte),
         cmocka_unit_test(both_over_four_devices),
+        cmocka_unit_test(without_nccl_sums_go_through_the_host),
         cmocka_unit_test(layers_over_two_devices_recorded_or_called),
         cmocka_unit_test(layers_over_four_devices_recorded_or_called),
         cmocka_unit_test(pictures_are_decoded_by_rows),
